@@ -1,0 +1,1 @@
+"""Executors: processes that turn a run into work on one backend."""

@@ -1,0 +1,54 @@
+"""What every store can do. A store is a flat space of immutable objects named by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Store(Protocol):
+    """A place for packs: a folder, a bucket, or a peer's store behind its BlobService.
+
+    All calls block and may come from several threads at once. Keys are relative to the project's
+    namespace, for example ``p/ab/abcd…``. Objects never change, so writing one twice is harmless.
+    Every method raises a ``PollinatorError``: ``Unavailable`` when trying again may help, ``NotFound``,
+    ``NeedsLogin``, ``Denied``, ``Exhausted`` (disk full, quota) otherwise.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Stable text that names this store and namespace, without credentials."""
+        ...
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made so far."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store an object; on return it is durable and visible to every reader, whole."""
+        ...
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The object's bytes from ``offset`` on, at most ``length`` of them."""
+        ...
+
+    def missing(self, keys: list[str]) -> list[str]:
+        """Those of ``keys`` that are not there, in order."""
+        ...
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys that begin with ``prefix``, sorted."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; harmless when it is not there."""
+        ...
+
+    def check(self) -> None:
+        """One cheap request that fails with a clear error when the store cannot be used."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...

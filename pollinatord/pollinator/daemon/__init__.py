@@ -1,0 +1,1 @@
+"""The daemon: watches projects, seals snapshots, starts and follows runs."""

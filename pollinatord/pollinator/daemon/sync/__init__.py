@@ -1,0 +1,1 @@
+"""From a changed file to a published snapshot, and back for results."""

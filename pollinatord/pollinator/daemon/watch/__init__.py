@@ -1,0 +1,1 @@
+"""Seeing what changes below a folder."""

@@ -1,0 +1,68 @@
+"""Where things are on this machine: the daemon's socket, its state, the user's settings.
+
+XDG directories on Linux, the system's own on macOS. Every function looks at the environment when it is
+called, so that a test (or a user) may move everything by setting variables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+SOCKET_PATH_LIMIT = 100
+"""Longest socket path in bytes that every system takes (107 on Linux, 103 on macOS)."""
+
+
+def config_dir() -> Path:
+    """The user's settings."""
+    return _base("XDG_CONFIG_HOME", ".config", "Library/Application Support")
+
+
+def state_dir() -> Path:
+    """Run logs, indexes, the embedded store: what must outlive the daemon."""
+    return _base("XDG_STATE_HOME", ".local/state", "Library/Application Support")
+
+
+def cache_dir() -> Path:
+    """What may be deleted at any time."""
+    return _base("XDG_CACHE_HOME", ".cache", "Library/Caches")
+
+
+def runtime_dir() -> Path:
+    """Sockets and locks; private to the user, on a local file system, with a short path."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    path = Path(given, "pollinator") if given else Path(tempfile.gettempdir(), f"pollinator-{os.getuid()}")
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT - len("/executor-0123456789ab.sock"):
+        short = hashlib.blake2b(os.fsencode(path), digest_size=6).hexdigest()
+        path = Path(tempfile.gettempdir(), f"pollinator-{os.getuid()}-{short}")
+    return path
+
+
+def daemon_socket() -> Path:
+    """The daemon's socket."""
+    return runtime_dir() / "d.sock"
+
+
+def private_dir(path: Path) -> Path:
+    """Create ``path`` for this user only and return it.
+
+    Raises:
+        PermissionError: it exists and belongs to somebody else or is open to others.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    info = path.stat()
+    if info.st_uid != os.getuid():
+        raise PermissionError(f"{path} belongs to user {info.st_uid}, not to you")
+    if info.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def _base(variable: str, linux: str, mac: str) -> Path:
+    given = os.environ.get(variable)
+    if given:
+        return Path(given, "pollinator")
+    return Path.home() / (mac if sys.platform == "darwin" else linux) / "pollinator"
