@@ -7,37 +7,36 @@ refuses runtimes older than its generator, so a newer one would force users to t
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-import grpc_tools
-from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
 SOURCES = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("pollinator/v1/*.proto"))
 
 
 def generate(out: Path) -> None:
-    """Compile every .proto file into ``out``; raises SystemExit when one does not compile."""
+    """Compile every .proto file into ``out``; raises CalledProcessError when one does not compile."""
     bin_dir = Path(sys.executable).parent
-    well_known = Path(grpc_tools.__file__).parent / "_proto"
-    failed = protoc.main(
+    subprocess.run(
         [
-            "protoc",
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
             f"-I{HERE}",
-            f"-I{well_known}",
+            # protoc would otherwise take whichever plugin is first on PATH.
             f"--plugin=protoc-gen-mypy={bin_dir / 'protoc-gen-mypy'}",
             f"--plugin=protoc-gen-mypy_grpc={bin_dir / 'protoc-gen-mypy_grpc'}",
             f"--python_out={out}",
             f"--grpc_python_out={out}",
-            f"--mypy_out=readable_stubs:{out}",
-            f"--mypy_grpc_out=only_async,generate_concrete_servicer_stubs:{out}",
+            f"--mypy_out=quiet,readable_stubs:{out}",
+            f"--mypy_grpc_out=quiet,only_async,generate_concrete_servicer_stubs:{out}",
             *SOURCES,
-        ]
+        ],
+        check=True,
+        cwd=HERE,
     )
-    if failed:
-        raise SystemExit(f"protoc failed with {failed}")
     _drop_empty_services(out)
 
 
@@ -56,7 +55,9 @@ def stale_files() -> list[str]:
         out = Path(scratch)
         generate(out)
         fresh = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*_pb2*")}
-    kept = {path.relative_to(HERE).as_posix(): path.read_bytes() for path in HERE.glob("pollinator/v1/*_pb2*")}
+    kept = {
+        path.relative_to(HERE).as_posix(): path.read_bytes() for path in HERE.glob("pollinator/v1/*_pb2*")
+    }
     return sorted(name for name in fresh.keys() | kept.keys() if fresh.get(name) != kept.get(name))
 
 
@@ -65,10 +66,10 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         stale = stale_files()
         if stale:
-            print("out of date, run python proto/generate.py:", *stale, sep="\n  ", file=sys.stderr)
+            sys.stderr.write("\n  ".join(["out of date, run python proto/generate.py:", *stale]) + "\n")
         return 1 if stale else 0
     if arguments:
-        print("usage: generate.py [--check]", file=sys.stderr)
+        sys.stderr.write("usage: generate.py [--check]\n")
         return 2
     generate(HERE)
     return 0

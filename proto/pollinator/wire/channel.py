@@ -1,0 +1,32 @@
+"""Channels to a daemon or an executor, by address."""
+
+from __future__ import annotations
+
+import grpc
+
+from pollinator.wire.errors import InvalidInput
+from pollinator.wire.serving import MAX_MESSAGE_BYTES
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel to ``unix:PATH``; it connects when first used.
+
+    Raises:
+        InvalidInput: the address is of no kind that is safe to use.
+    """
+    if not address.startswith("unix:"):
+        raise InvalidInput(
+            f"cannot connect to {address!r}", reason="bad_address", hint="an address looks like unix:/path"
+        )
+    return grpc.aio.insecure_channel(
+        address,
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            # A daemon that comes back within a second must be found within a second.
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 500),
+            ("grpc.use_local_subchannel_pool", 1),
+        ],
+    )

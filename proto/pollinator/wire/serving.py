@@ -1,0 +1,159 @@
+"""What every gRPC server of ours has: one error interceptor, health, reflection, a private Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from pollinator.wire.errors import Internal, PollinatorError
+from pollinator.wire.places import private_dir
+from pollinator.wire.status import error_status
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Specs, listings and diffs stay far below this; bulk data travels in blocks of 64 KiB."""
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns errors into statuses. A stray exception is logged with a reference and never reaches the client.
+
+    grpc.aio would send the text of any exception to the client, whatever it holds.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self.active_calls = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """Wrap the method's handler; None when there is no such method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        return _Guarded(self, handler, handler_call_details.method)
+
+    async def unary(self, method: str, call: Awaitable[Any], context: _Context) -> Any:
+        """Await a unary answer; aborts the call on an error."""
+        self.active_calls += 1
+        try:
+            return await call
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except PollinatorError as error:
+            await self._abort(context, error)
+        except Exception as error:  # noqa: BLE001 - the edge of the process: nothing may leak to the client
+            await self._abort(context, self._internal(method, error))
+        finally:
+            self.active_calls -= 1
+
+    async def stream(self, method: str, answers: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
+        """Pass a stream of answers on; aborts the call on an error."""
+        self.active_calls += 1
+        try:
+            async for answer in answers:
+                yield answer
+        except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+            raise
+        except PollinatorError as error:
+            await self._abort(context, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            await self._abort(context, self._internal(method, error))
+        finally:
+            self.active_calls -= 1
+
+    async def _abort(self, context: _Context, error: PollinatorError) -> None:
+        await context.abort_with_status(error_status(error))
+
+    def _internal(self, method: str, error: Exception) -> PollinatorError:
+        reference = secrets.token_hex(4)
+        self._log.error("%s failed, reference %s", method, reference, exc_info=error)
+        return Internal(
+            f"internal error {reference}",
+            reason="internal",
+            hint=f"this is a defect; the log has the details under {reference}",
+        )
+
+
+class _Guarded(grpc.RpcMethodHandler[Any, Any]):
+    """A method's handler behind the interceptor."""
+
+    def __init__(self, guard: ErrorInterceptor, inner: _Handler, method: str) -> None:
+        self.request_streaming = inner.request_streaming
+        self.response_streaming = inner.response_streaming
+        self.request_deserializer = inner.request_deserializer
+        self.response_serializer = inner.response_serializer
+        self.unary_unary = self.unary_stream = self.stream_unary = self.stream_stream = None
+        match inner.request_streaming, inner.response_streaming:
+            case False, False:
+                self.unary_unary = self._unary(guard, inner.unary_unary, method)
+            case False, True:
+                self.unary_stream = self._stream(guard, inner.unary_stream, method)
+            case True, False:
+                self.stream_unary = self._unary(guard, inner.stream_unary, method)
+            case _:
+                self.stream_stream = self._stream(guard, inner.stream_stream, method)
+
+    @staticmethod
+    def _unary(guard: ErrorInterceptor, behaviour: Any, method: str) -> Any:
+        async def answer(request: Any, context: _Context) -> Any:
+            return await guard.unary(method, behaviour(request, context), context)
+
+        return answer
+
+    @staticmethod
+    def _stream(guard: ErrorInterceptor, behaviour: Any, method: str) -> Any:
+        async def answer(request: Any, context: _Context) -> AsyncIterator[Any]:
+            async for each in guard.stream(method, behaviour(request, context), context):
+                yield each
+
+        return answer
+
+
+def make_server(interceptor: ErrorInterceptor) -> grpc.aio.Server:
+    """A server with our limits and the error interceptor."""
+    return grpc.aio.server(
+        interceptors=[interceptor],
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+
+
+def bind_unix(server: grpc.aio.Server, path: Path) -> None:
+    """Listen on a Unix socket that only this user can reach.
+
+    The caller holds a lock: gRPC binds over a live socket without an error. Python's gRPC tells nothing
+    about the peer, so the permissions of the folder (0700) and the socket (0600) are the authentication.
+    """
+    private_dir(path.parent)
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    finally:
+        os.umask(before)
+
+
+async def add_health_and_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
+    """Serve ``grpc.health.v1`` (all SERVING) and reflection for the services with these full names."""
+    names = tuple(services)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    for name in names:
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
