@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import grpc
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, RetryInfo
 from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
 
 from pollinator.wire import errors
 from pollinator.wire.errors import Code, PollinatorError, Violation
@@ -34,6 +35,13 @@ _CLASSES: dict[Code, type[PollinatorError]] = {
 }
 
 
+class _Status(
+    NamedTuple("_Fields", [("code", grpc.StatusCode), ("details", str), ("trailing_metadata", Any)]),
+    grpc.Status,
+):
+    """The three attributes that gRPC reads from a status."""
+
+
 def error_status(error: PollinatorError) -> grpc.Status:
     """The status that carries ``error`` to a client."""
     code = grpc.StatusCode[error.code.value]
@@ -53,7 +61,7 @@ def error_status(error: PollinatorError) -> grpc.Status:
         retry = RetryInfo()
         retry.retry_delay.FromMilliseconds(500)
         message.details.append(_packed(retry))
-    return rpc_status.to_status(message)
+    return _Status(code, error.message, ((_DETAILS_KEY, message.SerializeToString()),))
 
 
 def to_error(error: grpc.aio.AioRpcError) -> PollinatorError:
