@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,8 +21,13 @@ from pollinator.wire.status import error_status
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Specs, listings and diffs stay far below this; bulk data travels in blocks of 64 KiB."""
 
-_Context = grpc.aio.ServicerContext[Any, Any]
-_Handler = grpc.RpcMethodHandler[Any, Any]
+if TYPE_CHECKING:
+    # Generic in the stubs only.
+    _Context = grpc.aio.ServicerContext[Any, Any]
+    _Handler = grpc.RpcMethodHandler[Any, Any]
+    _HandlerBase = grpc.RpcMethodHandler[Any, Any]
+else:
+    _HandlerBase = grpc.RpcMethodHandler
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -88,7 +93,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
-class _Guarded(grpc.RpcMethodHandler[Any, Any]):
+class _Guarded(_HandlerBase):
     """A method's handler behind the interceptor."""
 
     def __init__(self, guard: ErrorInterceptor, inner: _Handler, method: str) -> None:

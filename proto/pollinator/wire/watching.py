@@ -61,8 +61,12 @@ class RunSource(Protocol):
         """No rank will print any more and every byte is readable."""
         ...
 
-    async def changed(self, run_id: str, timeout_s: float) -> None:
-        """Return when events or output may have grown, at the latest after the timeout."""
+    def version(self, run_id: str) -> int:
+        """A number that grows whenever events or output of the run grow."""
+        ...
+
+    async def changed(self, run_id: str, seen: int, timeout_s: float) -> None:
+        """Return when the version is (or may be) beyond ``seen``, at the latest after the timeout."""
         ...
 
 
@@ -126,14 +130,16 @@ async def watch_run(source: RunSource, request: WatchRunRequest) -> AsyncIterato
     position = _Position(source, request)
     last_word = time.monotonic()
     while True:
-        # Looked at before reading: what was complete then is read completely below.
+        # Both looked at before reading: what was complete then is read completely below, and what grows
+        # while this watcher is busy sending does not go unnoticed.
+        seen = source.version(run_id)
         ended = source.get(run_id).state in _ENDS and source.output_complete(run_id)
         for message in position.news():
             yield message
             last_word = time.monotonic()
         if ended or not request.follow:
             return
-        await source.changed(run_id, HEARTBEAT_S)
+        await source.changed(run_id, seen, HEARTBEAT_S)
         if time.monotonic() - last_word >= HEARTBEAT_S:
             yield WatchRunResponse(heartbeat=Heartbeat())
             last_word = time.monotonic()
