@@ -1,0 +1,195 @@
+"""Which paths of a project are left out, and which line of which file says so.
+
+``.pollinatorignore`` works as ``.gitignore`` does: at any level, patterns relative to the file's directory,
+deeper files and later lines win, and nothing below an ignored directory can be taken back. The one in the
+project's folder sees paths such as ``cfs/src/x``. Built-in defaults come last, so a file may negate them.
+One engine decides for watching, sealing and ``pollinator ignored``; patterns are ``gitignore``'s business.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pollinator.daemon.gitignore import Rule, RuleSet, parse
+
+IGNORE_FILE = b".pollinatorignore"
+
+OWN_PREFIX = b".pollinator-"
+"""Names of our own temporary files start like this. They are left out whatever the rules say."""
+
+DEFAULTS = b"""\
+.git/
+.hg/
+.svn/
+__pycache__/
+.venv/
+node_modules/
+.cfs
+.DS_Store
+*.swp
+*.swo
+*.swx
+*~
+.#*
+.nfs*
+.fuse_hidden*
+"""
+
+_TREES = frozenset((b"cfs", b"cfs/src", b"cfs/data", b"cfs/result"))
+"""A rule may empty a tree but not take it away."""
+
+_Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The rules for what lies directly in one directory."""
+
+    ignored_by: Rule | None
+    """Why the directory itself is ignored, and so all below it."""
+    chain: tuple[tuple[bytes, RuleSet], ...]
+    """Deepest file first, each with the path from its directory to this one (with a slash at the end)."""
+
+    def decide(self, name: bytes, is_dir: bool) -> Rule | None:
+        if self.ignored_by is not None:
+            return self.ignored_by
+        for prefix, rules in self.chain:
+            rule = rules.decide(prefix, name, is_dir)
+            if rule is not None:
+                return rule
+        return None
+
+
+class _Loaded:
+    """What has been read since the last reload. Threads may share it: filling a slot twice is harmless."""
+
+    __slots__ = ("levels", "problems", "stamps")
+
+    def __init__(self) -> None:
+        self.levels: dict[bytes, _Level] = {}
+        self.stamps: dict[bytes, _Stamp | None] = {}
+        self.problems: dict[bytes, str] = {}
+
+
+class Ignore:
+    """Answers for paths below ``under``, which is relative to the project's folder ``root``."""
+
+    def __init__(self, root: Path, under: bytes = b"") -> None:
+        self._root = os.fsencode(root)
+        self._under = under + b"/" if under else b""
+        self._defaults = parse("built in", DEFAULTS)
+        self._loaded = _Loaded()
+        self._outer = {b"", *_TREES, *_parents(under), under}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Ignore files met so far that cannot be read."""
+        return tuple(self._loaded.problems.values())
+
+    def ignored(self, path: bytes, is_dir: bool) -> bool:
+        """Whether ``path`` is left out, by a rule for it or for a directory above it."""
+        full = self._under + path
+        if full in _TREES or not path:
+            return False
+        directory, _, name = full.rpartition(b"/")
+        if name.startswith(OWN_PREFIX):
+            return True
+        rule = self._level(directory).decide(name, is_dir)
+        return rule is not None and not rule.negated
+
+    def skips(self, path: bytes) -> bool:
+        """Whether a directory is left out; what a watcher asks."""
+        return self.ignored(path, True)
+
+    def why(self, path: bytes, is_dir: bool | None = None) -> str:
+        """The rule that decides about ``path`` as ``file:line:pattern``; empty when there is none.
+
+        A pattern with an exclamation mark takes the path back. Whether it is a directory is looked up when
+        not given.
+        """
+        full = self._under + path
+        if full in _TREES or not path:
+            return ""
+        directory, _, name = full.rpartition(b"/")
+        if is_dir is None:
+            location = os.path.join(self._root, full)
+            is_dir = os.path.isdir(location) and not os.path.islink(location)
+        if name.startswith(OWN_PREFIX):
+            return f"built in:0:{OWN_PREFIX.decode()}*"
+        rule = self._level(directory).decide(name, is_dir)
+        return str(rule) if rule is not None else ""
+
+    def reload(self) -> None:
+        """Forget all rules; they are read again when asked for."""
+        self._loaded = _Loaded()
+
+    def changed(self) -> bool:
+        """Whether a file in use is not what was read.
+
+        A new file deep in a tree is not looked for; its creation is a change that the watcher announces.
+        """
+        return any(self._stat(directory) != stamp for directory, stamp in list(self._loaded.stamps.items()))
+
+    def _level(self, directory: bytes) -> _Level:
+        loaded = self._loaded
+        level = loaded.levels.get(directory)
+        if level is None:
+            level = self._make_level(directory, loaded)
+            loaded.levels[directory] = level
+        return level
+
+    def _make_level(self, directory: bytes, loaded: _Loaded) -> _Level:
+        if not directory:
+            return _Level(None, self._with_own(directory, ((b"", self._defaults),), loaded))
+        above, _, name = directory.rpartition(b"/")
+        parent = self._level(above)
+        rule = None
+        if directory not in _TREES and directory + b"/" != self._under:
+            rule = _OWN if name.startswith(OWN_PREFIX) else parent.decide(name, True)
+        if rule is not None and not rule.negated:
+            return _Level(rule, ())
+        chain = tuple((prefix + name + b"/", rules) for prefix, rules in parent.chain)
+        return _Level(None, self._with_own(directory, chain, loaded))
+
+    def _with_own(
+        self, directory: bytes, chain: tuple[tuple[bytes, RuleSet], ...], loaded: _Loaded
+    ) -> tuple[tuple[bytes, RuleSet], ...]:
+        # The stamp comes before the text: a change in between makes the stamp old, never the text.
+        stamp = self._stat(directory)
+        if stamp is not None or directory in self._outer:
+            loaded.stamps[directory] = stamp
+        if stamp is None:
+            return chain
+        name = os.path.join(directory, IGNORE_FILE)
+        shown = name.decode(errors="backslashreplace")
+        try:
+            with open(os.path.join(self._root, name), "rb") as file:
+                text = file.read()
+        except (FileNotFoundError, IsADirectoryError):
+            return chain
+        except OSError as error:
+            loaded.problems[directory] = f"{shown} cannot be read: {error.strerror}"
+            return chain
+        return ((b"", parse(shown, text)), *chain)
+
+    def _stat(self, directory: bytes) -> _Stamp | None:
+        try:
+            info = os.stat(os.path.join(self._root, directory, IGNORE_FILE))
+        except OSError:
+            return None
+        return info.st_mtime_ns, info.st_size, info.st_ino
+
+
+def is_ignore_file(path: bytes) -> bool:
+    """Whether a change of ``path`` changes the rules."""
+    return path == IGNORE_FILE or path.endswith(b"/" + IGNORE_FILE)
+
+
+def _parents(path: bytes) -> set[bytes]:
+    parts = path.split(b"/")
+    return {b"/".join(parts[:count]) for count in range(len(parts))}
+
+
+_OWN = Rule("built in", 0, OWN_PREFIX + b"*", OWN_PREFIX + b"*", False, False, False)

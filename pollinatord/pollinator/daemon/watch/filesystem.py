@@ -1,0 +1,75 @@
+"""Which file systems can be changed by somebody this kernel does not see.
+
+inotify reports what goes through this kernel. A file on NFS, SMB, a FUSE mount or a folder shared into a
+virtual machine may be changed elsewhere without any event, so such places are polled. Who polls, and how
+often, is left to the watchers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from pathlib import Path
+
+_MAGIC = {
+    0x6969: "nfs",
+    0x517B: "smb",
+    0xFE534D42: "smb",
+    0xFF534D42: "cifs",
+    0x65735546: "fuse",
+    0x01021997: "9p",
+    0x00C36400: "ceph",
+    0x0BD00BD0: "lustre",
+    0x47504653: "gpfs",
+    0x19830326: "beegfs",
+    0x20030528: "orangefs",
+    0x5346414F: "afs",
+    0x73757245: "coda",
+    0x0000564C: "ncp",
+    0x786F4256: "vboxsf",
+    0xBACBACBC: "vmhgfs",
+    0xAAD7AAEA: "panfs",
+    0x7461636F: "ocfs2",
+    0x01161970: "gfs2",
+}
+"""``f_type`` of file systems that others may write to, as statfs(2) and linux/magic.h list them."""
+
+_STATFS_BYTES = 512
+"""More than the structure takes on any machine."""
+
+
+def network_fs(path: str | bytes | Path) -> str:
+    """Name of the shared file system that ``path`` is on; empty when it is local or not to be told."""
+    if sys.platform != "linux":
+        return ""
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if libc.statfs(os.fsencode(path), buffer) != 0:
+        return ""
+    # The first member is f_type, one machine word, of which the upper half is not used.
+    word = int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+    return _MAGIC.get(word & 0xFFFFFFFF, "")
+
+
+def is_network_fs(path: str | bytes | Path) -> bool:
+    """Whether others may change files there without this kernel's knowing."""
+    return network_fs(path) != ""
+
+
+def network_mounts(root: Path) -> frozenset[bytes]:
+    """Shared file systems mounted below ``root``, relative to it."""
+    try:
+        table = Path("/proc/self/mountinfo").read_bytes()
+    except OSError:
+        return frozenset()
+    above = os.fsencode(root.resolve())
+    prefix = above if above.endswith(b"/") else above + b"/"
+    points = (_unescape(line.split(b" ", 5)[4]) for line in table.splitlines() if line.count(b" ") > 4)
+    return frozenset(at.removeprefix(prefix) for at in points if at.startswith(prefix) and is_network_fs(at))
+
+
+def _unescape(field: bytes) -> bytes:
+    """The kernel writes space, tab, newline and backslash as three octal digits."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes((int(match[1], 8),)), field)
