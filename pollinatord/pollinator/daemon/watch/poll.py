@@ -24,6 +24,27 @@ COST_FACTOR = 10
 """Rest this many times as long as looking took."""
 
 
+class Pace:
+    """When to look again, from how long looking took."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._looked_at: float | None = None
+        self._due_at = clock()
+
+    def looked(self) -> None:
+        """The caller is told to look, now."""
+        self._looked_at = self._clock()
+
+    def rest(self) -> float:
+        """Seconds until it is time; asked when the caller is done with looking."""
+        now = self._clock()
+        if self._looked_at is not None:
+            self._due_at = now + max(MIN_INTERVAL_S, COST_FACTOR * (now - self._looked_at))
+            self._looked_at = None
+        return max(0.0, self._due_at - now)
+
+
 class PollWatch:
     """Answers every drain with the whole tree."""
 
@@ -34,11 +55,9 @@ class PollWatch:
     ) -> None:
         self.degraded = degraded
         self._root = os.fsencode(root)
-        self._clock = clock
+        self._pace = Pace(clock)
         self._device: int | None = None
         self._closed = threading.Event()
-        self._drained_at: float | None = None
-        self._due_at = clock()
 
     def start(self) -> None:
         """Remember which file system the root is on: another one means that it was unmounted."""
@@ -47,20 +66,15 @@ class PollWatch:
 
     def drain(self) -> Changes:
         """All of it, or that the root is gone."""
-        self._drained_at = self._clock()
+        self._pace.looked()
         if not self._root_is_there():
             return Changes(root_gone=True)
         return Changes(subtrees=frozenset((b"",)))
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until it is time to look again."""
-        now = self._clock()
-        if self._drained_at is not None:
-            # The time since the last drain is what the caller needed for its stat pass.
-            self._due_at = now + max(MIN_INTERVAL_S, COST_FACTOR * (now - self._drained_at))
-            self._drained_at = None
-        rest = self._due_at - now
-        self._closed.wait(max(0.0, min(rest, timeout_s)))
+        rest = self._pace.rest()
+        self._closed.wait(min(rest, timeout_s))
         return rest <= timeout_s
 
     def refresh(self) -> None:
