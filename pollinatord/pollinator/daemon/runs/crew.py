@@ -1,0 +1,54 @@
+"""Owns one task for every run that has not ended, also those found in the log after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pollinator.daemon.pool import Pool
+from pollinator.daemon.runs.driver import RunDriver
+from pollinator.daemon.runs.log import RunLog
+from pollinator.wire.errors import PollinatorError
+
+RETRY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Crew:
+    """Drives all runs."""
+
+    def __init__(self, log: RunLog, driver: RunDriver, group: asyncio.TaskGroup, pool: Pool) -> None:
+        self._runs = log
+        self._driver = driver
+        self._group = group
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.pool = pool
+
+    def reconcile(self) -> None:
+        """Go on with every run that has not ended."""
+        for run in self._runs.active():
+            self.drive(run.id)
+
+    def drive(self, run_id: str) -> None:
+        """Drive a run to its end in the background."""
+        task = self._group.create_task(self._drive(run_id), name=f"run {run_id}")
+        self._tasks[run_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(run_id, None))
+
+    async def _drive(self, run_id: str) -> None:
+        while True:
+            try:
+                await self._driver.drive(run_id)
+                return
+            except PollinatorError as error:
+                # Nothing is lost: the log says where the run is. A full disk may have room again.
+                _log.error("run %s: %s; trying again", run_id, error.message)
+                await asyncio.sleep(RETRY_S)
+
+    async def stop(self) -> None:
+        """Let go of all runs; they go on at their executors."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,114 @@
+"""Results and earlier trees, from the store to a folder of the user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pollinator.chunks.layout import lay_out
+from pollinator.chunks.read import SnapshotReader
+from pollinator.daemon.pool import Pool
+from pollinator.daemon.sync.results import Applied, Ledger, apply_results
+from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.v1.project_pb2 import CheckoutResponse, PullResultsResponse
+from pollinator.v1.run_pb2 import Notice, Run, Severity
+from pollinator.wire.errors import AlreadyExists, NotFound, WrongState
+from pollinator.wire.places import private_dir
+
+RESULT = Path("cfs", "result")
+
+
+class ResultsHome:
+    """Lays out what runs left and what they ran with. Blocking work is done in ``pool``."""
+
+    def __init__(self, keeper: StoreKeeper, ledgers: Path, cache: Path, pool: Pool) -> None:
+        self._keeper = keeper
+        self._ledgers = private_dir(ledgers)
+        self._cache = private_dir(cache)
+        self.pool = pool
+
+    async def bring(self, run: Run) -> list[Notice]:
+        """Lay the results of a run into its project, if there are results and the project is still there.
+
+        Returns:
+            What the user should know, for example conflict copies.
+
+        Raises:
+            PollinatorError: the results cannot be had or laid out now.
+        """
+        if not run.HasField("result"):
+            return []
+        root = Path(run.root)
+        if not (root / "project.yaml").exists():
+            text = f"{root} is gone; the results wait in the store: pollinator pull {run.id} DIR"
+            return [Notice(severity=Severity.SEVERITY_WARNING, code="project_missing", text=text)]
+        applied = await self.pool.run(self._apply, run, root / RESULT)
+        return [
+            Notice(
+                severity=Severity.SEVERITY_WARNING,
+                code="conflict",
+                text=f"{RESULT / name}: the local file had been edited, so the run's version lies beside it",
+            )
+            for name in applied.conflicts
+        ]
+
+    async def pull(self, run: Run, directory: str) -> PullResultsResponse:
+        """Lay the results of a run out again.
+
+        Raises:
+            WrongState: it has no results yet.
+        """
+        if not run.HasField("result"):
+            raise WrongState(
+                f"run {run.id} has no results yet",
+                reason="no_results",
+                hint=f"wait for its end: pollinator wait {run.id}",
+            )
+        target = Path(directory) if directory else Path(run.root) / RESULT
+        applied = await self.pool.run(self._apply, run, target)
+        return PullResultsResponse(
+            directory=str(target),
+            files_written=applied.written,
+            files_unchanged=applied.unchanged,
+            conflicts=applied.conflicts,
+        )
+
+    async def checkout(self, run: Run, directory: str) -> CheckoutResponse:
+        """Restore src and data of a run into an empty or missing folder.
+
+        Raises:
+            WrongState: it was never sealed.
+            AlreadyExists: the folder is not empty.
+        """
+        if not run.HasField("snapshot"):
+            raise WrongState(f"run {run.id} was never sealed", reason="not_sealed")
+        return await self.pool.run(self._checkout, run, Path(directory))
+
+    def reader(self, run: Run) -> SnapshotReader:
+        """A reader on the store of a run."""
+        return SnapshotReader(self._keeper.reopen(run.store_id, run.project), self._cache)
+
+    def _apply(self, run: Run, target: Path) -> Applied:
+        reader = self.reader(run)
+        tree = reader.open(run.result).result
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NotFound(f"cannot use {target}: {error.strerror}", reason="bad_directory") from error
+        with Ledger(self._ledgers, target) as ledger:
+            return apply_results(reader, tree, target, ledger, run.id)
+
+    def _checkout(self, run: Run, target: Path) -> CheckoutResponse:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise AlreadyExists(
+                f"{target} is not an empty folder", reason="directory_not_empty", hint="name a new folder"
+            )
+        reader = self.reader(run)
+        snapshot = reader.open(run.snapshot)
+        answer = CheckoutResponse()
+        for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
+            folder = target / name
+            folder.mkdir(parents=True, exist_ok=True)
+            laid = lay_out(reader, tree, folder, external_links=run.spec.allow_external_links)
+            answer.files += laid.files
+            answer.bytes += laid.bytes
+        return answer

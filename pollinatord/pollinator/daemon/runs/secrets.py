@@ -1,0 +1,43 @@
+"""Secrets of runs that no executor has yet: one file per run that only the user can read.
+
+They never enter the run log. The file is removed as soon as the executor has them or the run has ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pollinator.v1.run_pb2 import Secret, StartRunRequest
+from pollinator.wire.places import private_dir
+
+
+class SecretFiles:
+    """A folder of such files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = private_dir(folder)
+
+    def keep(self, run_id: str, secrets: Iterable[Secret]) -> None:
+        """Keep the secrets of a run; nothing is written when there are none."""
+        body = StartRunRequest(secrets=secrets).SerializeToString()
+        if not body:
+            return
+        descriptor = os.open(
+            self._folder / run_id, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(body)
+
+    def read(self, run_id: str) -> list[Secret]:
+        """The secrets of a run, or none."""
+        try:
+            body = (self._folder / run_id).read_bytes()
+        except FileNotFoundError:
+            return []
+        return list(StartRunRequest.FromString(body).secrets)
+
+    def forget(self, run_id: str) -> None:
+        """Remove them; harmless when there are none."""
+        (self._folder / run_id).unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""ExecutorService (forwarded by name) and ExecutorRegistryService at the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.runs.log import RunLog
+from pollinator.v1 import executor_pb2_grpc
+from pollinator.v1.executor_pb2 import (
+    DescribeRequest,
+    DescribeResponse,
+    Executor,
+    ExplainRequest,
+    ExplainResponse,
+    ListExecutorsRequest,
+    ListExecutorsResponse,
+    PreflightRequest,
+    PreflightResponse,
+)
+from pollinator.wire.errors import PollinatorError
+from pollinator.wire.status import to_error
+
+FORWARD_S = 10.0
+
+
+class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
+    """Passes questions on to the executor they are about."""
+
+    def __init__(self, registry: Registry, log: RunLog) -> None:
+        self._registry = registry
+        self._runs = log
+
+    async def Describe(  # noqa: N802 - the protocol's name
+        self, request: DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> DescribeResponse:
+        """What an executor is and can do; starts it when it does not run."""
+        link = self._registry.get(request.executor)
+        await link.ensure()
+        return DescribeResponse(executor=await link.describe(FORWARD_S))
+
+    async def Explain(  # noqa: N802
+        self, request: ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ExplainResponse:
+        """Why a run waits, as its executor sees it."""
+        run = self._runs.find(request.run_id)
+        link = self._registry.get(run.executor)
+        try:
+            return await link.executor.Explain(ExplainRequest(run_id=run.id), timeout=FORWARD_S)
+        except grpc.aio.AioRpcError as error:
+            raise to_error(error) from error
+
+    async def Preflight(  # noqa: N802
+        self, request: PreflightRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> PreflightResponse:
+        """Check a spec without running it."""
+        link = self._registry.get(request.executor)
+        await link.ensure()
+        try:
+            return await link.executor.Preflight(request, timeout=FORWARD_S)
+        except grpc.aio.AioRpcError as error:
+            raise to_error(error) from error
+
+
+class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer):
+    """The daemon's list of executors."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def ListExecutors(  # noqa: N802
+        self, request: ListExecutorsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListExecutorsResponse:
+        """All executors, reachable or not; none is started for this."""
+        links = [self._registry.get(name) for name in self._registry.names()]
+        return ListExecutorsResponse(executors=await asyncio.gather(*(_described(link) for link in links)))
+
+
+async def _described(link: ExecutorLink) -> Executor:
+    try:
+        return await link.describe()
+    except PollinatorError as error:
+        idle = not link.place.socket.exists()
+        detail = "not started yet; the first run starts it" if idle else error.message
+        return Executor(
+            name=link.place.name, kind=link.place.kind, address=link.address, health_detail=detail
+        )

@@ -1,0 +1,136 @@
+"""ProjectService: watching, sealing, results and history of projects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from pollinator.daemon.pool import Pool
+from pollinator.daemon.runs.compare import compare_runs
+from pollinator.daemon.runs.home import ResultsHome
+from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.sync.git import head_commit
+from pollinator.daemon.sync.projects import OpenProject as Opened
+from pollinator.daemon.sync.projects import Projects, read_spec
+from pollinator.v1 import project_pb2_grpc
+from pollinator.v1.project_pb2 import (
+    CheckoutRequest,
+    CheckoutResponse,
+    CloseProjectRequest,
+    CloseProjectResponse,
+    DiffRunsRequest,
+    DiffRunsResponse,
+    GetProjectRequest,
+    GetProjectResponse,
+    ListProjectsRequest,
+    ListProjectsResponse,
+    OpenProjectRequest,
+    OpenProjectResponse,
+    PullResultsRequest,
+    PullResultsResponse,
+    SealRequest,
+    SealResponse,
+    WatchProjectRequest,
+    WatchProjectResponse,
+)
+from pollinator.v1.store_pb2 import StoreSettings
+from pollinator.wire.errors import InvalidInput
+
+HEARTBEAT_S = 10.0
+
+
+class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
+    """The daemon's projects."""
+
+    def __init__(self, projects: Projects, log: RunLog, home: ResultsHome, pool: Pool) -> None:
+        self._projects = projects
+        self._runs = log
+        self._home = home
+        self._pool = pool
+
+    async def OpenProject(  # noqa: N802 - the protocol's name
+        self, request: OpenProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> OpenProjectResponse:
+        """Watch a project, for good."""
+        project = await self._open(request.root, request.store if request.HasField("store") else None)
+        return OpenProjectResponse(project=project.describe())
+
+    async def ListProjects(  # noqa: N802
+        self, request: ListProjectsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListProjectsResponse:
+        """All opened projects."""
+        return ListProjectsResponse(projects=[project.describe() for project in self._projects.all()])
+
+    async def CloseProject(  # noqa: N802
+        self, request: CloseProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CloseProjectResponse:
+        """Stop watching a project."""
+        await self._projects.forget(request.root)
+        return CloseProjectResponse()
+
+    async def GetProject(  # noqa: N802
+        self, request: GetProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> GetProjectResponse:
+        """The state of one project."""
+        return GetProjectResponse(project=self._projects.get(request.root).describe())
+
+    async def WatchProject(  # noqa: N802
+        self, request: WatchProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[WatchProjectResponse]:
+        """The state now, and again whenever it changes."""
+        while True:
+            project = self._projects.get(request.root)
+            yield WatchProjectResponse(project=project.describe())
+            await project.worker.changed(HEARTBEAT_S)
+
+    async def Seal(  # noqa: N802
+        self, request: SealRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> SealResponse:
+        """Barrier and snapshot."""
+        project = await self._open(request.root, request.store if request.HasField("store") else None)
+        root = project.worker.root
+        sealed = await project.worker.seal(
+            await self._pool.run(read_spec, root),
+            strict=request.strict,
+            git_commit=await self._pool.run(head_commit, root),
+        )
+        return SealResponse(snapshot=sealed.ref, report=sealed.report, notices=sealed.notices)
+
+    async def PullResults(  # noqa: N802
+        self, request: PullResultsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> PullResultsResponse:
+        """Lay the results of a run out."""
+        return await self._home.pull(self._runs.find(request.run_id), request.directory)
+
+    async def Checkout(  # noqa: N802
+        self, request: CheckoutRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CheckoutResponse:
+        """Restore the trees a run ran with."""
+        _absolute(request.directory)
+        return await self._home.checkout(self._runs.find(request.run_id), request.directory)
+
+    async def DiffRuns(  # noqa: N802
+        self, request: DiffRunsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> DiffRunsResponse:
+        """What changed between two runs, or between a run and what is on disk now."""
+        base = self._runs.find(request.base_run_id)
+        if request.run_id:
+            other = self._runs.find(request.run_id)
+            ref, spec = other.snapshot, other.spec
+        else:
+            project = await self._open(base.root, None)
+            spec = await self._pool.run(read_spec, project.worker.root)
+            ref = (await project.worker.seal(spec, strict=False, git_commit="")).ref
+        return await self._pool.run(compare_runs, self._home.reader(base), base, ref, spec)
+
+    async def _open(self, root: str, store: StoreSettings | None) -> Opened:
+        _absolute(root)
+        return await self._projects.open(Path(root), store)
+
+
+def _absolute(path: str) -> None:
+    if not Path(path).is_absolute():
+        raise InvalidInput(f"{path!r} is not an absolute path", reason="bad_path")

@@ -1,0 +1,99 @@
+"""RunService at the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from pollinator.daemon.runs.log import DEFAULT_PAGE, RunLog
+from pollinator.daemon.runs.start import RunStarter
+from pollinator.daemon.sync.projects import Projects
+from pollinator.model.run import is_terminal
+from pollinator.v1 import run_pb2_grpc
+from pollinator.v1.run_pb2 import (
+    CancelRequested,
+    CancelRunRequest,
+    CancelRunResponse,
+    GetRunRequest,
+    GetRunResponse,
+    ListRunsRequest,
+    ListRunsResponse,
+    Progress,
+    RunEvent,
+    RunState,
+    StartRunRequest,
+    StartRunResponse,
+    WatchRunRequest,
+    WatchRunResponse,
+)
+from pollinator.wire.errors import NotFound
+from pollinator.wire.watching import watch_run
+
+MAX_PAGE = 1000
+
+
+class RunServicer(run_pb2_grpc.RunServiceServicer):
+    """Starts, lists, follows and cancels the daemon's runs."""
+
+    def __init__(self, log: RunLog, starter: RunStarter, projects: Projects) -> None:
+        self._runs = log
+        self._starter = starter
+        self._projects = projects
+
+    async def StartRun(  # noqa: N802 - the protocol's name
+        self, request: StartRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> StartRunResponse:
+        """Accept a run and seal its files."""
+        return StartRunResponse(run=await self._starter.start(request))
+
+    async def GetRun(  # noqa: N802
+        self, request: GetRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> GetRunResponse:
+        """One run."""
+        return GetRunResponse(run=self._runs.find(request.run_id, request.root))
+
+    async def ListRuns(  # noqa: N802
+        self, request: ListRunsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListRunsResponse:
+        """Runs, newest first."""
+        size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
+        wanted = ListRunsRequest()
+        wanted.CopyFrom(request)
+        wanted.page_size = size + 1
+        found = self._runs.select(wanted)
+        token = found[size - 1].id if len(found) > size else ""
+        return ListRunsResponse(runs=found[:size], next_page_token=token)
+
+    async def WatchRun(  # noqa: N802
+        self, request: WatchRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[WatchRunResponse]:
+        """Follow a run; while it is being sealed, bytes on their way are told as well."""
+        run = self._runs.find(request.run_id)
+        request.run_id = run.id
+        async for message in watch_run(self._runs, request):
+            yield message
+            if message.WhichOneof("kind") == "run" and request.follow:
+                async for progress in self._sealing(run.id, run.root):
+                    yield progress
+
+    async def CancelRun(  # noqa: N802
+        self, request: CancelRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CancelRunResponse:
+        """Record the wish; harmless when the run has ended or the wish is recorded already."""
+        run = self._runs.find(request.run_id)
+        if not is_terminal(run.state) and not run.cancel_requested:
+            run = self._runs.append(run.id, RunEvent(cancel_requested=CancelRequested(by=request.by)))
+        return CancelRunResponse(run=run)
+
+    async def _sealing(self, run_id: str, root: str) -> AsyncIterator[WatchRunResponse]:
+        while self._runs.get(run_id).state == RunState.RUN_STATE_SNAPSHOTTING:
+            seen = self._runs.version(run_id)
+            try:
+                done, total = self._projects.get(root).worker.progress
+            except NotFound:
+                return
+            if total:
+                yield WatchRunResponse(progress=Progress(bytes_done=done, bytes_total=total))
+            await self._runs.changed(run_id, seen, 0.2)

@@ -1,0 +1,182 @@
+"""The projects this daemon watches: opened by the first command in them, and for good."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from pathlib import Path
+
+from pollinator.chunks.store import Store
+from pollinator.daemon.database import Connection
+from pollinator.daemon.pool import Pool
+from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
+from pollinator.daemon.sync.worker import ProjectWorker
+from pollinator.model.project import load_spec
+from pollinator.v1.project_pb2 import Project, ProjectState
+from pollinator.v1.run_pb2 import SpecOverrides
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.store_pb2 import StoreSettings
+from pollinator.wire.errors import Denied, NotFound, PollinatorError
+from pollinator.wire.places import private_dir
+
+PROJECT_MIGRATION = """
+CREATE TABLE project (
+    root TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    store_id TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+SPEC_FILE = "project.yaml"
+
+_log = logging.getLogger(__name__)
+
+
+def read_spec(root: Path, overrides: SpecOverrides | None = None) -> RunSpec:
+    """The resolved spec of the project in ``root``.
+
+    Raises:
+        NotFound: there is no project.yaml.
+        InvalidInput: it cannot be meant; each violation says where.
+    """
+    path = root / SPEC_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"there is no {SPEC_FILE} in {root}",
+            reason="project_missing",
+            hint=f"pollinator new makes one; was the project moved? then run pollinator in its new folder",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise Denied(f"{path} is not UTF-8 text: {error}", reason="bad_spec") from error
+    except OSError as error:
+        raise Denied(f"cannot read {path}: {error.strerror}", reason="unreadable_file") from error
+    return load_spec(text, SPEC_FILE, overrides)
+
+
+class OpenProject:
+    """One watched project: its worker, its name and its store."""
+
+    def __init__(self, worker: ProjectWorker, name: str, store_id: str) -> None:
+        self.worker = worker
+        self.name = name
+        self.store_id = store_id
+
+    def describe(self) -> Project:
+        """Its state, for clients."""
+        status = self.worker.status
+        root = self.worker.root
+        project = Project(
+            root=str(root),
+            name=self.name,
+            state=status.state,
+            problem=status.problem or self.worker.problem,
+            backlog_files=status.backlog_files,
+            backlog_bytes=status.backlog_bytes,
+            files=status.files,
+            bytes=status.bytes,
+            watching=status.watching,
+            degraded=status.degraded,
+            store=self.worker.store.identity,
+            missed_changes=status.missed,
+        )
+        if not (root / SPEC_FILE).exists():
+            project.state = ProjectState.PROJECT_STATE_MISSING
+            project.problem = (
+                f"{root / SPEC_FILE} is gone; run pollinator in the project's new folder, "
+                f"or forget it: pollinator status --forget {root}"
+            )
+        return project
+
+
+class Projects:
+    """All opened projects. Lives on the loop's thread."""
+
+    def __init__(
+        self,
+        database: Connection,
+        keeper: StoreKeeper,
+        indexes: Path,
+        group: asyncio.TaskGroup,
+        pool: Pool,
+    ) -> None:
+        self._database = database
+        self._keeper = keeper
+        self._indexes = private_dir(indexes)
+        self._group = group
+        self._pool = pool
+        self._open: dict[str, OpenProject] = {}
+        self._lock = asyncio.Lock()
+
+    async def resume(self) -> None:
+        """Watch every project that was open when the daemon ended."""
+        for root, name, store_id in self._database.execute("SELECT root, name, store_id FROM project"):
+            try:
+                store = await self._pool.run(self._keeper.reopen, store_id, name)
+            except PollinatorError as error:
+                _log.warning("%s is not watched: %s", root, error.message)
+                continue
+            self._start(Path(root), name, store_id, store)
+
+    async def open(self, root: Path, store: StoreSettings | None) -> OpenProject:
+        """Watch a project; ``store`` None keeps the one it had.
+
+        Raises:
+            NotFound: there is no project.
+            InvalidInput: its project.yaml or the store's settings cannot be meant.
+        """
+        async with self._lock:
+            spec = await self._pool.run(read_spec, root)
+            current = self._open.get(str(root))
+            if store is None and current is not None and current.name == spec.project:
+                return current
+            wanted = store or (self._keeper.settings(current.store_id) if current else DEFAULT)
+            store_id, opened = await self._pool.run(self._keeper.open, wanted, spec.project)
+            if current is not None and (current.store_id, current.name) == (store_id, spec.project):
+                await self._pool.run(opened.close)
+                return current
+            if current is not None:
+                await current.worker.close()
+            with self._database:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO project (root, name, store_id) VALUES (?, ?, ?)",
+                    (str(root), spec.project, store_id),
+                )
+            return self._start(root, spec.project, store_id, opened)
+
+    def get(self, root: str) -> OpenProject:
+        """An opened project; raises NotFound."""
+        try:
+            return self._open[root]
+        except KeyError:
+            raise NotFound(
+                f"no project is open in {root}", reason="project_missing", hint="pollinator sync opens it"
+            ) from None
+
+    def all(self) -> list[OpenProject]:
+        """All opened projects, sorted by folder."""
+        return [self._open[root] for root in sorted(self._open)]
+
+    async def forget(self, root: str) -> None:
+        """Stop watching a project. Its files, runs and what is in the store stay."""
+        async with self._lock:
+            project = self.get(root)
+            await project.worker.close()
+            del self._open[root]
+            with self._database:
+                self._database.execute("DELETE FROM project WHERE root = ?", (root,))
+
+    async def close(self) -> None:
+        """Stop watching all projects."""
+        for project in self.all():
+            await project.worker.close()
+
+    def _start(self, root: Path, name: str, store_id: str, store: Store) -> OpenProject:
+        place = hashlib.blake2b(f"{root}\0{store_id}".encode(errors="surrogateescape"), digest_size=8)
+        worker = ProjectWorker(root, self._indexes / f"{place.hexdigest()}.db", store)
+        project = OpenProject(worker, name, store_id)
+        self._open[str(root)] = project
+        self._group.create_task(worker.run(), name=f"project {root}")
+        return project

@@ -1,0 +1,73 @@
+"""The stores this daemon knows, and their credentials, kept out of every log and database.
+
+A project names its store by id. What is needed to reach it (for S3 that includes keys taken from the user's
+environment) is one file per store that only the user can read, so that a daemon that starts again can go on
+with runs that have not ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from pollinator.chunks.store import Store
+from pollinator.chunks.stores import open_store
+from pollinator.v1.store_pb2 import FolderStore, StoreSettings
+from pollinator.wire.errors import NeedsLogin
+from pollinator.wire.places import private_dir
+
+DEFAULT = StoreSettings(folder=FolderStore())
+"""The embedded default: a folder in the daemon's state."""
+
+
+class StoreKeeper:
+    """Opens stores and remembers how. Used from worker threads; each store is opened once for each use."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = private_dir(folder)
+
+    def open(self, settings: StoreSettings, project: str) -> tuple[str, Store]:
+        """Open a store for a project and remember it; returns its id as well.
+
+        Raises:
+            PollinatorError: the settings cannot be meant.
+        """
+        store = open_store(settings, project)
+        store_id = hashlib.blake2b(store.identity.encode(), digest_size=8).hexdigest()
+        self._remember(store_id, settings)
+        return store_id, store
+
+    def reopen(self, store_id: str, project: str) -> Store:
+        """Open a store that was opened before.
+
+        Raises:
+            NeedsLogin: nothing is known about it any more.
+        """
+        return open_store(self.settings(store_id), project)
+
+    def settings(self, store_id: str) -> StoreSettings:
+        """How to reach a store that was opened before, with credentials.
+
+        Raises:
+            NeedsLogin: nothing is known about it any more.
+        """
+        try:
+            return StoreSettings.FromString((self._folder / store_id).read_bytes())
+        except FileNotFoundError as error:
+            raise NeedsLogin(
+                f"how to reach store {store_id} is not known any more",
+                reason="store_unknown",
+                hint="run pollinator sync in the project with the store's variables set",
+            ) from error
+
+    def _remember(self, store_id: str, settings: StoreSettings) -> None:
+        path = self._folder / store_id
+        body = settings.SerializeToString()
+        if path.exists() and path.read_bytes() == body:
+            return
+        temporary = path.with_suffix(f".{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(body)
+        temporary.replace(path)
