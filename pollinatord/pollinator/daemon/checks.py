@@ -18,12 +18,10 @@ LOW_DISK_BYTES = 2 * 1024**3
 async def diagnose(projects: Projects, registry: Registry, root: str) -> list[Check]:
     """Look at the disk, the executors, and the project in ``root`` or else all projects."""
     checks = [_disk(places.state_dir())]
-    for name in registry.names():
-        checks.append(await _executor(registry, name))
+    checks += [await _executor(registry, name) for name in registry.names()]
     wanted = [project for project in projects.all() if root in ("", str(project.worker.root))]
     for project in wanted:
-        checks.append(_project(project))
-        checks.append(await _store(project))
+        checks += [_project(project), await _store(project)]
     return checks
 
 

@@ -1,4 +1,4 @@
-"""Named worker threads for libraries that block. The default pool of asyncio is never used: it has no owner."""
+"""Named worker threads for libraries that block. asyncio's default pool is never used: it has no owner."""
 
 from __future__ import annotations
 

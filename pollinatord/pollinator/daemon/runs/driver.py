@@ -131,11 +131,10 @@ class RunDriver:
     # Launching
 
     async def _launch(self, run: Run) -> None:
-        if run.cancel_requested and not self._runs.executor_seq(run.id):
-            # It may have been handed over by a daemon that was killed then: the executor knows.
-            if not await self._executor_knows(run):
-                self._runs.append(run.id, end_event(RunState.RUN_STATE_CANCELLED, Outcome(), run.attempt))
-                return
+        # A daemon that was killed may have handed it over before the wish came: the executor knows.
+        if run.cancel_requested and not await self._executor_knows(run):
+            self._runs.append(run.id, end_event(RunState.RUN_STATE_CANCELLED, Outcome(), run.attempt))
+            return
         link = self._registry.get(run.executor)
         source = SnapshotSource(run_id=run.id, snapshot=run.snapshot, spec=run.spec)
         try:

@@ -120,7 +120,7 @@ class RunStarter:
         return self._registry.choose(list(spec.executor_names), spec.executor_type)
 
     async def _preflight(self, link: ExecutorLink, spec: RunSpec) -> list[Notice]:
-        """Ask the executor before anything is recorded. One that cannot be reached is asked again at launch."""
+        """Ask the executor before anything is recorded; one that cannot be reached is asked at launch."""
         try:
             await link.ensure()
             answer = await link.executor.Preflight(PreflightRequest(spec=spec), timeout=PREFLIGHT_S)

@@ -1,4 +1,4 @@
-"""Which commit a project was at, when it lies in a git checkout. Read from files: git need not be installed."""
+"""Which commit a project in a git checkout was at, read from files: git need not be installed."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def read_spec(root: Path, overrides: SpecOverrides | None = None) -> RunSpec:
         raise NotFound(
             f"there is no {SPEC_FILE} in {root}",
             reason="project_missing",
-            hint=f"pollinator new makes one; was the project moved? then run pollinator in its new folder",
+            hint="pollinator new makes one; was the project moved? then run pollinator in its new folder",
         ) from error
     except UnicodeDecodeError as error:
         raise Denied(f"{path} is not UTF-8 text: {error}", reason="bad_spec") from error

@@ -1,0 +1,134 @@
+"""Directory nodes: the canonical listing of one level of a tree.
+
+Long lists (entries of a big directory, chunks of a huge file) are split where the content says so, so that
+one change in a directory of 100,000 files rewrites a piece of it and not all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pollinator.chunks.cut import Content
+from pollinator.chunks.digest import digest_of
+from pollinator.v1.tree_pb2 import (
+    Chunk,
+    ChunkList,
+    Directory,
+    DirectoryNode,
+    DirectoryPart,
+    FileNode,
+    Hole,
+    SymlinkNode,
+)
+from pollinator.wire.errors import Corrupt
+
+MAX_ENTRIES = 1024
+"""Directories and chunk lists up to this length are not split."""
+
+SPLIT_MASK = 0xFF
+"""An entry ends a piece when the last byte of its digest is 0: 256 entries on average."""
+
+_Item = TypeVar("_Item")
+NodeSink = Callable[[bytes, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A regular file."""
+
+    mode: int
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEntry:
+    """A symbolic link."""
+
+    target: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DirEntry:
+    """A directory, by the digest of its node."""
+
+    mode: int
+    digest: bytes
+
+
+Entry = FileEntry | LinkEntry | DirEntry
+
+
+def encode_directory(entries: Mapping[bytes, Entry], sink: NodeSink) -> bytes:
+    """Digest of the directory with these entries; every node it needs goes to ``sink(digest, bytes)``."""
+    names = sorted(entries)
+    if len(names) <= MAX_ENTRIES:
+        return _emit(_directory(names, entries, sink), sink)
+    node = Directory()
+    for piece in _split(names, digest_of):
+        node.parts.append(DirectoryPart(digest=_emit(_directory(piece, entries, sink), sink)))
+    return _emit(node, sink)
+
+
+def node_content(node: FileNode) -> Content:
+    """The content a FileNode describes, when its chunks are not in lists."""
+    return Content(
+        node.inline,
+        tuple((chunk.digest, chunk.size) for chunk in node.chunks),
+        tuple((hole.offset, hole.length) for hole in node.holes),
+        node.size,
+    )
+
+
+def check_name(name: bytes) -> bytes:
+    """``name`` if it can be a name inside a directory; a manifest must not be able to leave its root.
+
+    Raises:
+        Corrupt: it is not one.
+    """
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+        raise Corrupt(f"a tree holds the name {name!r}, which is not one", reason="bad_name")
+    return name
+
+
+def _directory(names: Sequence[bytes], entries: Mapping[bytes, Entry], sink: NodeSink) -> Directory:
+    node = Directory()
+    for name in names:
+        match entries[name]:
+            case FileEntry(mode, content):
+                node.files.append(_file(name, mode, content, sink))
+            case LinkEntry(target):
+                node.symlinks.append(SymlinkNode(name=name, target=target))
+            case DirEntry(mode, digest):
+                node.directories.append(DirectoryNode(name=name, digest=digest, mode=mode))
+    return node
+
+
+def _file(name: bytes, mode: int, content: Content, sink: NodeSink) -> FileNode:
+    node = FileNode(name=name, size=content.size, mode=mode, inline=content.inline)
+    node.holes.extend(Hole(offset=offset, length=length) for offset, length in content.holes)
+    chunks = [Chunk(digest=digest, size=size) for digest, size in content.chunks]
+    if len(chunks) <= MAX_ENTRIES:
+        node.chunks.extend(chunks)
+        return node
+    for piece in _split(chunks, lambda chunk: chunk.digest):
+        node.chunk_lists.append(_emit(ChunkList(chunks=piece), sink))
+    return node
+
+
+def _split(items: Sequence[_Item], name_of: Callable[[_Item], bytes]) -> Iterator[Sequence[_Item]]:
+    start = 0
+    for at, item in enumerate(items, 1):
+        if name_of(item)[-1] & SPLIT_MASK == 0 or at - start == MAX_ENTRIES:
+            yield items[start:at]
+            start = at
+    if start < len(items):
+        yield items[start:]
+
+
+def _emit(node: Directory | ChunkList, sink: NodeSink) -> bytes:
+    data = node.SerializeToString(deterministic=True)
+    digest = digest_of(data)
+    sink(digest, data)
+    return digest

@@ -1,0 +1,145 @@
+"""Sending chunks to a store in packs, several at a time, in bounded memory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from pollinator.chunks.digest import digest_of
+from pollinator.chunks.pack import PackBuilder
+from pollinator.chunks.store import Store
+from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
+from pollinator.wire.faults import crash_point
+
+PACK_BYTES = 16 * 1024 * 1024
+
+
+class Uploader:
+    """Packs chunks and puts them. Belongs to one thread; only the puts run on others.
+
+    A chunk counts as stored only once ``on_stored`` was called for its pack, always on the owner's thread.
+    A failed put is raised by the next call; its chunks then belong to nobody and must be added again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        on_stored: Callable[[PackIndex], None],
+        workers: int = 8,
+        pack_bytes: int = PACK_BYTES,
+    ) -> None:
+        self._store = store
+        self._on_stored = on_stored
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="upload")
+        self._limit = workers + 2
+        self._pack_bytes = pack_bytes
+        self._writer = f"pollinator {importlib.metadata.version('pollinatord')}"
+        self._open = PackBuilder(self._writer)
+        self._sending: dict[Future[None], PackIndex] = {}
+        self._pending: set[bytes] = set()
+        self.chunks = 0
+        self.bytes_sent = 0
+        self.puts = 0
+
+    @property
+    def open_bytes(self) -> int:
+        """Bytes in the pack that was not sent yet; 0 when it is empty."""
+        return self._open.size if self._open.chunks else 0
+
+    def pending(self, digest: bytes) -> bool:
+        """The chunk was added and is not acknowledged yet."""
+        return digest in self._pending
+
+    def add(self, digest: bytes, data: bytes) -> None:
+        """Take a chunk that the store is not known to have; waits while too many packs are under way."""
+        if digest in self._pending:
+            return
+        self._pending.add(digest)
+        self._open.add(digest, data)
+        if self._open.size >= self._pack_bytes:
+            self.send()
+
+    def send(self) -> None:
+        """Send the open pack now, without waiting for the acknowledgement."""
+        if not self._open.chunks:
+            return
+        while len(self._sending) >= self._limit:
+            wait(self._sending, return_when=FIRST_COMPLETED)
+            self.reap()
+        row, body = self._open.finish("p")
+        self._open = PackBuilder(self._writer)
+        self._count(row, body)
+        self._sending[self._threads.submit(self._put, row.key, body)] = row
+
+    def reap(self) -> None:
+        """Deliver acknowledgements that have come in; raises the first failure."""
+        failure: BaseException | None = None
+        for future in [each for each in self._sending if each.done()]:
+            row = self._sending.pop(future)
+            self._pending.difference_update(entry.digest for entry in row.entries)
+            error = future.exception()
+            if error is None:
+                self._on_stored(row)
+            else:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def flush(self) -> None:
+        """Send the open pack and wait until everything is acknowledged."""
+        self.send()
+        self._settle()
+
+    def publish(self, snapshot: Snapshot, rows: Sequence[PackIndex], indexes: Sequence[str]) -> SnapshotRef:
+        """Publish a snapshot with one put, which carries all that is in the open pack.
+
+        Args:
+            snapshot: what to publish; all its other chunks must be stored.
+            rows: rows of stored packs that no index object lists.
+            indexes: keys of index objects that list the rest.
+        """
+        self._settle()
+        crash_point("before_snapshot_put")
+        row, body = self._open.finish("s", snapshot=snapshot, packs=rows, indexes=indexes)
+        self._open = PackBuilder(self._writer)
+        self._pending.clear()
+        self._count(row, body)
+        self._store.put(row.key, body)
+        crash_point("after_snapshot_put")
+        if row.entries:
+            self._on_stored(row)
+        return SnapshotRef(digest=digest_of(snapshot.SerializeToString(deterministic=True)), key=row.key)
+
+    def write_index(self, rows: Sequence[PackIndex]) -> str:
+        """Store an index object that lists these packs; returns its key."""
+        row, body = PackBuilder(self._writer).finish("i", packs=rows)
+        self._count(row, body)
+        self._store.put(row.key, body)
+        return row.key
+
+    def discard(self) -> None:
+        """Forget what was not acknowledged, after a failure: its chunks must be added again."""
+        wait(self._sending)
+        self._sending.clear()
+        self._pending.clear()
+        self._open = PackBuilder(self._writer)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _settle(self) -> None:
+        wait(self._sending)
+        self.reap()
+
+    def _count(self, row: PackIndex, body: bytes) -> None:
+        self.chunks += len(row.entries)
+        self.bytes_sent += len(body)
+        self.puts += 1
+
+    def _put(self, key: str, body: bytes) -> None:
+        crash_point("before_pack_put")
+        self._store.put(key, body)
+        crash_point("after_pack_put")
