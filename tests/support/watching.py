@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def nothing(_path: bytes) -> bool:
 
 
 @contextmanager
-def started(watch: Watch) -> Iterator[Watch]:
+def started(watch: Watch) -> Generator[Watch]:
     """The watch, started and drained once; closed at the end."""
     try:
         watch.start()
@@ -32,7 +32,7 @@ def started(watch: Watch) -> Iterator[Watch]:
 
 
 @contextmanager
-def inotify(root: Path, skip: Skip = nothing, events: Events | None = None) -> Iterator[Watch]:
+def inotify(root: Path, skip: Skip = nothing, events: Events | None = None) -> Generator[Watch]:
     """A running inotify watch."""
     with started(InotifyWatch(root, skip, events=events)) as watch:
         yield watch

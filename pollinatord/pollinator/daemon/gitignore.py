@@ -55,28 +55,37 @@ class Rule:
 class RuleSet:
     """All rules of one file. The last one that matches decides."""
 
-    __slots__ = ("_last_first", "_names", "_of_name", "_of_path")
+    __slots__ = ("_endings", "_last_first", "_names", "_of_name", "_of_path", "_paths", "_starts")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        rules = tuple(rules)
         compiled = [(rule, re.compile(to_regex(rule), re.DOTALL)) for rule in rules]
         self._last_first = tuple(reversed(compiled))
-        plain = [rule for rule in rules if not rule.has_slash and not _SPECIAL.intersection(rule.pattern)]
-        self._names = frozenset(rule.pattern for rule in plain)
-        self._of_name = _any_of(rule for rule in rules if not rule.has_slash and rule not in plain)
-        self._of_path = _any_of(rule for rule in rules if rule.has_slash)
+        # Nearly every path matches nothing. To find that out fast, the usual forms of patterns (a name, an
+        # ending, a beginning) are kept apart from those that need a regular expression.
+        by_name = [rule for rule, _ in compiled if not rule.has_slash]
+        by_path = [rule for rule, _ in compiled if rule.has_slash]
+        self._names = frozenset(rule.pattern for rule in by_name if _is_literal(rule.pattern))
+        self._endings = tuple(rule.pattern[1:] for rule in by_name if _is_ending(rule.pattern))
+        self._starts = tuple(rule.pattern[:-1] for rule in by_name if _is_beginning(rule.pattern))
+        self._of_name = _any_of(rule for rule in by_name if _is_involved(rule.pattern))
+        self._paths = frozenset(rule.pattern.lstrip(b"/") for rule in by_path if _is_literal(rule.pattern))
+        self._of_path = _any_of(rule for rule in by_path if not _is_literal(rule.pattern))
 
     def decide(self, prefix: bytes, name: bytes, is_dir: bool) -> Rule | None:
         """The rule for ``prefix + name``, relative to the file's directory; ``None`` when there is none."""
-        # Nearly every path matches nothing: find that out with one look-up and at most two matches.
-        hit = name in self._names or (self._of_name is not None and self._of_name.fullmatch(name) is not None)
-        path = prefix + name if self._of_path is not None else b""
-        if not hit and (self._of_path is None or self._of_path.fullmatch(path) is None):
+        if (
+            name not in self._names
+            and not name.endswith(self._endings)
+            and not name.startswith(self._starts)
+            and (self._of_name is None or self._of_name.fullmatch(name) is None)
+            and (not self._paths or prefix + name not in self._paths)
+            and (self._of_path is None or self._of_path.fullmatch(prefix + name) is None)
+        ):
             return None
         for rule, regex in self._last_first:
             if rule.directories_only and not is_dir:
                 continue
-            if regex.fullmatch(path if rule.has_slash else name) is not None:
+            if regex.fullmatch(prefix + name if rule.has_slash else name) is not None:
                 return rule
         return None
 
@@ -121,6 +130,22 @@ def _strip_spaces(line: bytes) -> bytes:
     if backslashes % 2 == 1 and len(stripped) < len(line):
         return stripped + b" "
     return stripped
+
+
+def _is_literal(pattern: bytes) -> bool:
+    return not _SPECIAL.intersection(pattern)
+
+
+def _is_ending(pattern: bytes) -> bool:
+    return pattern.startswith(b"*") and _is_literal(pattern[1:])
+
+
+def _is_beginning(pattern: bytes) -> bool:
+    return pattern.endswith(b"*") and _is_literal(pattern[:-1])
+
+
+def _is_involved(pattern: bytes) -> bool:
+    return not (_is_literal(pattern) or _is_ending(pattern) or _is_beginning(pattern))
 
 
 def _any_of(rules: Iterable[Rule]) -> re.Pattern[bytes] | None:

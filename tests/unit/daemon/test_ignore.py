@@ -176,9 +176,10 @@ def test_ignore_files_are_told_by_name() -> None:
 
 NAMES = (b"a", b"b", b"ab", b"foo", b"foob", b"x.o", b".h", b"[a]", b"a b", b"-", b"]", b"a\\", b"c", b"\xff")
 PIECES = (
-    b"a", b"b", b"c", b"foo", b"o", b".", b"x", b"-", b" ", b"\\ ", b"*", b"**", b"?", b"/", b"/", b"**/",
-    b"/**", b"/*", b"[ab]", b"[!a]", b"[^b]", b"[a-c]", b"[]a]", b"[a-]", b"[\\]]", b"[[:alpha:]]", b"[[:punct:]]",
-    b"[[:nonsense:]]", b"[[:", b"[", b"[a-", b"\\a", b"\\*", b"\\[", b"\\", b"\xff",
+    b"a", b"b", b"c", b"foo", b"o", b".", b"x", b"-", b" ", b"\\ ", b"*", b"**", b"?", b"/", b"/",
+    b"**/", b"/**", b"/*", b"[ab]", b"[!a]", b"[^b]", b"[a-c]", b"[]a]", b"[a-]", b"[\\]]",
+    b"[[:alpha:]]", b"[[:punct:]]", b"[[:nonsense:]]", b"[[:", b"[", b"[a-", b"\\a", b"\\*", b"\\[",
+    b"\\", b"\xff",
 )  # fmt: skip
 
 

@@ -170,6 +170,10 @@ def test_a_stamp_from_the_future_is_never_trusted() -> None:
 
 def test_a_shared_file_system_has_a_longer_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert racy_window_ns(tmp_path) == LOCAL_WINDOW_NS
-    monkeypatch.setattr(under_test, "is_network_fs", lambda _path: True)
+
+    def shared(_path: Path) -> bool:
+        return True
+
+    monkeypatch.setattr(under_test, "is_network_fs", shared)
 
     assert racy_window_ns(tmp_path) == NETWORK_WINDOW_NS

@@ -46,7 +46,11 @@ def test_a_local_directory_is_watched_by_the_system(tmp_path: Path, monkeypatch:
 
 def test_a_network_file_system_is_polled_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(choose, "network_fs", lambda _path: "nfs")
+
+    def on_nfs(_path: Path) -> str:
+        return "nfs"
+
+    monkeypatch.setattr(choose, "network_fs", on_nfs)
     with started(open_watch(tmp_path, nothing)) as watch:
         assert watch.kind == "poll"
         assert "nfs" in watch.degraded

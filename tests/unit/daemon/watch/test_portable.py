@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from support.watching import nothing, started
 
 
 @contextmanager
-def watchdog(root: Path, skip: Skip = nothing) -> Iterator[Watch]:
+def watchdog(root: Path, skip: Skip = nothing) -> Generator[Watch]:
     """A running watch."""
     with started(WatchdogWatch(root, skip)) as watch:
         yield watch
