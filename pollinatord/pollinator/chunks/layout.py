@@ -1,25 +1,44 @@
-"""Laying a tree out below a folder. No name in a manifest can make it write anywhere else."""
+"""Laying a tree out below a folder. No name in a manifest can make it write anywhere else.
+
+Every folder is opened by one name in the one above it, never through a link, and links are made last. Chunks
+are read pack by pack and written where they belong at once, so that memory is bounded and no pack is read for
+every file. What to do about files that are there already is the business of others.
+"""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-from collections.abc import Callable, Iterator
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
-from pollinator.chunks.cut import Content
-from pollinator.chunks.nodes import check_name
-from pollinator.chunks.read import SnapshotReader
-from pollinator.v1.tree_pb2 import DirectoryNode, FileNode, SymlinkNode, Tree
+from pollinator.chunks.nodes import PERMISSIONS, check_name, shown
+from pollinator.chunks.read import SnapshotReader, check_size
+from pollinator.v1.tree_pb2 import Chunk, DirectoryNode, FileNode, SymlinkNode, Tree
 from pollinator.wire.errors import Exhausted, InvalidInput, WrongState
 
-BATCH_BYTES = 32 * 1024 * 1024
-"""About how much file content is in memory at a time."""
+BATCH_CHUNKS = 32 * 1024
+"""The places of so many chunks are gathered before their packs are read."""
+
+GROUP_CHUNKS = 32
+"""So many chunks of one replaced file are read at once."""
+
+OPEN_FOLDERS = 64
+LINK_HOPS = 40
+"""Systems give up after so many links, too."""
 
 TEMPORARY = b".pollinator-"
 """Names of files in the making begin so; the ignore rules know it."""
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_KNOWN_FILE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,59 +64,77 @@ def lay_out(
         tree: what to write.
         directory: where to.
         external_links: let links point outside of the tree.
-        progress: told the number of bytes after each file.
+        progress: told the number of bytes of finished files after each.
 
     Raises:
         InvalidInput: a link leaves the tree and ``external_links`` is not set.
         Exhausted: the disk is full.
+        WrongState: something is in the way.
         Corrupt: a chunk is damaged.
     """
-    with _open_dir(directory) as root, disk_errors(directory):
-        job = _Layout(reader, root, external_links, progress)
+    with disk_errors(directory), _Folders(directory) as folders:
+        job = _Layout(reader, folders, external_links, progress)
         for path, node in reader.walk(tree):
             job.add(path, node)
         return job.finish()
 
 
+def write_file(reader: SnapshotReader, node: FileNode, folder: int, name: bytes) -> None:
+    """Put a file into an open folder, replacing what is there, by a temporary name and a rename."""
+    temporary = TEMPORARY + secrets.token_hex(8).encode() + check_name(name)[:160]
+    descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder)
+    try:
+        try:
+            _fill(reader, descriptor, node)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(temporary, dir_fd=folder)
+        raise
+
+
 def link_leaves(path: bytes, target: bytes) -> bool:
     """A link at ``path`` (relative to the root of its tree) to ``target`` points outside of the tree."""
+    return chain_leaves(path, target, {})
+
+
+def chain_leaves(path: bytes, target: bytes, links: Mapping[bytes, bytes]) -> bool:
+    """The same when ``target`` may go through other links of the tree, given by path and target."""
     if target.startswith(b"/"):
         return True
-    depth = path.count(b"/")
-    for part in target.split(b"/"):
-        depth += {b"..": -1, b".": 0, b"": 0}.get(part, 1)
-        if depth < 0:
+    at = path.split(b"/")[:-1]
+    ahead = deque(step for step in target.split(b"/") if step not in (b"", b"."))
+    hops = 0
+    while ahead:
+        step = ahead.popleft()
+        if step == b"..":
+            if not at:
+                return True
+            at.pop()
+            continue
+        further = links.get(b"/".join([*at, step]))
+        if further is None:
+            at.append(step)
+        elif further.startswith(b"/"):
             return True
+        elif (hops := hops + 1) <= LINK_HOPS:
+            ahead.extendleft(each for each in reversed(further.split(b"/")) if each not in (b"", b"."))
     return False
 
 
 def refuse_link(path: bytes, target: bytes) -> InvalidInput:
     """The error for a link that leaves its tree."""
     return InvalidInput(
-        f"the link {os.fsdecode(path)} -> {os.fsdecode(target)} leads out of the tree",
+        f"the link {shown(path)} -> {shown(target)} leads out of the tree",
         reason="external_link",
         hint="copy what it points at into the tree, ignore it in .pollinatorignore, "
         "or set sync.allowExternalLinks: true in project.yaml",
     )
 
 
-def write_file(reader: SnapshotReader, node: FileNode, folder: int, name: bytes) -> None:
-    """Put a file into an open folder, replacing what is there, by a temporary name and a rename."""
-    temporary = TEMPORARY + check_name(name)[:200]
-    content = reader.contents(node)
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
-    )
-    try:
-        _fill(reader, descriptor, content, {})
-        os.fchmod(descriptor, node.mode)
-    finally:
-        os.close(descriptor)
-    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
 @contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
+def disk_errors(where: Path) -> Generator[None]:
     """Turn errors of the file system below ``where`` into ours."""
     try:
         yield
@@ -106,116 +143,176 @@ def disk_errors(where: Path) -> Iterator[None]:
             raise Exhausted(
                 f"no space left for {where}", reason="disk_full", hint="free some space and try again"
             ) from error
-        name = error.filename if error.filename is not None else where
-        raise WrongState(
-            f"cannot write {os.fsdecode(name)}: {error.strerror}", reason="cannot_write"
-        ) from error
+        name = shown(os.fsencode(error.filename)) if error.filename is not None else ""
+        what = f"{name} in {where}" if name and not name.startswith("/") else name or str(where)
+        raise WrongState(f"cannot write {what}: {error.strerror}", reason="cannot_write") from error
+
+
+class _Folders:
+    """Open folders below a root, each reached by one name in the one above it and never through a link."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root
+        self._root = -1
+        self._open: OrderedDict[bytes, int] = OrderedDict()
+
+    def __enter__(self) -> _Folders:
+        self._root = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for descriptor in (*self._open.values(), self._root):
+            os.close(descriptor)
+
+    def above(self, path: bytes) -> tuple[int, bytes]:
+        """The open folder that holds ``path``, and the name in it. Good until the next call."""
+        folder, _, name = path.rpartition(b"/")
+        return self.at(folder), name
+
+    def at(self, path: bytes) -> int:
+        """The open folder at ``path``. Good until the next call."""
+        if not path:
+            return self._root
+        known, missing = path, deque[bytes]()
+        while known and known not in self._open:
+            known, _, name = known.rpartition(b"/")
+            missing.appendleft(name)
+        descriptor = self._open[known] if known else self._root
+        for name in missing:
+            known = known + b"/" + name if known else name
+            descriptor = self._open[known] = os.open(name, _FOLDER, dir_fd=descriptor)
+        self._open.move_to_end(path)
+        self._close_some()
+        return descriptor
+
+    def _close_some(self) -> None:
+        while len(self._open) > OPEN_FOLDERS:
+            _, descriptor = self._open.popitem(last=False)
+            os.close(descriptor)
+
+
+@dataclass(slots=True)
+class _File:
+    """A file on its way to disk."""
+
+    path: bytes
+    node: FileNode
+    missing: int = 0
+    """Chunks that were asked for and not written yet."""
+    asked: bool = False
+    """All its chunks were asked for."""
+    made: bool = False
 
 
 class _Layout:
-    """One tree on its way to disk: files are gathered so that their chunks are read together."""
+    """One tree on its way to disk."""
 
     def __init__(
         self,
         reader: SnapshotReader,
-        root: int,
+        folders: _Folders,
         external_links: bool,
         progress: Callable[[int], None] | None,
     ) -> None:
         self._reader = reader
-        self._root = root
+        self._folders = folders
         self._external_links = external_links
         self._progress = progress
-        self._batch: list[tuple[bytes, FileNode, Content]] = []
-        self._batch_bytes = 0
+        self._wanted: dict[bytes, list[tuple[_File, int, Chunk]]] = {}
+        self._gathered = 0
         self._modes: list[tuple[bytes, int]] = []
+        self._links: dict[bytes, bytes] = {}
         self._files = 0
         self._bytes = 0
 
     def add(self, path: bytes, node: FileNode | DirectoryNode | SymlinkNode) -> None:
+        """Take the next entry of the tree."""
         match node:
             case DirectoryNode():
+                folder, name = self._folders.above(path)
                 # Writable until everything is in it.
-                os.mkdir(path, 0o700, dir_fd=self._root)
-                self._modes.append((path, node.mode))
+                os.mkdir(name, 0o700, dir_fd=folder)
+                self._modes.append((path, node.mode & PERMISSIONS))
             case SymlinkNode():
                 if not self._external_links and link_leaves(path, node.target):
                     raise refuse_link(path, node.target)
-                os.symlink(node.target, path, dir_fd=self._root)
+                self._links[path] = node.target
             case FileNode():
-                self._batch.append((path, node, self._reader.contents(node)))
-                self._batch_bytes += node.size
-                if self._batch_bytes >= BATCH_BYTES:
-                    self._write_batch()
+                self._ask(_File(path, node))
 
     def finish(self) -> LaidOut:
-        self._write_batch()
+        """Write what is still to be written."""
+        self._write_gathered()
+        for path, target in self._links.items():
+            if not self._external_links and chain_leaves(path, target, self._links):
+                raise refuse_link(path, target)
+            folder, name = self._folders.above(path)
+            os.symlink(target, name, dir_fd=folder)
         for path, mode in reversed(self._modes):
-            os.chmod(path, mode, dir_fd=self._root)
+            os.fchmod(self._folders.at(path), mode)
         return LaidOut(self._files, self._bytes)
 
-    def _write_batch(self) -> None:
-        small = [each for each in self._batch if each[2].size <= BATCH_BYTES]
-        found = dict(self._reader.fetch(digest for _, _, content in small for digest, _ in content.chunks))
-        for path, node, content in self._batch:
-            self._write(path, node, content, found)
-        self._batch, self._batch_bytes = [], 0
+    def _ask(self, file: _File) -> None:
+        for offset, chunk in self._reader.chunks(file.node):
+            self._wanted.setdefault(chunk.digest, []).append((file, offset, chunk))
+            file.missing += 1
+            self._gathered += 1
+            if self._gathered >= BATCH_CHUNKS:
+                self._write_gathered()
+        file.asked = True
+        if not file.missing:
+            self._write(file, 0, file.node.inline)
 
-    def _write(self, path: bytes, node: FileNode, content: Content, found: dict[bytes, bytes]) -> None:
-        # O_EXCL: the folder is fresh, so whatever is there already was put there by somebody else.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600, dir_fd=self._root)
+    def _write_gathered(self) -> None:
+        wanted, self._wanted, self._gathered = self._wanted, {}, 0
+        for digest, data in self._reader.fetch(wanted):
+            for file, offset, chunk in wanted.pop(digest):
+                file.missing -= 1
+                self._write(file, offset, check_size(chunk, data))
+
+    def _write(self, file: _File, offset: int, data: bytes) -> None:
+        folder, name = self._folders.above(file.path)
+        # The folder is fresh: whatever is there already was put there by somebody else.
+        descriptor = os.open(name, _KNOWN_FILE if file.made else _NEW_FILE, 0o600, dir_fd=folder)
+        file.made = True
         try:
-            _fill(self._reader, descriptor, content, found)
-            os.fchmod(descriptor, node.mode)
+            _write_all(descriptor, data, offset)
+            if file.missing or not file.asked:
+                return
+            _complete(descriptor, file.node)
         finally:
             os.close(descriptor)
         self._files += 1
-        self._bytes += content.size
+        self._bytes += file.node.size
         if self._progress is not None:
             self._progress(self._bytes)
 
 
-def _fill(reader: SnapshotReader, descriptor: int, content: Content, found: dict[bytes, bytes]) -> None:
-    """Write the bytes of a file, leaving its holes holes."""
-    if content.inline:
-        os.write(descriptor, content.inline)
-        return
-    holes = iter([*content.holes, (content.size, 0)])
-    position, (hole, length) = 0, next(holes)
-    for group in _groups(content.chunks):
-        missing = [digest for digest, _ in group if digest not in found]
-        have = dict(reader.fetch(missing)) if missing else found
-        have = {**found, **have} if missing and len(missing) < len(group) else have
-        for digest, _ in group:
-            while position == hole and length:
-                position, (hole, length) = hole + length, next(holes)
-            position = _write_all(descriptor, have[digest], position)
-    if content.holes:
-        os.ftruncate(descriptor, content.size)
+def _fill(reader: SnapshotReader, descriptor: int, node: FileNode) -> None:
+    _write_all(descriptor, node.inline, 0)
+    chunks = reader.chunks(node)
+    while group := tuple(itertools.islice(chunks, GROUP_CHUNKS)):
+        places: dict[bytes, list[tuple[int, Chunk]]] = {}
+        for offset, chunk in group:
+            places.setdefault(chunk.digest, []).append((offset, chunk))
+        for digest, data in reader.fetch(places):
+            for offset, chunk in places[digest]:
+                _write_all(descriptor, check_size(chunk, data), offset)
+    _complete(descriptor, node)
 
 
-def _groups(chunks: tuple[tuple[bytes, int], ...]) -> Iterator[tuple[tuple[bytes, int], ...]]:
-    for start in range(0, len(chunks), 32):
-        yield chunks[start : start + 32]
+def _complete(descriptor: int, node: FileNode) -> None:
+    if node.holes:
+        # What was never written reads as zeros and takes no space.
+        os.ftruncate(descriptor, node.size)
+    os.fchmod(descriptor, node.mode & PERMISSIONS)
 
 
-def _write_all(descriptor: int, data: bytes, position: int) -> int:
+def _write_all(descriptor: int, data: bytes, position: int) -> None:
     rest = memoryview(data)
     while rest:
         written = os.pwrite(descriptor, rest, position)
         position += written
         rest = rest[written:]
-    return position
-
-
-@contextmanager
-def _open_dir(path: Path) -> Iterator[int]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise WrongState(f"cannot open {path}: {error.strerror}", reason="bad_directory") from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

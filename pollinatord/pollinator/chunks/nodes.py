@@ -1,12 +1,14 @@
 """Directory nodes: the canonical listing of one level of a tree.
 
 Long lists (entries of a big directory, chunks of a huge file) are split where the content says so, so that
-one change in a directory of 100,000 files rewrites a piece of it and not all.
+one change in a directory of 100,000 files rewrites a piece of it and not all. Reading nodes is the business
+of ``read``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,10 +27,16 @@ from pollinator.v1.tree_pb2 import (
 from pollinator.wire.errors import Corrupt
 
 MAX_ENTRIES = 1024
-"""Directories and chunk lists up to this length are not split."""
+"""Directories up to this length are not split, and no piece of a list is longer."""
+
+MAX_CHUNKS = 64
+"""Chunk lists up to this length are kept in the file node: longer ones would make directory nodes huge."""
 
 SPLIT_MASK = 0xFF
 """An entry ends a piece when the last byte of its digest is 0: 256 entries on average."""
+
+PERMISSIONS = 0o777
+"""All of a mode that is kept: a manifest must not be able to make a file setuid."""
 
 _Item = TypeVar("_Item")
 NodeSink = Callable[[bytes, bytes], None]
@@ -81,6 +89,41 @@ def node_content(node: FileNode) -> Content:
     )
 
 
+def place_chunks(node: FileNode, chunks: Iterable[Chunk]) -> Iterator[tuple[int, Chunk]]:
+    """The offset of each chunk: they fill, in order, all of the file that is no hole.
+
+    Raises:
+        Corrupt: chunks and holes do not make up a file of this size.
+    """
+    holes = deque((hole.offset, hole.length) for hole in node.holes)
+    position = len(node.inline)
+    for chunk in chunks:
+        position = _behind_holes(position, holes)
+        if not chunk.size or node.inline or (holes and position + chunk.size > holes[0][0]):
+            raise _bad_file(node)
+        yield position, chunk
+        position += chunk.size
+    if _behind_holes(position, holes) != node.size or holes:
+        raise _bad_file(node)
+
+
+def _behind_holes(position: int, holes: deque[tuple[int, int]]) -> int:
+    while holes and holes[0][0] == position:
+        position += holes.popleft()[1]
+    return position
+
+
+def _bad_file(node: FileNode) -> Corrupt:
+    return Corrupt(
+        f"the chunks and holes of {shown(node.name)} do not make up its {node.size} bytes", reason="bad_file"
+    )
+
+
+def shown(name: bytes) -> str:
+    """A name or path for people: bytes that are no text are written as escapes."""
+    return name.decode("utf-8", "backslashreplace")
+
+
 def check_name(name: bytes) -> bytes:
     """``name`` if it can be a name inside a directory; a manifest must not be able to leave its root.
 
@@ -101,15 +144,15 @@ def _directory(names: Sequence[bytes], entries: Mapping[bytes, Entry], sink: Nod
             case LinkEntry(target):
                 node.symlinks.append(SymlinkNode(name=name, target=target))
             case DirEntry(mode, digest):
-                node.directories.append(DirectoryNode(name=name, digest=digest, mode=mode))
+                node.directories.append(DirectoryNode(name=name, digest=digest, mode=mode & PERMISSIONS))
     return node
 
 
 def _file(name: bytes, mode: int, content: Content, sink: NodeSink) -> FileNode:
-    node = FileNode(name=name, size=content.size, mode=mode, inline=content.inline)
+    node = FileNode(name=name, size=content.size, mode=mode & PERMISSIONS, inline=content.inline)
     node.holes.extend(Hole(offset=offset, length=length) for offset, length in content.holes)
     chunks = [Chunk(digest=digest, size=size) for digest, size in content.chunks]
-    if len(chunks) <= MAX_ENTRIES:
+    if len(chunks) <= MAX_CHUNKS:
         node.chunks.extend(chunks)
         return node
     for piece in _split(chunks, lambda chunk: chunk.digest):

@@ -1,6 +1,7 @@
 """Packs: one stored object that holds many chunks and says at its end what it holds.
 
 ``magic | frames | zstd(footer) | length of that (u32, little endian) | BLAKE3 of the footer | magic``
+The bytes of the format are here and nowhere else; docs/store.md describes them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import struct
 from collections.abc import Sequence
 
 import zstandard
+from google.protobuf.message import DecodeError
 
 from pollinator.chunks.digest import digest_of
+from pollinator.chunks.keys import pack_key
 from pollinator.v1.tree_pb2 import Codec, PackEntry, PackFooter, PackIndex, Snapshot
-from pollinator.wire.errors import Corrupt
+from pollinator.wire.errors import Corrupt, WrongState
 
 MAGIC = b"PLNPACK1"
 VERSION = 1
@@ -23,12 +26,15 @@ TRY_BYTES = 64 * 1024
 WORTH = 0.97
 LEVEL = 1
 
+MAX_CHUNK_BYTES = 64 * 1024 * 1024
+MAX_FOOTER_BYTES = 256 * 1024 * 1024
+"""Far above anything that is written: what claims to be larger when unpacked is damaged or hostile."""
+
 
 class PackBuilder:
     """Frames of one pack in the making."""
 
     def __init__(self, writer: str) -> None:
-        self._writer = writer
         self._parts: list[bytes] = [MAGIC]
         self._footer = PackFooter(version=VERSION, writer=writer)
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
@@ -39,13 +45,12 @@ class PackBuilder:
         """How many chunks are in it."""
         return len(self._footer.entries)
 
-    def add(self, digest: bytes, data: bytes) -> None:
+    def add(self, digest: bytes, data: bytes | memoryview) -> None:
         """Append one chunk."""
         stored, codec = self._encode(data)
-        entry = PackEntry(
-            digest=digest, offset=self.size, stored_size=len(stored), size=len(data), codec=codec
+        self._footer.entries.append(
+            PackEntry(digest=digest, offset=self.size, stored_size=len(stored), size=len(data), codec=codec)
         )
-        self._footer.entries.append(entry)
         self._parts.append(stored)
         self.size += len(stored)
 
@@ -60,7 +65,7 @@ class PackBuilder:
         """Close the pack; returns what it holds under which key, and the object's bytes.
 
         Args:
-            kind: ``p`` for a pack, ``s`` for a snapshot pack, ``i`` for an index object.
+            kind: one of the kinds in ``keys``.
             snapshot: the snapshot it publishes.
             packs: rows of other packs.
             indexes: keys of index objects that list the rest.
@@ -75,20 +80,15 @@ class PackBuilder:
         body = b"".join([*self._parts, stored, _TAIL.pack(len(stored), name, MAGIC)])
         return PackIndex(key=pack_key(kind, name), entries=self._footer.entries), body
 
-    def _encode(self, data: bytes) -> tuple[bytes, Codec.ValueType]:
+    def _encode(self, data: bytes | memoryview) -> tuple[bytes, Codec.ValueType]:
         if len(data) > 4 * TRY_BYTES:
             sample = data[:TRY_BYTES]
             if len(self._compressor.compress(sample)) > WORTH * len(sample):
-                return data, Codec.CODEC_UNSPECIFIED
+                return bytes(data), Codec.CODEC_UNSPECIFIED
         packed = self._compressor.compress(data)
         if len(packed) > WORTH * len(data):
-            return data, Codec.CODEC_UNSPECIFIED
+            return bytes(data), Codec.CODEC_UNSPECIFIED
         return packed, Codec.CODEC_ZSTD
-
-
-def pack_key(kind: str, name: bytes) -> str:
-    """Key of the object with this name."""
-    return f"{kind}/{name.hex()[:2]}/{name.hex()}"
 
 
 def parse_footer(key: str, body: bytes) -> PackFooter:
@@ -96,18 +96,29 @@ def parse_footer(key: str, body: bytes) -> PackFooter:
 
     Raises:
         Corrupt: the bytes are not those that ``key`` names.
+        WrongState: it was written by a newer version in another format.
     """
     try:
         length, name, magic = _TAIL.unpack(body[-_TAIL.size :])
-        if magic != MAGIC or pack_key(key[0], name) != key:
+        if magic != MAGIC or pack_key(key[:1], name) != key:
             raise Corrupt(f"{key} is not the pack its name says", reason="bad_pack")
         end = len(body) - _TAIL.size
-        plain = zstandard.ZstdDecompressor().decompress(body[end - length : end])
+        plain = _unpack(body[max(0, end - length) : end], MAX_FOOTER_BYTES)
     except (struct.error, zstandard.ZstdError) as error:
         raise Corrupt(f"{key} is damaged: {error}", reason="bad_pack") from error
     if digest_of(plain) != name:
         raise Corrupt(f"{key} is damaged: its footer is not the one its name says", reason="bad_pack")
-    return PackFooter.FromString(plain)
+    try:
+        footer = PackFooter.FromString(plain)
+    except DecodeError as error:
+        raise Corrupt(f"{key} holds no footer: {error}", reason="bad_pack") from error
+    if footer.version > VERSION:
+        raise WrongState(
+            f"{key} has format {footer.version}; this version reads up to {VERSION}",
+            reason="newer_format",
+            hint=f"update this side: it was written by {footer.writer}",
+        )
+    return footer
 
 
 def decode(key: str, entry: PackEntry, stored: bytes) -> bytes:
@@ -116,13 +127,32 @@ def decode(key: str, entry: PackEntry, stored: bytes) -> bytes:
     Raises:
         Corrupt: they are not those its digest names.
     """
-    where = f"{key} at {entry.offset}"
+    where = f"chunk {entry.digest.hex()} in {key} at {entry.offset}"
     data = stored
     if entry.codec == Codec.CODEC_ZSTD:
         try:
-            data = zstandard.ZstdDecompressor().decompress(stored, max_output_size=entry.size)
+            data = _unpack(stored, min(entry.size, MAX_CHUNK_BYTES))
         except zstandard.ZstdError as error:
             raise Corrupt(f"{where} is damaged: {error}", reason="bad_chunk") from error
     if len(data) != entry.size or digest_of(data) != entry.digest:
-        raise Corrupt(f"{where} does not hold chunk {entry.digest.hex()}", reason="bad_chunk")
+        raise Corrupt(f"{where} is damaged: these are not its bytes", reason="bad_chunk")
     return data
+
+
+def verify(key: str, body: bytes) -> None:
+    """Check every byte of a pack against its key.
+
+    Raises:
+        Corrupt: it is not what ``key`` names.
+    """
+    for entry in parse_footer(key, body).entries:
+        decode(key, entry, body[entry.offset : entry.offset + entry.stored_size])
+
+
+def _unpack(stored: bytes, limit: int) -> bytes:
+    """One zstd frame, whose header says how long its content is; never more than ``limit`` bytes."""
+    size = zstandard.frame_content_size(stored)
+    if not 0 <= size <= limit:
+        raise zstandard.ZstdError(f"its frame claims to hold {size} bytes, more than the {limit} it may")
+    # A frame without content makes decompress guess; there is nothing to do for it.
+    return zstandard.ZstdDecompressor().decompress(stored, max_output_size=size) if size else b""

@@ -1,17 +1,30 @@
-"""Reading a snapshot: where its chunks are, the chunks themselves (verified), and its trees."""
+"""Reading a snapshot: where its chunks are, the chunks themselves (verified), and its trees.
+
+Memory is bounded by a few ranges of packs, the snapshot's own pack and, while a tree is walked, its nodes.
+Writing to disk is the business of ``layout``.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from pollinator.chunks.cut import Content
-from pollinator.chunks.digest import digest_of
-from pollinator.chunks.nodes import check_name, node_content
+from pollinator.chunks.digest import EMPTY, digest_of
+from pollinator.chunks.keys import check_key
+from pollinator.chunks.nodes import check_name, place_chunks, shown
 from pollinator.chunks.pack import decode, parse_footer
+from pollinator.chunks.ranges import Range, plan
 from pollinator.chunks.store import Store
 from pollinator.v1.tree_pb2 import (
+    Chunk,
     ChunkList,
     Directory,
     DirectoryNode,
@@ -26,24 +39,32 @@ from pollinator.v1.tree_pb2 import (
 )
 from pollinator.wire.errors import Corrupt
 
-GAP_BYTES = 256 * 1024
-"""Wanted ranges with less than this between them are read as one."""
+AHEAD = 3
+"""How many requests are made ahead of the one whose bytes are used."""
 
-READ_BYTES = 16 * 1024 * 1024
-"""Longest range read at once."""
+BODIES = 2
+"""How many snapshot packs are kept in memory: two trees are compared, no more."""
+
+NODE_BYTES = 128 * 1024 * 1024
+"""Directory nodes of a tree are fetched level by level up to so many bytes, then one by one."""
 
 Node = FileNode | DirectoryNode | SymlinkNode
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_Message = TypeVar("_Message", bound=Message)
+_log = logging.getLogger(__name__)
 
 
 class SnapshotReader:
-    """Reads snapshots of one store. Used from one thread."""
+    """Reads snapshots of one store. Belongs to one thread; only its requests run on others."""
 
     def __init__(self, store: Store, cache_dir: Path | None = None) -> None:
         self._store = store
         self._cache_dir = cache_dir
         self._places: dict[bytes, tuple[str, PackEntry]] = {}
-        self._nodes: dict[bytes, bytes] = {}
+        self._extents: dict[str, int] = {}
         self._indexes: set[str] = set()
+        self._bodies: dict[str, bytes] = {}
 
     def open(self, ref: SnapshotRef) -> Snapshot:
         """The snapshot ``ref`` names; from here on its chunks can be read.
@@ -52,142 +73,232 @@ class SnapshotReader:
             NotFound: the store does not have it.
             Corrupt: what it has is not what ``ref`` names.
         """
-        body = self._store.get(ref.key)
-        footer = parse_footer(ref.key, body)
+        footer, body = self._object(check_key(ref.key))
         if digest_of(footer.snapshot.SerializeToString(deterministic=True)) != ref.digest:
-            raise Corrupt(f"{ref.key} holds another snapshot than asked for", reason="bad_snapshot")
+            raise Corrupt(
+                f"{ref.key} does not hold snapshot {ref.digest.hex()} but another", reason="bad_snapshot"
+            )
+        # The pack is here already: its nodes and last chunks need no further request.
+        self._bodies[ref.key] = body
+        while len(self._bodies) > BODIES:
+            del self._bodies[next(iter(self._bodies))]
         self._learn(PackIndex(key=ref.key, entries=footer.entries))
         for row in footer.packs:
             self._learn(row)
-        for key in footer.indexes:
-            if key not in self._indexes:
-                self._indexes.add(key)
-                for row in self._index(key).packs:
-                    self._learn(row)
-        # The pack is here already; its nodes and last chunks need no second request.
-        for entry in footer.entries:
-            stored = body[entry.offset : entry.offset + entry.stored_size]
-            self._nodes[entry.digest] = decode(ref.key, entry, stored)
+        fresh = [key for key in footer.indexes if key not in self._indexes]
+        for key, rows in _ahead(fresh, lambda key: self._index(check_key(key)).packs):
+            for row in rows:
+                self._learn(row)
+            self._indexes.add(key)
         return footer.snapshot
 
     def chunk(self, digest: bytes) -> bytes:
         """One chunk."""
         for _, data in self.fetch([digest]):
             return data
-        raise self._lost(digest)
+        raise AssertionError("fetch gives every chunk or raises")
 
     def fetch(self, digests: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """Each of the chunks once, in the order the store can give them fastest.
+        """Each of the chunks once, pack by pack.
 
         Raises:
+            NotFound: a pack is gone.
             Corrupt: a chunk is damaged also when read again, or nobody knows where it is.
         """
         wanted: dict[str, list[PackEntry]] = {}
         for digest in dict.fromkeys(digests):
-            if digest in self._nodes:
-                yield digest, self._nodes[digest]
+            if digest == EMPTY:
+                yield EMPTY, b""
                 continue
             place = self._places.get(digest)
             if place is None:
-                raise self._lost(digest)
+                raise _lost(digest)
             wanted.setdefault(place[0], []).append(place[1])
-        for key, entries in wanted.items():
-            for batch in _ranges(sorted(entries, key=lambda entry: entry.offset)):
-                yield from self._read(key, batch)
+        ranges = [each for key in wanted for each in plan(key, wanted[key], self._extents[key])]
+        for each, body in _ahead(ranges, self._bytes):
+            for entry in each.entries:
+                yield entry.digest, self._decode(each, entry, body)
 
     def walk(self, tree: Tree) -> Iterator[tuple[bytes, Node]]:
-        """All entries of a tree with their paths, parents before children, sorted in each directory."""
-        if tree.digest:
-            yield from self._walk(tree.digest, b"")
+        """All entries of a tree with their paths, parents before children, sorted in each directory.
+
+        Raises:
+            Corrupt: a node is damaged, or holds names that cannot be in a directory.
+        """
+        if not tree.digest:
+            return
+        loaded = self._load(tree.digest)
+        open_nodes = [(b"", iter(self._entries(tree.digest, loaded, b"")))]
+        while open_nodes:
+            prefix, nodes = open_nodes[-1]
+            node = next(nodes, None)
+            if node is None:
+                open_nodes.pop()
+                continue
+            path = prefix + node.name
+            yield path, node
+            if isinstance(node, DirectoryNode):
+                open_nodes.append((path + b"/", iter(self._entries(node.digest, loaded, path))))
+
+    def chunks(self, node: FileNode) -> Iterator[tuple[int, Chunk]]:
+        """The chunks of a file with their offsets in it, in order; long lists are read piece by piece.
+
+        Raises:
+            Corrupt: chunks and holes do not make up a file of this size.
+        """
+        return place_chunks(node, self._chunk_list(node))
 
     def contents(self, node: FileNode) -> Content:
-        """What a file holds, with chunk lists resolved."""
-        if not node.chunk_lists:
-            return node_content(node)
-        full = FileNode()
-        full.CopyFrom(node)
-        for digest in node.chunk_lists:
-            full.chunks.extend(ChunkList.FromString(self.chunk(digest)).chunks)
-        return node_content(full)
+        """What a file holds, with chunk lists resolved; for files of a bearable number of chunks."""
+        return Content(
+            node.inline,
+            tuple((chunk.digest, chunk.size) for _, chunk in self.chunks(node)),
+            tuple((hole.offset, hole.length) for hole in node.holes),
+            node.size,
+        )
 
     def content(self, node: FileNode) -> bytes:
         """All bytes of a file; for small ones."""
-        content = self.contents(node)
-        found = dict(self.fetch(digest for digest, _ in content.chunks))
-        data = content.inline or b"".join(found[digest] for digest, _ in content.chunks)
-        for offset, length in content.holes:
-            data = data[:offset] + bytes(length) + data[offset:]
-        return data
+        placed = list(self.chunks(node))
+        if not placed and not node.holes:
+            return node.inline
+        data = bytearray(node.size)
+        found = dict(self.fetch(chunk.digest for _, chunk in placed))
+        for offset, chunk in placed:
+            data[offset : offset + chunk.size] = check_size(chunk, found[chunk.digest])
+        return bytes(data)
 
-    def _walk(self, digest: bytes, prefix: bytes) -> Iterator[tuple[bytes, Node]]:
-        for node in self._entries(digest):
-            path = prefix + check_name(node.name)
-            yield path, node
-            if isinstance(node, DirectoryNode):
-                yield from self._walk(node.digest, path + b"/")
+    def _chunk_list(self, node: FileNode) -> Iterator[Chunk]:
+        yield from node.chunks
+        for digest in node.chunk_lists:
+            yield from _parse(ChunkList, digest, self.chunk(digest)).chunks
 
-    def _entries(self, digest: bytes) -> list[Node]:
-        directory = Directory.FromString(self._node(digest))
-        pieces = [Directory.FromString(self._node(part.digest)) for part in directory.parts] or [directory]
+    def _load(self, root: bytes) -> dict[bytes, Directory]:
+        """Nodes of a tree, fetched level by level: one request for many."""
+        loaded: dict[bytes, Directory] = {}
+        level, size = [root], 0
+        while level and size < NODE_BYTES:
+            below: list[bytes] = []
+            for digest, data in self.fetch(level):
+                node = _parse(Directory, digest, data)
+                loaded[digest] = node
+                size += len(data)
+                below += [part.digest for part in node.parts]
+                below += [directory.digest for directory in node.directories]
+            level = [digest for digest in below if digest not in loaded]
+        return loaded
+
+    def _entries(self, digest: bytes, loaded: dict[bytes, Directory], path: bytes) -> list[Node]:
+        directory = self._directory(digest, loaded)
+        pieces = [self._directory(part.digest, loaded) for part in directory.parts] or [directory]
         nodes: list[Node] = []
         for piece in pieces:
             nodes += [*piece.files, *piece.directories, *piece.symlinks]
-        return sorted(nodes, key=lambda node: node.name)
+        nodes.sort(key=lambda node: node.name)
+        last: bytes | None = None
+        for node in nodes:
+            # Twice the same name could make what is meant for a folder go through a link.
+            if check_name(node.name) == last:
+                raise Corrupt(f"{shown(path)} lists {shown(node.name)} twice", reason="bad_tree")
+            last = node.name
+        return nodes
 
-    def _node(self, digest: bytes) -> bytes:
-        data = self._nodes.get(digest)
-        return self.chunk(digest) if data is None else data
+    def _directory(self, digest: bytes, loaded: dict[bytes, Directory]) -> Directory:
+        return loaded.get(digest) or _parse(Directory, digest, self.chunk(digest))
 
-    def _read(self, key: str, batch: list[PackEntry]) -> Iterator[tuple[bytes, bytes]]:
-        start = batch[0].offset
-        end = batch[-1].offset + batch[-1].stored_size
-        body = self._store.get(key, start, end - start)
-        for entry in batch:
-            stored = body[entry.offset - start : entry.offset - start + entry.stored_size]
-            try:
-                data = decode(key, entry, stored)
-            except Corrupt:
-                # Damaged on its way, perhaps: once more from the store before giving up.
-                data = decode(key, entry, self._store.get(key, entry.offset, entry.stored_size))
-            yield entry.digest, data
+    def _bytes(self, wanted: Range) -> bytes:
+        body = self._bodies.get(wanted.key)
+        if body is not None:
+            return body[wanted.start : wanted.end]
+        return self._store.get(wanted.key, wanted.start, wanted.end - wanted.start)
+
+    def _decode(self, place: Range, entry: PackEntry, body: bytes) -> bytes:
+        start = entry.offset - place.start
+        try:
+            return decode(place.key, entry, body[start : start + entry.stored_size])
+        except Corrupt as error:
+            # Damaged on its way, perhaps: once more from the store before giving up.
+            _log.warning("%s; reading it again", error.message)
+            return decode(place.key, entry, self._store.get(place.key, entry.offset, entry.stored_size))
+
+    def _object(self, key: str) -> tuple[PackFooter, bytes]:
+        body = self._store.get(key)
+        try:
+            return parse_footer(key, body), body
+        except Corrupt as error:
+            _log.warning("%s; reading it again", error.message)
+            body = self._store.get(key)
+            return parse_footer(key, body), body
 
     def _index(self, key: str) -> PackFooter:
         cached = self._cache_dir / key.rpartition("/")[2] if self._cache_dir else None
-        if cached is not None and cached.exists():
-            try:
-                return parse_footer(key, cached.read_bytes())
-            except Corrupt:
-                cached.unlink(missing_ok=True)
-        body = self._store.get(key)
-        footer = parse_footer(key, body)
-        if cached is not None:
-            temporary = cached.with_suffix(f".{os.getpid()}")
+        if cached is None:
+            return self._object(key)[0]
+        try:
+            return parse_footer(key, cached.read_bytes())
+        except (OSError, Corrupt):
+            footer, body = self._object(key)
+        try:
+            cached.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = cached.with_suffix(f".{secrets.token_hex(8)}")
             temporary.write_bytes(body)
             temporary.replace(cached)
+        except OSError as error:
+            # Only a cache: without it the object is read again next time.
+            _log.info("%s is not cached: %s", key, error)
         return footer
 
     def _learn(self, row: PackIndex) -> None:
         for entry in row.entries:
             self._places[entry.digest] = (row.key, entry)
-
-    def _lost(self, digest: bytes) -> Corrupt:
-        return Corrupt(
-            f"the store does not say where chunk {digest.hex()} is",
-            reason="chunk_missing",
-            hint="run pollinator sync in the project to store it again",
-        )
+        if row.entries:
+            last = row.entries[-1]
+            self._extents[row.key] = last.offset + last.stored_size
 
 
-def _ranges(entries: list[PackEntry]) -> Iterator[list[PackEntry]]:
-    """Group entries of one pack, sorted by offset, into ranges worth one request each."""
-    batch: list[PackEntry] = []
-    for entry in entries:
-        if batch:
-            end = batch[-1].offset + batch[-1].stored_size
-            long = entry.offset + entry.stored_size - batch[0].offset > READ_BYTES
-            if long or entry.offset - end > GAP_BYTES:
-                yield batch
-                batch = []
-        batch.append(entry)
-    if batch:
-        yield batch
+def check_size(chunk: Chunk, data: bytes) -> bytes:
+    """``data`` if it is as long as the file says.
+
+    Raises:
+        Corrupt: it is not.
+    """
+    if len(data) != chunk.size:
+        raise Corrupt(f"chunk {chunk.digest.hex()} is not as long as its file says", reason="bad_file")
+    return data
+
+
+def _ahead(items: Iterable[_Item], work: Callable[[_Item], _Result]) -> Iterator[tuple[_Item, _Result]]:
+    """Do blocking work for each item, a few items ahead of the one that is used, in order."""
+    todo = list(items)
+    if len(todo) < 2:
+        yield from ((item, work(item)) for item in todo)
+        return
+    under_way: deque[tuple[_Item, Future[_Result]]] = deque()
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="read") as threads:
+        try:
+            for item in todo:
+                under_way.append((item, threads.submit(work, item)))
+                if len(under_way) > AHEAD:
+                    first, future = under_way.popleft()
+                    yield first, future.result()
+            while under_way:
+                first, future = under_way.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in under_way:
+                future.cancel()
+
+
+def _parse(kind: type[_Message], digest: bytes, data: bytes) -> _Message:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise Corrupt(f"chunk {digest.hex()} is no {kind.__name__}", reason="bad_tree") from error
+
+
+def _lost(digest: bytes) -> Corrupt:
+    return Corrupt(
+        f"the store does not say where chunk {digest.hex()} is",
+        reason="chunk_missing",
+        hint="run pollinator sync in the project to store it again",
+    )

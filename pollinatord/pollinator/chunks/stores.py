@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pollinator.chunks.folder import FolderStore
+from pollinator.chunks.keys import namespace
 from pollinator.chunks.s3 import S3Store
 from pollinator.chunks.store import Store
 from pollinator.v1.store_pb2 import StoreSettings
@@ -12,28 +13,26 @@ from pollinator.wire import places
 from pollinator.wire.errors import InvalidInput
 
 
-def namespace(project: str) -> str:
-    """Where the objects of a project are in every store."""
-    return f"pollinator/{project}"
-
-
 def open_store(settings: StoreSettings, project: str, *, own: Store | None = None) -> Store:
-    """The store of a project.
+    """The store of a project. Makes no request yet.
 
     Args:
         settings: where it is.
         project: name of the project.
-        own: what ``settings.own`` stands for.
+        own: what ``settings.own`` stands for, already that of the project.
 
     Raises:
-        InvalidInput: the settings cannot be meant.
+        InvalidInput: the settings or the name cannot be meant.
     """
+    place = namespace(project)
     match settings.WhichOneof("kind"):
         case "folder":
             root = Path(settings.folder.path) if settings.folder.path else places.state_dir() / "store"
-            return FolderStore(root / namespace(project))
+            if not root.is_absolute():
+                raise InvalidInput(f"the store's folder {root} is not absolute", reason="bad_store")
+            return FolderStore(root / place)
         case "s3":
-            return S3Store(settings.s3, namespace(project))
+            return S3Store(settings.s3, place)
         case "own" if own is not None:
             return own
         case _:

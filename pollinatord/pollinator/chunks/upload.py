@@ -1,4 +1,7 @@
-"""Sending chunks to a store in packs, several at a time, in bounded memory."""
+"""Sending chunks to a store in packs, several at a time, in bounded memory.
+
+What is stored already, and reading files again after a failure, are the caller's business.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from pollinator.chunks.digest import digest_of
+from pollinator.chunks.keys import INDEX, PACK, SNAPSHOT
 from pollinator.chunks.pack import PackBuilder
 from pollinator.chunks.store import Store
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
@@ -20,6 +24,11 @@ class Uploader:
 
     A chunk counts as stored only once ``on_stored`` was called for its pack, always on the owner's thread.
     A failed put is raised by the next call; its chunks then belong to nobody and must be added again.
+
+    Attributes:
+        chunks: number of chunks the store acknowledged.
+        bytes_sent: bytes the store acknowledged, as stored.
+        puts: objects the store acknowledged.
     """
 
     def __init__(
@@ -33,11 +42,12 @@ class Uploader:
         self._store = store
         self._on_stored = on_stored
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="upload")
+        # Two more than workers, so that none waits for the next pack to be filled.
         self._limit = workers + 2
         self._pack_bytes = pack_bytes
         self._writer = f"pollinator {importlib.metadata.version('pollinatord')}"
         self._open = PackBuilder(self._writer)
-        self._sending: dict[Future[None], PackIndex] = {}
+        self._sending: dict[Future[int], PackIndex] = {}
         self._pending: set[bytes] = set()
         self.chunks = 0
         self.bytes_sent = 0
@@ -52,7 +62,7 @@ class Uploader:
         """The chunk was added and is not acknowledged yet."""
         return digest in self._pending
 
-    def add(self, digest: bytes, data: bytes) -> None:
+    def add(self, digest: bytes, data: bytes | memoryview) -> None:
         """Take a chunk that the store is not known to have; waits while too many packs are under way."""
         if digest in self._pending:
             return
@@ -68,9 +78,8 @@ class Uploader:
         while len(self._sending) >= self._limit:
             wait(self._sending, return_when=FIRST_COMPLETED)
             self.reap()
-        row, body = self._open.finish("p")
+        row, body = self._open.finish(PACK)
         self._open = PackBuilder(self._writer)
-        self._count(row, body)
         self._sending[self._threads.submit(self._put, row.key, body)] = row
 
     def reap(self) -> None:
@@ -81,7 +90,7 @@ class Uploader:
             self._pending.difference_update(entry.digest for entry in row.entries)
             error = future.exception()
             if error is None:
-                self._on_stored(row)
+                self._stored(row, future.result())
             else:
                 failure = failure or error
         if failure is not None:
@@ -90,33 +99,37 @@ class Uploader:
     def flush(self) -> None:
         """Send the open pack and wait until everything is acknowledged."""
         self.send()
-        self._settle()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until all that was sent is acknowledged; the open pack stays open."""
+        wait(self._sending)
+        self.reap()
 
     def publish(self, snapshot: Snapshot, rows: Sequence[PackIndex], indexes: Sequence[str]) -> SnapshotRef:
         """Publish a snapshot with one put, which carries all that is in the open pack.
 
         Args:
-            snapshot: what to publish; all its other chunks must be stored.
-            rows: rows of stored packs that no index object lists.
+            snapshot: what to publish; all its chunks are stored or were added.
+            rows: rows of stored packs that no index object lists. Looked at once all that was sent is
+                acknowledged, so it may be a list that ``on_stored`` appends to.
             indexes: keys of index objects that list the rest.
         """
-        self._settle()
+        self.settle()
         crash_point("before_snapshot_put")
-        row, body = self._open.finish("s", snapshot=snapshot, packs=rows, indexes=indexes)
+        row, body = self._open.finish(SNAPSHOT, snapshot=snapshot, packs=rows, indexes=indexes)
         self._open = PackBuilder(self._writer)
         self._pending.clear()
-        self._count(row, body)
         self._store.put(row.key, body)
         crash_point("after_snapshot_put")
-        if row.entries:
-            self._on_stored(row)
+        self._stored(row, len(body))
         return SnapshotRef(digest=digest_of(snapshot.SerializeToString(deterministic=True)), key=row.key)
 
     def write_index(self, rows: Sequence[PackIndex]) -> str:
         """Store an index object that lists these packs; returns its key."""
-        row, body = PackBuilder(self._writer).finish("i", packs=rows)
-        self._count(row, body)
+        row, body = PackBuilder(self._writer).finish(INDEX, packs=rows)
         self._store.put(row.key, body)
+        self._stored(row, len(body))
         return row.key
 
     def discard(self) -> None:
@@ -127,19 +140,18 @@ class Uploader:
         self._open = PackBuilder(self._writer)
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Let the threads end; what was not acknowledged is forgotten."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _settle(self) -> None:
-        wait(self._sending)
-        self.reap()
-
-    def _count(self, row: PackIndex, body: bytes) -> None:
+    def _stored(self, row: PackIndex, size: int) -> None:
         self.chunks += len(row.entries)
-        self.bytes_sent += len(body)
+        self.bytes_sent += size
         self.puts += 1
+        if row.entries:
+            self._on_stored(row)
 
-    def _put(self, key: str, body: bytes) -> None:
+    def _put(self, key: str, body: bytes) -> int:
         crash_point("before_pack_put")
         self._store.put(key, body)
         crash_point("after_pack_put")
+        return len(body)

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from pollinator.chunks.store import Store
 from pollinator.daemon.pool import Pool
-from pollinator.daemon.sync.engine import Sealed, SyncEngine, SyncStatus
+from pollinator.daemon.sync.engine import SyncEngine
+from pollinator.daemon.sync.sealed import Sealed, SyncStatus
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import PollinatorError
 

@@ -1,0 +1,115 @@
+"""What goes where and how it looks: data on stdout, messages on stderr, colour and bars on terminals only."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+RESET = "\x1b[0m"
+BOLD = "\x1b[1m"
+DIM = "\x1b[2m"
+RED = "\x1b[31m"
+GREEN = "\x1b[32m"
+YELLOW = "\x1b[33m"
+CYAN = "\x1b[36m"
+_ERASE_LINE = "\r\x1b[K"
+
+
+def colour_wanted(is_terminal: bool, environ: Mapping[str, str]) -> bool:
+    """Colour is for terminals, unless the user's variables say otherwise."""
+    if environ.get("NO_COLOR"):
+        return False
+    for name in ("CLICOLOR_FORCE", "FORCE_COLOR"):
+        if environ.get(name, "0") not in ("", "0"):
+            return True
+    return is_terminal and environ.get("TERM") != "dumb" and environ.get("CLICOLOR") != "0"
+
+
+def bars_wanted(is_terminal: bool, environ: Mapping[str, str]) -> bool:
+    """Moving lines are for terminals that can erase one."""
+    return is_terminal and environ.get("TERM") != "dumb"
+
+
+def painted(text: str, colour: str, wanted: bool) -> str:
+    """``text`` in ``colour``, if colour is wanted."""
+    return f"{colour}{text}{RESET}" if wanted and text else text
+
+
+class Terminal:
+    """The two streams of this process.
+
+    Messages may come while a progress bar is drawn: the bar is erased first and comes back with its next step.
+    """
+
+    def __init__(
+        self,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        environ = os.environ if environ is None else environ
+        self.colour_out = colour_wanted(self._out.isatty(), environ)
+        self.colour_err = colour_wanted(self._err.isatty(), environ)
+        self.bars = bars_wanted(self._err.isatty(), environ)
+        self._bar = ""
+        self._bar_drawn_at = 0.0
+
+    def print(self, text: str) -> None:
+        """A line of data."""
+        self.clear_bar()
+        self.write(text.encode("utf-8", "surrogateescape") + b"\n")
+
+    def write(self, data: bytes) -> None:
+        """Bytes of data as they are, at once."""
+        self.clear_bar()
+        self._out.flush()
+        buffer = getattr(self._out, "buffer", None)
+        if buffer is None:
+            self._out.write(data.decode("utf-8", "replace"))
+            self._out.flush()
+            return
+        buffer.write(data)
+        buffer.flush()
+
+    def say(self, text: str, **fields: str) -> None:
+        """A message, with fields as ``message  Key=Value``."""
+        self.clear_bar()
+        line = text + "".join(f"  {painted(key, DIM, self.colour_err)}={value}" for key, value in fields.items())
+        self._err.write(line + "\n")
+        self._err.flush()
+
+    def warn(self, text: str) -> None:
+        """Something to look at."""
+        self.say(f"{painted('Warning:', YELLOW, self.colour_err)} {text}")
+
+    def fail(self, text: str) -> None:
+        """What went wrong."""
+        self.say(f"{painted('Error:', RED, self.colour_err)} {text}")
+
+    def hint(self, text: str) -> None:
+        """What to do about it."""
+        self.say(f"{painted('Hint:', CYAN, self.colour_err)} {text}")
+
+    def bar(self, label: str, done: int, total: int, text: str) -> None:
+        """Draw or move the progress bar; nothing where bars are not wanted."""
+        now = time.monotonic()
+        if not self.bars or total <= 0 or (self._bar and now - self._bar_drawn_at < 0.1):
+            return
+        share = min(1.0, done / total)
+        filled = int(share * 30)
+        self._bar = f"{label}  [{'#' * filled}{'.' * (30 - filled)}] {share:4.0%}  {text}"
+        self._bar_drawn_at = now
+        self._err.write(_ERASE_LINE + self._bar)
+        self._err.flush()
+
+    def clear_bar(self) -> None:
+        """Erase the progress bar, if one is drawn."""
+        if self._bar:
+            self._bar = ""
+            self._err.write(_ERASE_LINE)
+            self._err.flush()

@@ -1,0 +1,51 @@
+"""Names of objects in a store. In a folder store a key becomes a path, so nothing but a key may pass."""
+
+from __future__ import annotations
+
+import re
+
+from pollinator.wire.errors import InvalidInput
+
+PACK = "p"
+"""A pack of chunks."""
+
+SNAPSHOT = "s"
+"""A pack that publishes a snapshot."""
+
+INDEX = "i"
+"""A list of what many packs hold."""
+
+_KEY = re.compile(r"[psi]/([0-9a-f]{2})/\1[0-9a-f]{62}")
+_PROJECT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+
+
+def pack_key(kind: str, name: bytes) -> str:
+    """Key of the object of this kind whose footer has the digest ``name``."""
+    text = name.hex()
+    return f"{kind}/{text[:2]}/{text}"
+
+
+def check_key(key: str) -> str:
+    """``key`` if it is one.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not _KEY.fullmatch(key):
+        raise InvalidInput(f"{key!r} is not the key of an object", reason="bad_key")
+    return key
+
+
+def namespace(project: str) -> str:
+    """Where the objects of a project are in every store.
+
+    Raises:
+        InvalidInput: this cannot be the name of a project.
+    """
+    if not _PROJECT.fullmatch(project):
+        raise InvalidInput(
+            f"{project!r} cannot be the name of a project in a store",
+            reason="bad_project",
+            hint="letters, digits, '.', '_' and '-', at most 128 of them, no '.' at the start",
+        )
+    return f"pollinator/{project}"
