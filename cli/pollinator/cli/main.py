@@ -67,7 +67,12 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say more when something goes wrong.")
 @click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Print the version."
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version.",
 )
 def cli(verbose: bool) -> None:
     """Save a file, press run: batch jobs on this machine and elsewhere."""
@@ -88,7 +93,9 @@ def main() -> None:
 
 def run_command_line(args: list[str]) -> int:
     """Run one command and return its exit code; whatever went wrong was told on stderr."""
-    verbose = any(each in ("-v", "--verbose") for each in args[:1]) or bool(os.environ.get("POLLINATOR_VERBOSE"))
+    verbose = any(each in ("-v", "--verbose") for each in args[:1]) or bool(
+        os.environ.get("POLLINATOR_VERBOSE")
+    )
     try:
         result = cli.main(args, prog_name="pollinator", standalone_mode=False)
     except PollinatorError as error:

@@ -79,7 +79,9 @@ class Terminal:
     def say(self, text: str, **fields: str) -> None:
         """A message, with fields as ``message  Key=Value``."""
         self.clear_bar()
-        line = text + "".join(f"  {painted(key, DIM, self.colour_err)}={value}" for key, value in fields.items())
+        line = text + "".join(
+            f"  {painted(key, DIM, self.colour_err)}={value}" for key, value in fields.items()
+        )
         self._err.write(line + "\n")
         self._err.flush()
 

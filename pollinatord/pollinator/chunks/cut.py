@@ -90,9 +90,7 @@ def choose_cutter() -> Cutter:
         return fixed_lengths
     if not str(kind.__module__).startswith("pyfastcdc.cy"):
         return fixed_lengths
-    made = kind(
-        avg_size=AVERAGE_CHUNK, min_size=MIN_CHUNK, max_size=MAX_CHUNK, normalized_chunking=2, seed=0
-    )
+    made = kind(avg_size=AVERAGE_CHUNK, min_size=MIN_CHUNK, max_size=MAX_CHUNK, normalized_chunking=2, seed=0)
     fast = cast("_FastCDC", made)
     return lambda data: (piece.length for piece in fast.cut_buf(data))
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from pollinator.chunks.nodes import PERMISSIONS, check_name, shown
 from pollinator.chunks.read import SnapshotReader, check_size
@@ -156,7 +157,7 @@ class _Folders:
         self._root = -1
         self._open: OrderedDict[bytes, int] = OrderedDict()
 
-    def __enter__(self) -> _Folders:
+    def __enter__(self) -> Self:
         self._root = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         return self
 

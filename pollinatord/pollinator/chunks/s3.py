@@ -6,61 +6,54 @@ checksums: several servers ignore or garble them, and BLAKE3 covers every byte.
 
 from __future__ import annotations
 
+import importlib
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypedDict, TypeVar
+from urllib.parse import urlsplit
 
+from pollinator.chunks.keys import check_key
+from pollinator.chunks.s3_errors import refused, unanswered
 from pollinator.v1.store_pb2 import S3Store as S3Settings
-from pollinator.wire.errors import (
-    Denied,
-    Exhausted,
-    InvalidInput,
-    NeedsLogin,
-    NotFound,
-    PollinatorError,
-    Unavailable,
-)
-
-TRIES = 5
-PAUSE_S = 0.2
-"""Longest first pause; it doubles with each try, and the real pause is drawn from zero to it."""
-
-CONNECT_S = 5
-READ_S = 30
+from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError, Unavailable
 
 _Result = TypeVar("_Result")
 
 
-class _Client(Protocol):
-    """What is used of boto3's client."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, and how often to try again."""
 
-    def put_object(self, **kwargs: object) -> Mapping[str, Any]: ...
-    def get_object(self, **kwargs: object) -> Mapping[str, Any]: ...
-    def head_object(self, **kwargs: object) -> Mapping[str, Any]: ...
-    def head_bucket(self, **kwargs: object) -> Mapping[str, Any]: ...
-    def list_objects_v2(self, **kwargs: object) -> Mapping[str, Any]: ...
-    def delete_object(self, **kwargs: object) -> Mapping[str, Any]: ...
-    def close(self) -> None: ...
+    tries: int = 5
+    first_pause_s: float = 0.2
+    """Longest first pause; it doubles with each try, and the real one is drawn between zero and it."""
+    longest_pause_s: float = 5.0
+    connect_s: float = 5.0
+    silence_s: float = 20.0
+    """A transfer without progress for so long is cut and made again."""
 
 
 class S3Store:
     """Objects of one project in a bucket."""
 
-    def __init__(self, settings: S3Settings, namespace: str) -> None:
-        if not settings.bucket:
-            raise InvalidInput("no bucket is named", reason="bucket_unset", hint="set AWS_S3_BUCKET")
+    def __init__(self, settings: S3Settings, place: str, patience: Patience | None = None) -> None:
+        _check(settings)
         self._settings = settings
-        self._prefix = "/".join(part for part in (settings.prefix.strip("/"), namespace) if part) + "/"
+        self._patience = patience or Patience()
+        self._prefix = "/".join(part for part in (settings.prefix.strip("/"), place) if part) + "/"
+        self._endpoint = settings.endpoint.rstrip("/") or "AWS"
         self._lock = threading.Lock()
-        self._client_made: _Client | None = None
+        self._closed = threading.Event()
+        self._made: _Client | None = None
         self._requests = 0
 
     @property
     def identity(self) -> str:
         """Names this store, without credentials."""
-        return f"s3:{self._settings.endpoint or 'aws'}/{self._settings.bucket}/{self._prefix}"
+        return f"s3:{self._endpoint}/{self._settings.bucket}/{self._prefix}"
 
     @property
     def requests(self) -> int:
@@ -69,183 +62,219 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> None:
         """One single PUT."""
-        self._ask(lambda client: client.put_object(**self._at(key), Body=data))
+        place = self._prefix + check_key(key)
+        bucket = self._settings.bucket
+        self._ask(lambda client: client.put_object(Bucket=bucket, Key=place, Body=data))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """One GET, of a range when one is asked for."""
+        place = self._prefix + check_key(key)
         if length == 0:
             return b""
-        extra: dict[str, object] = {}
+        extra: dict[str, str] = {}
         if offset or length is not None:
             last = "" if length is None else str(offset + length - 1)
             extra["Range"] = f"bytes={offset}-{last}"
 
         def read(client: _Client) -> bytes:
-            answer = client.get_object(**self._at(key), **extra)
+            answer = client.get_object(Bucket=self._settings.bucket, Key=place, **extra)
             with answer["Body"] as body:
-                return cast("bytes", body.read())
+                return body.read()
 
-        return self._ask(read)
+        try:
+            return self._ask(read)
+        except _PastTheEnd:
+            return b""
+        except NotFound as error:
+            raise _named(error, key) from error
 
     def missing(self, keys: list[str]) -> list[str]:
         """Asks for each key."""
-        return [key for key in keys if not self._has(key)]
+        return [key for key in keys if not self._has(check_key(key))]
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Lists page by page."""
-        token: dict[str, object] = {}
+        token: dict[str, str] = {}
         while True:
-            query = {"Bucket": self._settings.bucket, "Prefix": self._prefix + prefix, **token}
-            page = self._ask(lambda client, query=query: client.list_objects_v2(**query))
+            page = self._ask(lambda client, token=token: self._page(client, prefix, token))
             for entry in page.get("Contents", ()):
-                yield str(entry["Key"]).removeprefix(self._prefix)
+                yield entry["Key"].removeprefix(self._prefix)
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def delete(self, key: str) -> None:
         """One DELETE."""
-        self._ask(lambda client: client.delete_object(**self._at(key)))
+        place = self._prefix + check_key(key)
+        bucket = self._settings.bucket
+        try:
+            self._ask(lambda client: client.delete_object(Bucket=bucket, Key=place))
+        except NotFound as error:
+            if error.reason != "object_missing":
+                raise
 
     def check(self) -> None:
-        """The bucket is there and may be used."""
-        self._ask(lambda client: client.head_bucket(Bucket=self._settings.bucket))
+        """Lists one key: unlike HEAD, a refused LIST says why. Tries only twice, for somebody waits."""
+        self._ask(lambda client: self._page(client, "", {}, most=1), tries=2)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a request under way is not made again."""
+        self._closed.set()
         with self._lock:
-            if self._client_made is not None:
-                self._client_made.close()
-                self._client_made = None
+            if self._made is not None:
+                self._made.close()
+                self._made = None
+
+    def _page(self, client: _Client, prefix: str, token: dict[str, str], most: int = 1000) -> _Page:
+        return client.list_objects_v2(
+            Bucket=self._settings.bucket, Prefix=self._prefix + prefix, MaxKeys=most, **token
+        )
 
     def _has(self, key: str) -> bool:
+        place = self._prefix + key
         try:
-            self._ask(lambda client: client.head_object(**self._at(key)))
+            self._ask(lambda client: client.head_object(Bucket=self._settings.bucket, Key=place))
         except NotFound:
             return False
         return True
 
-    def _at(self, key: str) -> dict[str, object]:
-        return {"Bucket": self._settings.bucket, "Key": self._prefix + key}
-
-    def _ask(self, request: Callable[[_Client], _Result]) -> _Result:
-        from botocore.exceptions import BotoCoreError, ClientError
-        from urllib3.exceptions import HTTPError
-
-        pause_s = PAUSE_S
-        for left in range(TRIES - 1, -1, -1):
+    def _ask(self, request: Callable[[_Client], _Result], *, tries: int | None = None) -> _Result:
+        """Make a request; all of ours may be repeated, for objects never change."""
+        failures = _foreign_failures()
+        patience = self._patience
+        pause_s = patience.first_pause_s
+        for left in range((tries or patience.tries) - 1, -1, -1):
+            client = self._client()
+            with self._lock:
+                self._requests += 1
             try:
-                client = self._client()
-                with self._lock:
-                    self._requests += 1
                 return request(client)
-            except ClientError as error:
-                failure = self._refused(cast("Mapping[str, Any]", error.response))
-                cause: Exception = error
-            except (BotoCoreError, HTTPError, OSError) as error:
-                failure = self._no_answer(error)
-                cause = error
-            if not failure.retryable or not left:
-                raise failure from cause
-            time.sleep(random.uniform(0, pause_s))  # noqa: S311 - jitter, not a secret
-            pause_s *= 2
-        raise AssertionError("the last try returns or raises")
+            except failures as error:
+                failure = self._meaning(error)
+                if not failure.retryable or not left:
+                    raise failure from error
+            # Full jitter: those who failed together must not come back together.
+            if self._closed.wait(random.uniform(0, pause_s)):  # noqa: S311 - no secret
+                break
+            pause_s = min(pause_s * 2, patience.longest_pause_s)
+        raise Unavailable(f"the store at {self._endpoint} was closed", reason="store_closed")
+
+    def _meaning(self, error: Exception) -> PollinatorError:
+        answer = getattr(error, "response", None)
+        if not isinstance(answer, dict) or "ResponseMetadata" not in answer:
+            return unanswered(self._endpoint, error)
+        code = str(answer.get("Error", {}).get("Code", ""))
+        status = int(answer["ResponseMetadata"].get("HTTPStatusCode", 0))
+        if status == 416:
+            return _PastTheEnd("the range begins behind the end", reason="past_the_end")
+        return refused(f"bucket {self._settings.bucket} at {self._endpoint}", code, status)
 
     def _client(self) -> _Client:
         with self._lock:
-            if self._client_made is None:
-                self._client_made = _make_client(self._settings)
-            return self._client_made
-
-    def _refused(self, answer: Mapping[str, Any]) -> PollinatorError:
-        code = str(answer.get("Error", {}).get("Code", ""))
-        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        where = f"bucket {self._settings.bucket} at {self._settings.endpoint or 'AWS'}"
-        if code in ("NoSuchBucket",):
-            return NotFound(
-                f"there is no {where}",
-                reason="bucket_missing",
-                hint="create it, or set AWS_S3_BUCKET to one that exists",
-            )
-        if code in _BAD_KEYS:
-            return NeedsLogin(
-                f"{where} does not take these credentials ({code})",
-                reason="bad_credentials",
-                hint="look at AWS_S3_ACCESSKEY and AWS_S3_SECRETKEY",
-            )
-        if code == "RequestTimeTooSkewed":
-            return NeedsLogin(
-                f"{where} says that this machine's clock is wrong", reason="clock_skew", hint="set the clock"
-            )
-        if code in ("NoSuchKey", "404", "NotFound") or status == 404:
-            return NotFound(f"{where} does not have it", reason="object_missing")
-        if code in ("QuotaExceeded", "EntityTooLarge", "XMinioStorageFull") or status == 507:
-            return Exhausted(f"{where} is full ({code})", reason="quota")
-        if code == "AccessDenied" or status in (401, 403):
-            return Denied(
-                f"{where} refuses access ({code or status})",
-                reason="store_denied",
-                hint="the credentials must be allowed to read, write, list and delete there",
-            )
-        if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout", "InternalError"):
-            return Unavailable(f"{where} is not able to answer ({code or status})", reason="store_busy")
-        return InvalidInput(f"{where} refuses the request ({code or status})", reason="store_refused")
-
-    def _no_answer(self, error: Exception) -> PollinatorError:
-        kind = type(error).__name__
-        if kind in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "SSOTokenLoadError"):
-            return NeedsLogin(
-                "there are no credentials for the bucket",
-                reason="no_credentials",
-                hint="set AWS_S3_ACCESSKEY and AWS_S3_SECRETKEY, or configure the AWS chain",
-            )
-        if kind in ("ParamValidationError", "InvalidEndpointError", "InvalidConfigError") or isinstance(
-            error, ValueError
-        ):
-            return InvalidInput(f"the store's settings cannot be meant: {error}", reason="bad_store")
-        hint = "is the address right, and AWS_S3_TLS?"
-        if kind == "SSLError":
-            hint = "the certificate is not trusted; AWS_S3_SKIPVERIFY=true accepts it unchecked"
-        return Unavailable(
-            f"no answer from the store at {self._settings.endpoint or 'AWS'} ({kind})",
-            reason="store_unreachable",
-            hint=hint,
-        )
+            if self._made is None:
+                try:
+                    self._made = _make_client(self._settings, self._patience)
+                except (*_foreign_failures(), ValueError) as error:
+                    raise unanswered(self._endpoint, error) from error
+            return self._made
 
 
-_BAD_KEYS = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
-)
+class _PastTheEnd(InvalidInput):
+    """A range begins behind the end of its object."""
 
 
-def _make_client(settings: S3Settings) -> _Client:
-    import boto3
-    from botocore.config import Config
+class _Body(AbstractContextManager["_Body"], Protocol):
+    def read(self) -> bytes: ...
 
+
+class _Got(TypedDict):
+    Body: _Body
+
+
+class _Listed(TypedDict):
+    Key: str
+
+
+class _Page(TypedDict, total=False):
+    Contents: Sequence[_Listed]
+    IsTruncated: bool
+    NextContinuationToken: str
+
+
+class _Client(Protocol):
+    """What is used of boto3's client, which has no types of its own."""
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> object: ...  # noqa: N803 - its names
+    def get_object(self, *, Bucket: str, Key: str, Range: str = ...) -> _Got: ...  # noqa: N803
+    def head_object(self, *, Bucket: str, Key: str) -> object: ...  # noqa: N803
+    def delete_object(self, *, Bucket: str, Key: str) -> object: ...  # noqa: N803
+    def list_objects_v2(
+        self,
+        *,
+        Bucket: str,
+        Prefix: str,
+        MaxKeys: int,
+        ContinuationToken: str = ...,  # noqa: N803
+    ) -> _Page: ...
+    def close(self) -> None: ...
+
+
+def _foreign_failures() -> tuple[type[Exception], ...]:
+    """What boto3 raises: an answer that refuses, no answer, or a connection that broke while reading."""
+    errors = importlib.import_module("botocore.exceptions")
+    return (
+        errors.ClientError,
+        errors.BotoCoreError,
+        importlib.import_module("urllib3.exceptions").HTTPError,
+        OSError,
+    )
+
+
+def _make_client(settings: S3Settings, patience: Patience) -> _Client:
+    if settings.skip_verify:
+        # The user asked for it; one warning for every request helps nobody.
+        importlib.import_module("urllib3").disable_warnings()
     # Our own tries count requests and know what may be repeated; boto3 must not repeat as well.
-    config = Config(
+    config = importlib.import_module("botocore.config").Config(
         signature_version="s3v4",
-        connect_timeout=CONNECT_S,
-        read_timeout=READ_S,
+        connect_timeout=patience.connect_s,
+        read_timeout=patience.silence_s,
         max_pool_connections=32,
         retries={"total_max_attempts": 1},
         s3={"addressing_style": settings.addressing or ("path" if settings.endpoint else "auto")},
         request_checksum_calculation="when_required" if settings.endpoint else "when_supported",
         response_checksum_validation="when_required",
     )
-    session = boto3.session.Session(
+    session = importlib.import_module("boto3.session").Session(
         aws_access_key_id=settings.access_key or None,
         aws_secret_access_key=settings.secret_key or None,
         aws_session_token=settings.session_token or None,
         profile_name=settings.profile or None,
         region_name=settings.region or ("us-east-1" if settings.endpoint else None),
     )
-    return cast(
-        "_Client",
-        session.client(
-            "s3",
-            endpoint_url=settings.endpoint or None,
-            verify=not settings.skip_verify,
-            config=config,
-        ),
+    client: _Client = session.client(
+        "s3", endpoint_url=settings.endpoint or None, verify=not settings.skip_verify, config=config
     )
+    return client
+
+
+def _check(settings: S3Settings) -> None:
+    if not settings.bucket:
+        raise InvalidInput("no bucket is named", reason="bucket_unset", hint="set AWS_S3_BUCKET")
+    if settings.addressing not in ("", "path", "virtual", "auto"):
+        raise InvalidInput(f"addressing cannot be {settings.addressing!r}", reason="bad_store")
+    if not settings.endpoint:
+        return
+    parts = urlsplit(settings.endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        # Not shown: it may hold a password.
+        raise InvalidInput(
+            "the store's endpoint is not of the form http://host:port or https://host:port",
+            reason="bad_store",
+        )
+
+
+def _named(error: NotFound, key: str) -> NotFound:
+    if error.reason != "object_missing":
+        return error
+    return NotFound(f"{error.message}: {key}", reason=error.reason, hint=error.hint)

@@ -181,5 +181,3 @@ def _content(content: Content) -> bytes:
     node.chunks.extend(Chunk(digest=digest, size=size) for digest, size in content.chunks)
     node.holes.extend(Hole(offset=offset, length=length) for offset, length in content.holes)
     return node.SerializeToString()
-
-

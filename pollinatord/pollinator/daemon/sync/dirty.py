@@ -242,4 +242,3 @@ class DirtySet:
             self._gone.add(path)
         else:
             self._changed[path] = Known(read.stamp, read.content)
-

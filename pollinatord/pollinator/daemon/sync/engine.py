@@ -250,7 +250,9 @@ class SyncEngine:
         notices = [*self._notices, *open_for_writing(writing), *self._dirty.take_notices()]
         self._notices = []
         if strict and notices:
-            raise WrongState(notices[0].text, reason=notices[0].code, hint="close the file, or leave --strict out")
+            raise WrongState(
+                notices[0].text, reason=notices[0].code, hint="close the file, or leave --strict out"
+            )
         return notices
 
     def _wait_for_writers(self) -> None:

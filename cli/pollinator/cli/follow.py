@@ -1,0 +1,133 @@
+"""Starting and following runs: what ``run``, ``rerun``, ``logs`` and ``wait`` have in common.
+
+Ctrl-C lets go of a run, which goes on; a second one ends this program at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pollinator.cli.connect import LONG_S, PATIENCE_S, Daemon
+from pollinator.cli.exits import Exit
+from pollinator.cli.session import beside
+from pollinator.cli.terminal import Terminal
+from pollinator.cli.view import ENDS, View, show_upload
+from pollinator.v1.run_pb2 import (
+    CancelRunRequest,
+    GetRunRequest,
+    ListRunsRequest,
+    Run,
+    RunState,
+    StartRunRequest,
+    WatchRunRequest,
+)
+from pollinator.wire.streams import follow_run
+
+LATEST = "latest"
+_SEALING = (RunState.RUN_STATE_ACCEPTED, RunState.RUN_STATE_SNAPSHOTTING)
+_BAR_AFTER_S = 0.4
+"""A bar for what takes less would only flicker."""
+
+
+class Detached(Exception):
+    """The user let go."""
+
+
+async def find_run(daemon: Daemon, named: str, root: str) -> Run:
+    """The run with this id or unique prefix; ``latest`` is the newest of the project in ``root``.
+
+    Raises:
+        NotFound: there is no such run, or more than one begins so.
+    """
+    answer = await daemon.ask(daemon.runs.GetRun, GetRunRequest(run_id=named, root=root))
+    return answer.run
+
+
+async def cancel_run(daemon: Daemon, run_id: str) -> Run:
+    """Record the wish that a run ends."""
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    answer = await daemon.ask(daemon.runs.CancelRun, CancelRunRequest(run_id=run_id, by=by))
+    return answer.run
+
+
+class Follower:
+    """Follows one run after another with one way of showing things and one meaning of Ctrl-C."""
+
+    def __init__(self, daemon: Daemon, terminal: Terminal, *, cancel_on_interrupt: bool = False) -> None:
+        self._daemon = daemon
+        self._terminal = terminal
+        self._cancel_on_interrupt = cancel_on_interrupt
+
+    async def start(self, request: StartRunRequest, root: str) -> Run:
+        """Start a run and return it with its snapshot sealed, or failed.
+
+        Raises:
+            Detached: the user pressed Ctrl-C.
+            PollinatorError: what the daemon said.
+        """
+
+        async def ask() -> Run:
+            answer = await self._daemon.ask(self._daemon.runs.StartRun, request, timeout_s=LONG_S)
+            return answer.run
+
+        with _interrupts() as interrupted:
+            return await beside(self._showing_upload(ask(), request, root), self._on_start_cut(interrupted, request))
+
+    async def follow(self, request: WatchRunRequest, view: View) -> Run:
+        """Show a run until the stream ends; returns the run as it is then.
+
+        Raises:
+            Detached: the user pressed Ctrl-C.
+            PollinatorError: what the daemon said.
+        """
+
+        async def show() -> None:
+            async for message in follow_run(
+                self._daemon.runs, request, patience_s=PATIENCE_S, on_cut=self._daemon.revive
+            ):
+                view.take(message)
+
+        with _interrupts() as interrupted:
+            await beside(show(), self._on_interrupt(interrupted, request.run_id))
+        run = await find_run(self._daemon, request.run_id, "")
+        self._terminal.clear_bar()
+        view.end(run)
+        return run
+
+    async def _on_interrupt(self, interrupted: asyncio.Event, run_id: str) -> None:
+        await interrupted.wait()
+        if self._cancel_on_interrupt:
+            await cancel_run(self._daemon, run_id)
+            return
+        self._let_go(run_id)
+
+    async def _on_start_cut(self, interrupted: asyncio.Event, request: StartRunRequest) -> None:
+        await interrupted.wait()
+        run = await self._by_request(request.request_id)
+        if run is None:
+            raise Detached
+        if self._cancel_on_interrupt:
+            await cancel_run(self._daemon, run.id)
+            return
+        self._let_go(run.id)
+
+    def _let_go(self, run_id: str) -> None:
+        say = self._terminal.say
+        say("Detached; the run goes on", ProcessID=run_id)
+        say(f"  come back:  pollinator logs -f {run_id}")
+        say(f"  end it:     pollinator cancel {run_id}")
+        raise Detached
+
+    async def _showing_upload(self, starting: asyncio.Future[Run] | object, request: StartRunRequest, root: str) -> Run:
+        raise NotImplementedError
+
+    async def _by_request(self, request_id: str) -> Run | None:
+        answer = await self._daemon.ask(self._daemon.runs.ListRuns, ListRunsRequest(active=True, page_size=100))
+        return next((run for run in answer.runs if run.request_id == request_id), None)

@@ -1,0 +1,146 @@
+"""What an S3 server's refusal, or its silence, means for the user. Decides only; ``s3`` asks the servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pollinator.wire.errors import (
+    Denied,
+    Exhausted,
+    InvalidInput,
+    NeedsLogin,
+    NotFound,
+    PollinatorError,
+    Unavailable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    kind: type[PollinatorError]
+    reason: str
+    text: str
+    """With ``{where}`` for the bucket and ``{code}`` for the server's word."""
+    hint: str = ""
+
+
+_BAD_KEYS = _Meaning(
+    NeedsLogin,
+    "bad_credentials",
+    "{where} does not take these credentials ({code})",
+    "look at AWS_S3_ACCESSKEY and AWS_S3_SECRETKEY",
+)
+_EXPIRED = _Meaning(
+    NeedsLogin, "expired_credentials", "the credentials for {where} have expired ({code})", "log in again"
+)
+_SKEWED = _Meaning(
+    NeedsLogin,
+    "clock_skew",
+    "{where} says that this machine's clock is wrong ({code})",
+    "set the clock: signatures are only good for some minutes around the server's time",
+)
+_NO_BUCKET = _Meaning(
+    NotFound,
+    "bucket_missing",
+    "there is no {where}",
+    "create the bucket, or set AWS_S3_BUCKET to one that exists; it is never created for you",
+)
+_DENIED = _Meaning(
+    Denied,
+    "store_denied",
+    "{where} refuses access ({code})",
+    "the credentials must be allowed to read, write, list and delete there",
+)
+_FULL = _Meaning(Exhausted, "quota", "{where} is full ({code})", "raise the quota or remove old objects")
+_BUSY = _Meaning(Unavailable, "store_busy", "{where} cannot answer now ({code})")
+_GARBLED = _Meaning(Unavailable, "store_garbled", "{where} did not get what was sent ({code})")
+_REGION = _Meaning(
+    InvalidInput, "wrong_region", "{where} is in another region ({code})", "set AWS_S3_REGION to the bucket's"
+)
+_ABSENT = _Meaning(NotFound, "object_missing", "{where} does not have it ({code})")
+_REFUSED = _Meaning(InvalidInput, "store_refused", "{where} refuses the request ({code})")
+
+_BY_CODE: Mapping[str, _Meaning] = {
+    "NoSuchBucket": _NO_BUCKET,
+    "InvalidBucketName": _NO_BUCKET,
+    "InvalidAccessKeyId": _BAD_KEYS,
+    "SignatureDoesNotMatch": _BAD_KEYS,
+    "InvalidToken": _BAD_KEYS,
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "RequestTimeTooSkewed": _SKEWED,
+    "RequestExpired": _SKEWED,
+    "AccessDenied": _DENIED,
+    "QuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
+    "AuthorizationHeaderMalformed": _REGION,
+    "PermanentRedirect": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "SlowDown": _BUSY,
+    "RequestTimeout": _BUSY,
+    "OperationAborted": _BUSY,
+    "BadDigest": _GARBLED,
+    "IncompleteBody": _GARBLED,
+    "XAmzContentSHA256Mismatch": _GARBLED,
+    "NoSuchKey": _ABSENT,
+}
+
+_BY_STATUS: Mapping[int, _Meaning] = {
+    301: _REGION,
+    401: _DENIED,
+    403: _DENIED,
+    404: _ABSENT,
+    408: _BUSY,
+    409: _BUSY,
+    429: _BUSY,
+    507: _FULL,
+}
+
+_NO_CREDENTIALS = frozenset(
+    {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "CredentialRetrievalError",
+        "ProfileNotFound",
+        "SSOTokenLoadError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+    }
+)
+
+_BAD_SETTINGS = frozenset(
+    {"ParamValidationError", "InvalidEndpointError", "NoRegionError", "InvalidRegionError", "ValueError"}
+)
+
+
+def refused(where: str, code: str, status: int) -> PollinatorError:
+    """The error for an answer.
+
+    Args:
+        where: the bucket, for people.
+        code: the server's word for it; a number when it sent none.
+        status: HTTP status.
+    """
+    meaning = _BY_CODE.get(code) or _BY_STATUS.get(status) or (_BUSY if status >= 500 else _REFUSED)
+    text = meaning.text.format(where=where, code=code or status)
+    return meaning.kind(text, reason=meaning.reason, hint=meaning.hint)
+
+
+def unanswered(endpoint: str, error: Exception) -> PollinatorError:
+    """The error for a request that got no answer, or was never made."""
+    kind = type(error).__name__
+    if kind in _NO_CREDENTIALS:
+        return NeedsLogin(
+            f"there are no credentials for {endpoint}",
+            reason="no_credentials",
+            hint="set AWS_S3_ACCESSKEY and AWS_S3_SECRETKEY, or configure the AWS chain",
+        )
+    if kind in _BAD_SETTINGS:
+        return InvalidInput(f"the store's settings cannot be meant: {error}", reason="bad_store")
+    hint = "is it running, is the address right, and does AWS_S3_TLS say what it speaks?"
+    if kind == "SSLError":
+        hint = "does it speak TLS (else AWS_S3_TLS=false)? AWS_S3_SKIPVERIFY=true accepts any certificate"
+    return Unavailable(
+        f"no answer from the store at {endpoint} ({kind})", reason="store_unreachable", hint=hint
+    )
