@@ -1,13 +1,19 @@
-"""Lending a store to a peer over BlobService, and using a peer's."""
+"""Lending a store to a peer over BlobService, and using the one a peer lends."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+import asyncio
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import grpc
 
+from pollinator.chunks.keys import check_key, namespace
+from pollinator.chunks.pack import verify
 from pollinator.chunks.store import Store
 from pollinator.v1 import store_pb2_grpc
 from pollinator.v1.store_pb2 import (
@@ -18,62 +24,211 @@ from pollinator.v1.store_pb2 import (
     PutRequest,
     PutResponse,
 )
-from pollinator.wire.errors import InvalidInput
+from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
+from pollinator.wire.status import to_error
 
 BLOCK_BYTES = 64 * 1024
-MAX_OBJECT_BYTES = 512 * 1024 * 1024
+MAX_OBJECT_BYTES = 256 * 1024 * 1024
 """Far above any pack: a limit for a peer that has gone wrong."""
 
-_KEY = re.compile(r"[psi]/[0-9a-f]{2}/[0-9a-f]{64}")
-_PROJECT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+MAX_KEYS = 1000
+"""Keys in one question; more are asked for in several."""
+
+TRIES = 4
+PAUSE_S = 0.2
+CALL_S = 120.0
+"""Longest time one transfer may take."""
+
+_Values = ParamSpec("_Values")
+_Result = TypeVar("_Result")
+
+if TYPE_CHECKING:
+    # Generic in the stubs only.
+    _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BlobServicer(store_pb2_grpc.BlobServiceServicer):
-    """Serves the store that ``store_of(project)`` gives. ``blocking`` runs a call on a worker thread."""
+    """Serves the store that ``store_of(project)`` gives. Stores block, so they work on threads of its own."""
 
-    def __init__(self, store_of: Callable[[str], Store], blocking: Callable[..., Any]) -> None:
+    def __init__(self, store_of: Callable[[str], Store], threads: int = 8) -> None:
         self._store_of = store_of
-        self._blocking = blocking
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="blobs")
 
     async def FindMissing(  # noqa: N802 - the protocol's name
-        self, request: FindMissingRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: FindMissingRequest, context: _Context
     ) -> FindMissingResponse:
         """Which of the keys are not there."""
-        store = self._checked(request.project, *request.keys)
+        store = self._store(request.project)
         return FindMissingResponse(keys=await self._blocking(store.missing, list(request.keys)))
 
     async def Put(  # noqa: N802
-        self, request_iterator: AsyncIterator[PutRequest], context: grpc.aio.ServicerContext[Any, Any]
+        self, request_iterator: AsyncIterator[PutRequest], context: _Context
     ) -> PutResponse:
-        """Store one object."""
+        """Store one object, if its bytes are those its key names: a store that is lent must stay sound."""
         parts: list[bytes] = []
         size, key, store = 0, "", None
         async for message in request_iterator:
             if store is None:
-                key, store = message.key, self._checked(message.project, message.key)
+                key, store = check_key(message.key), self._store(message.project)
             parts.append(message.data)
             size += len(message.data)
             if size > MAX_OBJECT_BYTES:
                 raise InvalidInput("the object is too large", reason="object_too_large")
         if store is None:
             raise InvalidInput("the upload names no object", reason="bad_key")
-        await self._blocking(store.put, key, b"".join(parts))
+        body = b"".join(parts)
+        await self._blocking(verify, key, body)
+        await self._blocking(store.put, key, body)
         return PutResponse(bytes=size)
 
     async def Get(  # noqa: N802
-        self, request: GetRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: GetRequest, context: _Context
     ) -> AsyncIterator[GetResponse]:
         """Send one object or a range of it."""
-        store = self._checked(request.project, request.key)
+        store = self._store(request.project)
         data = await self._blocking(store.get, request.key, request.offset, request.length or None)
         for start in range(0, len(data), BLOCK_BYTES):
             yield GetResponse(data=data[start : start + BLOCK_BYTES])
 
-    def _checked(self, project: str, *keys: str) -> Store:
-        """A key becomes a path in a folder store, so nothing but a key may pass."""
-        if not _PROJECT.fullmatch(project):
-            raise InvalidInput(f"{project!r} is not the name of a project", reason="bad_project")
-        for key in keys:
-            if not _KEY.fullmatch(key):
-                raise InvalidInput(f"{key!r} is not the key of an object", reason="bad_key")
+    def close(self) -> None:
+        """Let the threads end once their work is done."""
+        self._threads.shutdown(wait=False)
+
+    def _store(self, project: str) -> Store:
+        namespace(project)  # refuses what cannot be one
         return self._store_of(project)
+
+    async def _blocking(
+        self, work: Callable[_Values, _Result], *args: _Values.args, **kwargs: _Values.kwargs
+    ) -> _Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+
+class PeerStore:
+    """The store of one project that a peer lends. Keys can be neither listed nor removed over BlobService.
+
+    Args:
+        channel: leads to the peer; closed with the store.
+        project: whose objects.
+        peer: names the peer in ``identity``, for example its address.
+        pause_s: longest pause before the second try; it doubles with each.
+    """
+
+    def __init__(self, channel: grpc.Channel, project: str, peer: str, *, pause_s: float = PAUSE_S) -> None:
+        namespace(project)
+        self._channel = channel
+        self._project = project
+        self._peer = peer
+        self._pause_s = pause_s
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._requests = 0
+        # The generated stub is typed for asyncio's channels; these calls block.
+        service = "/pollinator.v1.BlobService"
+        self._find = channel.unary_unary(
+            f"{service}/FindMissing", FindMissingRequest.SerializeToString, FindMissingResponse.FromString
+        )
+        self._put = channel.stream_unary(
+            f"{service}/Put", PutRequest.SerializeToString, PutResponse.FromString
+        )
+        self._get = channel.unary_stream(
+            f"{service}/Get", GetRequest.SerializeToString, GetResponse.FromString
+        )
+
+    @property
+    def identity(self) -> str:
+        """Names this store."""
+        return f"peer:{self._peer}/{namespace(self._project)}"
+
+    @property
+    def requests(self) -> int:
+        """Calls so far, repeats included."""
+        return self._requests
+
+    def put(self, key: str, data: bytes) -> None:
+        """Send an object in blocks."""
+        check_key(key)
+        self._ask(lambda: self._put(_blocks(self._project, key, data), timeout=CALL_S))
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Receive an object or a range of it."""
+        check_key(key)
+        if length == 0:
+            return b""
+        request = GetRequest(project=self._project, key=key, offset=offset, length=length or 0)
+        return self._ask(lambda: b"".join(block.data for block in self._get(request, timeout=CALL_S)))
+
+    def missing(self, keys: list[str]) -> list[str]:
+        """Asks for many keys at once."""
+        absent: list[str] = []
+        for start in range(0, len(keys), MAX_KEYS):
+            asked = [check_key(key) for key in keys[start : start + MAX_KEYS]]
+            absent += self._ask(partial(self._missing, asked))
+        return absent
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Not offered by BlobService.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise self._not_offered("listed")
+
+    def delete(self, key: str) -> None:
+        """Not offered by BlobService.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise self._not_offered("removed")
+
+    def check(self) -> None:
+        """One call, with a key that may be there or not."""
+        self._ask(lambda: self._missing([f"p/00/{'0' * 64}"]))
+
+    def close(self) -> None:
+        """Close the channel; a call under way is not made again."""
+        self._closed.set()
+        self._channel.close()
+
+    def _missing(self, keys: Sequence[str]) -> list[str]:
+        request = FindMissingRequest(project=self._project, keys=keys)
+        return list(self._find(request, timeout=CALL_S).keys)
+
+    def _not_offered(self, verb: str) -> InvalidInput:
+        return InvalidInput(
+            f"objects cannot be {verb} at {self._peer}: only its owner can", reason="not_offered"
+        )
+
+    def _ask(self, call: Callable[[], _Result]) -> _Result:
+        pause_s = self._pause_s
+        for left in range(TRIES - 1, -1, -1):
+            with self._lock:
+                self._requests += 1
+            try:
+                return call()
+            except grpc.RpcError as error:
+                failure = self._meaning(error)
+                if not failure.retryable or not left:
+                    raise failure from error
+            except ValueError as error:
+                # What a channel raises once it is closed.
+                raise Unavailable(f"the way to {self._peer} is closed", reason="store_closed") from error
+            if self._closed.wait(random.uniform(0, pause_s)):  # noqa: S311 - no secret
+                break
+            pause_s *= 2
+        raise Unavailable(f"the way to {self._peer} is closed", reason="store_closed")
+
+    def _meaning(self, error: grpc.RpcError) -> PollinatorError:
+        # Errors of blocking calls have the same methods; only their classes differ.
+        failure = to_error(cast("grpc.aio.AioRpcError", error))
+        if isinstance(failure, Unavailable) and failure.reason == "unavailable":
+            return Unavailable(f"no answer from {self._peer}: {failure.message}", reason="peer_unreachable")
+        return failure
+
+
+def _blocks(project: str, key: str, data: bytes) -> Iterator[PutRequest]:
+    yield PutRequest(project=project, key=key, data=data[:BLOCK_BYTES])
+    for start in range(BLOCK_BYTES, len(data), BLOCK_BYTES):
+        yield PutRequest(data=data[start : start + BLOCK_BYTES])

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypedDict, TypeVar
-from urllib.parse import urlsplit
 
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.s3_errors import refused, unanswered
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError, Unavailable
+from pollinator.wire.store_env import is_endpoint
 
 _Result = TypeVar("_Result")
 
@@ -62,23 +62,20 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> None:
         """One single PUT."""
-        place = self._prefix + check_key(key)
-        bucket = self._settings.bucket
-        self._ask(lambda client: client.put_object(Bucket=bucket, Key=place, Body=data))
+        at = self._at(key)
+        self._ask(lambda client: client.put_object(**at, Body=data))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """One GET, of a range when one is asked for."""
-        place = self._prefix + check_key(key)
+        query = self._at(key)
         if length == 0:
             return b""
-        extra: dict[str, str] = {}
         if offset or length is not None:
             last = "" if length is None else str(offset + length - 1)
-            extra["Range"] = f"bytes={offset}-{last}"
+            query["Range"] = f"bytes={offset}-{last}"
 
         def read(client: _Client) -> bytes:
-            answer = client.get_object(Bucket=self._settings.bucket, Key=place, **extra)
-            with answer["Body"] as body:
+            with client.get_object(**query)["Body"] as body:
                 return body.read()
 
         try:
@@ -86,36 +83,38 @@ class S3Store:
         except _PastTheEnd:
             return b""
         except NotFound as error:
-            raise _named(error, key) from error
+            if error.reason != "object_missing":
+                raise
+            raise NotFound(f"{self.identity} has no object {key}", reason=error.reason) from error
 
     def missing(self, keys: list[str]) -> list[str]:
         """Asks for each key."""
-        return [key for key in keys if not self._has(check_key(key))]
+        return [key for key in keys if not self._has(key)]
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Lists page by page."""
-        token: dict[str, str] = {}
+        query: dict[str, str] = {}
         while True:
-            page = self._ask(lambda client, token=token: self._page(client, prefix, token))
+            page = self._page(prefix, query)
             for entry in page.get("Contents", ()):
                 yield entry["Key"].removeprefix(self._prefix)
-            if not page.get("IsTruncated"):
+            token = page.get("NextContinuationToken")
+            if not token:
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            query = {"ContinuationToken": token}
 
     def delete(self, key: str) -> None:
         """One DELETE."""
-        place = self._prefix + check_key(key)
-        bucket = self._settings.bucket
+        at = self._at(key)
         try:
-            self._ask(lambda client: client.delete_object(Bucket=bucket, Key=place))
+            self._ask(lambda client: client.delete_object(**at))
         except NotFound as error:
             if error.reason != "object_missing":
                 raise
 
     def check(self) -> None:
         """Lists one key: unlike HEAD, a refused LIST says why. Tries only twice, for somebody waits."""
-        self._ask(lambda client: self._page(client, "", {}, most=1), tries=2)
+        self._page("", {}, most=1, tries=2)
 
     def close(self) -> None:
         """Close the connections; a request under way is not made again."""
@@ -125,18 +124,20 @@ class S3Store:
                 self._made.close()
                 self._made = None
 
-    def _page(self, client: _Client, prefix: str, token: dict[str, str], most: int = 1000) -> _Page:
-        return client.list_objects_v2(
-            Bucket=self._settings.bucket, Prefix=self._prefix + prefix, MaxKeys=most, **token
-        )
+    def _page(self, prefix: str, token: dict[str, str], most: int = 1000, tries: int | None = None) -> _Page:
+        query = {"Bucket": self._settings.bucket, "Prefix": self._prefix + prefix, **token}
+        return self._ask(lambda client: client.list_objects_v2(**query, MaxKeys=most), tries=tries)
 
     def _has(self, key: str) -> bool:
-        place = self._prefix + key
+        at = self._at(key)
         try:
-            self._ask(lambda client: client.head_object(Bucket=self._settings.bucket, Key=place))
+            self._ask(lambda client: client.head_object(**at))
         except NotFound:
             return False
         return True
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._settings.bucket, "Key": self._prefix + check_key(key)}
 
     def _ask(self, request: Callable[[_Client], _Result], *, tries: int | None = None) -> _Result:
         """Make a request; all of ours may be repeated, for objects never change."""
@@ -160,21 +161,24 @@ class S3Store:
         raise Unavailable(f"the store at {self._endpoint} was closed", reason="store_closed")
 
     def _meaning(self, error: Exception) -> PollinatorError:
-        answer = getattr(error, "response", None)
-        if not isinstance(answer, dict) or "ResponseMetadata" not in answer:
+        answer: _Refusal | None = None
+        if isinstance(error, importlib.import_module("botocore.exceptions").ClientError):
+            answer = getattr(error, "response", None)
+        if answer is None:
             return unanswered(self._endpoint, error)
-        code = str(answer.get("Error", {}).get("Code", ""))
-        status = int(answer["ResponseMetadata"].get("HTTPStatusCode", 0))
+        status = answer["ResponseMetadata"]["HTTPStatusCode"]
         if status == 416:
             return _PastTheEnd("the range begins behind the end", reason="past_the_end")
-        return refused(f"bucket {self._settings.bucket} at {self._endpoint}", code, status)
+        where = f"bucket {self._settings.bucket} at {self._endpoint}"
+        return refused(where, answer["Error"].get("Code", ""), status)
 
     def _client(self) -> _Client:
+        failures: tuple[type[Exception], ...] = (*_foreign_failures(), ValueError)
         with self._lock:
             if self._made is None:
                 try:
                     self._made = _make_client(self._settings, self._patience)
-                except (*_foreign_failures(), ValueError) as error:
+                except failures as error:
                     raise unanswered(self._endpoint, error) from error
             return self._made
 
@@ -197,25 +201,31 @@ class _Listed(TypedDict):
 
 class _Page(TypedDict, total=False):
     Contents: Sequence[_Listed]
-    IsTruncated: bool
     NextContinuationToken: str
+    """Only when there is more."""
+
+
+class _Error(TypedDict, total=False):
+    Code: str
+
+
+class _Metadata(TypedDict):
+    HTTPStatusCode: int
+
+
+class _Refusal(TypedDict):
+    Error: _Error
+    ResponseMetadata: _Metadata
 
 
 class _Client(Protocol):
     """What is used of boto3's client, which has no types of its own."""
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> object: ...  # noqa: N803 - its names
-    def get_object(self, *, Bucket: str, Key: str, Range: str = ...) -> _Got: ...  # noqa: N803
-    def head_object(self, *, Bucket: str, Key: str) -> object: ...  # noqa: N803
-    def delete_object(self, *, Bucket: str, Key: str) -> object: ...  # noqa: N803
-    def list_objects_v2(
-        self,
-        *,
-        Bucket: str,
-        Prefix: str,
-        MaxKeys: int,
-        ContinuationToken: str = ...,  # noqa: N803
-    ) -> _Page: ...
+    def put_object(self, **query: str | bytes) -> object: ...
+    def get_object(self, **query: str) -> _Got: ...
+    def head_object(self, **query: str) -> object: ...
+    def delete_object(self, **query: str) -> object: ...
+    def list_objects_v2(self, **query: str | int) -> _Page: ...
     def close(self) -> None: ...
 
 
@@ -263,18 +273,9 @@ def _check(settings: S3Settings) -> None:
         raise InvalidInput("no bucket is named", reason="bucket_unset", hint="set AWS_S3_BUCKET")
     if settings.addressing not in ("", "path", "virtual", "auto"):
         raise InvalidInput(f"addressing cannot be {settings.addressing!r}", reason="bad_store")
-    if not settings.endpoint:
-        return
-    parts = urlsplit(settings.endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+    if settings.endpoint and not is_endpoint(settings.endpoint):
         # Not shown: it may hold a password.
         raise InvalidInput(
             "the store's endpoint is not of the form http://host:port or https://host:port",
             reason="bad_store",
         )
-
-
-def _named(error: NotFound, key: str) -> NotFound:
-    if error.reason != "object_missing":
-        return error
-    return NotFound(f"{error.message}: {key}", reason=error.reason, hint=error.hint)
