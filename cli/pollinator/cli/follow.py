@@ -6,38 +6,33 @@ Ctrl-C lets go of a run, which goes on; a second one ends this program at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from pollinator.cli.connect import LONG_S, PATIENCE_S, Daemon
 from pollinator.cli.exits import Exit
-from pollinator.cli.session import beside
+from pollinator.cli.session import Detached, beside
 from pollinator.cli.terminal import Terminal
-from pollinator.cli.view import ENDS, View, show_upload
+from pollinator.cli.view import View, show_upload
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
     GetRunRequest,
     ListRunsRequest,
     Run,
-    RunState,
     StartRunRequest,
     WatchRunRequest,
 )
+from pollinator.wire.errors import PollinatorError
 from pollinator.wire.streams import follow_run
 
-LATEST = "latest"
-_SEALING = (RunState.RUN_STATE_ACCEPTED, RunState.RUN_STATE_SNAPSHOTTING)
 _BAR_AFTER_S = 0.4
 """A bar for what takes less would only flicker."""
-
-
-class Detached(Exception):
-    """The user let go."""
 
 
 async def find_run(daemon: Daemon, named: str, root: str) -> Run:
@@ -65,7 +60,7 @@ class Follower:
         self._terminal = terminal
         self._cancel_on_interrupt = cancel_on_interrupt
 
-    async def start(self, request: StartRunRequest, root: str) -> Run:
+    async def start(self, request: StartRunRequest) -> Run:
         """Start a run and return it with its snapshot sealed, or failed.
 
         Raises:
@@ -78,7 +73,10 @@ class Follower:
             return answer.run
 
         with _interrupts() as interrupted:
-            return await beside(self._showing_upload(ask(), request, root), self._on_start_cut(interrupted, request))
+            work = beside(ask(), self._show_upload(request.request_id))
+            run = await beside(work, self._on_start_cut(interrupted, request.request_id))
+        self._terminal.clear_bar()
+        return run
 
     async def follow(self, request: WatchRunRequest, view: View) -> Run:
         """Show a run until the stream ends; returns the run as it is then.
@@ -108,15 +106,12 @@ class Follower:
             return
         self._let_go(run_id)
 
-    async def _on_start_cut(self, interrupted: asyncio.Event, request: StartRunRequest) -> None:
+    async def _on_start_cut(self, interrupted: asyncio.Event, request_id: str) -> None:
         await interrupted.wait()
-        run = await self._by_request(request.request_id)
+        run = await self._by_request(request_id)
         if run is None:
             raise Detached
-        if self._cancel_on_interrupt:
-            await cancel_run(self._daemon, run.id)
-            return
-        self._let_go(run.id)
+        await self._on_interrupt(interrupted, run.id)
 
     def _let_go(self, run_id: str) -> None:
         say = self._terminal.say
@@ -125,9 +120,41 @@ class Follower:
         say(f"  end it:     pollinator cancel {run_id}")
         raise Detached
 
-    async def _showing_upload(self, starting: asyncio.Future[Run] | object, request: StartRunRequest, root: str) -> Run:
-        raise NotImplementedError
+    async def _show_upload(self, request_id: str) -> None:
+        """Draw the bar of a run that is being sealed; whatever fails here, the call itself says better."""
+        if not self._terminal.bars:
+            return
+        with contextlib.suppress(PollinatorError):
+            await asyncio.sleep(_BAR_AFTER_S)
+            while (run := await self._by_request(request_id)) is None:
+                await asyncio.sleep(_BAR_AFTER_S)
+            request = WatchRunRequest(run_id=run.id, after_seq=run.last_seq, follow=True)
+            async for message in follow_run(self._daemon.runs, request, patience_s=PATIENCE_S):
+                if message.WhichOneof("kind") == "progress":
+                    show_upload(self._terminal, message.progress.bytes_done, message.progress.bytes_total)
 
     async def _by_request(self, request_id: str) -> Run | None:
+        """The run that a request started, when it is not over yet; the reply may not have come."""
         answer = await self._daemon.ask(self._daemon.runs.ListRuns, ListRunsRequest(active=True, page_size=100))
         return next((run for run in answer.runs if run.request_id == request_id), None)
+
+
+@contextmanager
+def _interrupts() -> Iterator[asyncio.Event]:
+    """An event that Ctrl-C sets; the second Ctrl-C ends this process at once, even in a blocked write."""
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    pressed = False
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        if pressed:
+            os._exit(Exit.INTERRUPTED)
+        pressed = True
+        loop.call_soon_threadsafe(interrupted.set)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

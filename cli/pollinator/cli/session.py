@@ -6,12 +6,21 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
+from pollinator.cli.exits import Exit
+
 Result = TypeVar("Result")
 
 
-def run_async(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's coroutine to its end."""
-    return asyncio.run(work)
+class Detached(Exception):
+    """The user let go of what goes on without this program."""
+
+
+def run_async(work: Coroutine[Any, Any, int]) -> int:
+    """Run a command's coroutine to its end and return its exit code."""
+    try:
+        return asyncio.run(work)
+    except Detached:
+        return int(Exit.INTERRUPTED)
 
 
 async def beside(work: Awaitable[Result], companion: Coroutine[Any, Any, None]) -> Result:

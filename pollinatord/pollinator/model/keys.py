@@ -1,0 +1,167 @@
+"""The one table of the keys of project.yaml: the validator, the schema and the reference are made from it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pollinator.model.quantity import (
+    format_bytes,
+    format_cpu,
+    format_duration,
+    parse_bytes,
+    parse_cpu,
+    parse_duration_ms,
+)
+
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_COUNT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting."""
+
+    field: str
+    """Field of RunSpec, with a dot for a message inside it."""
+    parse: Callable[[str], Any]
+    """From the written text to the field's value; raises ValueError with a sentence."""
+    show: Callable[[Any], str]
+    """Back to text."""
+    schema: Mapping[str, object]
+    """JSON Schema of the value."""
+    text: str
+    """What it is for."""
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a name; use letters, digits, '.', '_' and '-', at most 128")
+    return text
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d+", text) or not least <= int(text) <= MAX_COUNT:
+            raise ValueError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d+", text) or not 1 <= int(text) <= 65535:
+        raise ValueError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"write true or false, not {text!r}")
+    return text.lower() == "true"
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} cannot be split into words: {error}") from None
+    if not words:
+        raise ValueError("the command is empty; write for example python3")
+    return text
+
+
+def _below_src(text: str) -> str:
+    if text.startswith("/") or ".." in text.split("/") or "\0" in text:
+        raise ValueError(f"{text!r} must be a path below cfs/src")
+    return text
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+_STRING: Mapping[str, object] = {"type": "string"}
+_BOOLEAN: Mapping[str, object] = {"type": "boolean"}
+_PORT: Mapping[str, object] = {"type": "integer", "minimum": 1, "maximum": 65535}
+
+
+def _counted(least: int) -> Mapping[str, object]:
+    return {"type": "integer", "minimum": least, "maximum": MAX_COUNT}
+
+
+def _amount(*examples: object) -> Mapping[str, object]:
+    return {"type": ["string", "integer", "number"], "examples": list(examples)}
+
+
+KEYS: Mapping[str, Key] = {
+    "projectname": Key(
+        "project",
+        _name,
+        str,
+        {"type": "string", "pattern": f"^{NAME.pattern}$"},
+        "Name of the project: the namespace of its files in every store.",
+    ),
+    "conditions.executorType": Key(
+        "executor_type", _name, str, _STRING, "Kind of executor that may take the run."
+    ),
+    "conditions.nodes": Key("nodes", _count(1), str, _counted(1), "Number of nodes."),
+    "conditions.processesPerNode": Key(
+        "processes_per_node", _count(1), str, _counted(1), "Number of ranks on each node."
+    ),
+    "conditions.cpu": Key(
+        "cpu_millis", parse_cpu, format_cpu, _amount("1000m", 2), "CPU for each node: 1000m or 1 is one core."
+    ),
+    "conditions.mem": Key(
+        "memory_bytes", parse_bytes, format_bytes, _amount("1000Mi", "4Gi"), "Memory for each node."
+    ),
+    "conditions.walltime": Key(
+        "walltime_ms",
+        parse_duration_ms,
+        format_duration,
+        _amount(600, "10m", "01:30:00"),
+        "Longest run time: seconds, 10m, 1h30m or HH:MM:SS; 0 is unlimited.",
+    ),
+    "conditions.gpu.count": Key("gpu.count", _count(0), str, _counted(0), "Number of GPUs on each node."),
+    "conditions.gpu.name": Key("gpu.name", str, str, _STRING, "Model of GPU, empty for any."),
+    "environment.docker": Key("image", str, str, _STRING, "Container image; empty runs on the host."),
+    "environment.rebuildImage": Key(
+        "rebuild_image", _flag, _bool, _BOOLEAN, "Build the image again before the run."
+    ),
+    "environment.init-cmd": Key(
+        "init_command", str, str, _STRING, "Shell command that each node runs once before the ranks start."
+    ),
+    "environment.cmd": Key("command", _command, str, _STRING, "Program with its fixed arguments."),
+    "environment.source": Key(
+        "source", _below_src, str, _STRING, "File below cfs/src, the command's first argument."
+    ),
+    "tunnel.user": Key("tunnel.user", str, str, _STRING, "User on the jump host."),
+    "tunnel.jumpHost": Key("tunnel.jump_host", str, str, _STRING, "Name of the jump host."),
+    "tunnel.jumpHostPort": Key("tunnel.jump_host_port", _port, str, _PORT, "ssh port of the jump host."),
+    "tunnel.sshKey": Key("tunnel.ssh_key", str, str, _STRING, "Path of the private key."),
+    "tunnel.localPort": Key("tunnel.local_port", _port, str, _PORT, "Port on this machine."),
+    "tunnel.remotePort": Key("tunnel.remote_port", _port, str, _PORT, "Port on the compute node."),
+    "sync.allowExternalLinks": Key(
+        "allow_external_links", _flag, _bool, _BOOLEAN, "Let links in a tree point outside of it."
+    ),
+}
+"""Keys with one plain value."""
+
+LISTS: Mapping[str, tuple[str, str]] = {
+    "conditions.executorNames": ("executor_names", "Names of executors, in order of preference."),
+    "environment.args": ("arguments", "Arguments after the source."),
+}
+"""Keys with a list of strings: the field and what it is for."""
+
+VARIABLES = "environment.env"
+"""The key with a mapping of variables for every rank."""
+
+ALIASES: Mapping[str, str] = {"projectid": "projectname"}
+"""Keys of older versions of the original."""
+
+IGNORED = ("schemaVersion",)
+"""Keys that say something about the file and nothing about the run."""

@@ -1,0 +1,188 @@
+"""From the text of project.yaml to a resolved spec. All that is wrong is said at once, each with its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from pollinator.model.document import Document, suggestion
+from pollinator.model.keys import ALIASES, IGNORED, KEYS, LISTS, VARIABLE, VARIABLES
+from pollinator.v1.run_pb2 import SpecOverrides
+from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
+from pollinator.wire.errors import InvalidInput, Violation
+
+_PATHS = (*KEYS, *LISTS, VARIABLES, *ALIASES, *IGNORED)
+
+
+def load_spec(text: str, filename: str, overrides: SpecOverrides | None = None) -> RunSpec:
+    """The resolved spec of a project.
+
+    Args:
+        text: what project.yaml holds.
+        filename: its name in complaints.
+        overrides: what differs for one run.
+
+    Raises:
+        InvalidInput: something cannot be meant; each violation says file:line:column.
+    """
+    document = Document(filename)
+    spec = RunSpec(nodes=1, processes_per_node=1)
+    top = document.compose(text)
+    if top is not None:
+        _read(document, top, "", spec)
+        if not document.violations:
+            _complete(document, top, spec)
+    if document.violations:
+        raise _invalid(document.violations, filename)
+    _sort_environment(spec)
+    return apply_overrides(spec, overrides) if overrides is not None else spec
+
+
+def apply_overrides(spec: RunSpec, overrides: SpecOverrides) -> RunSpec:
+    """The spec with what differs for one run.
+
+    Raises:
+        InvalidInput: an override cannot be meant.
+    """
+    changed = RunSpec()
+    changed.CopyFrom(spec)
+    violations: list[Violation] = []
+    for setting in overrides.set:
+        name, equals, value = setting.partition("=")
+        try:
+            _override(changed, name, value, bool(equals))
+        except ValueError as error:
+            violations.append(Violation(f"--set {name}", str(error)))
+    for variable in overrides.environment:
+        if not VARIABLE.fullmatch(variable.name):
+            violations.append(Violation(f"--env {variable.name}", "is not the name of a variable"))
+        kept = [each for each in changed.environment if each.name != variable.name]
+        del changed.environment[:]
+        changed.environment.extend([*kept, variable])
+    if violations:
+        raise _invalid(violations, "the command line")
+    changed.arguments.extend(overrides.arguments)
+    changed.require_container = changed.require_container or overrides.require_container
+    if overrides.executor:
+        changed.executor_names[:] = [overrides.executor]
+    _sort_environment(changed)
+    return changed
+
+
+def spec_settings(spec: RunSpec) -> dict[str, str]:
+    """Every setting that is not empty, by its key in project.yaml."""
+    settings: dict[str, str] = {}
+    for path, key in KEYS.items():
+        holder, name = _field(spec, key.field, create=False)
+        value = getattr(holder, name)
+        if value:
+            settings[path] = key.show(value)
+    for path, (field, _) in LISTS.items():
+        if values := getattr(spec, field):
+            settings[path] = " ".join(values)
+    for variable in spec.environment:
+        settings[f"{VARIABLES}.{variable.name}"] = variable.value
+    return settings
+
+
+def _read(document: Document, node: yaml.MappingNode, path: str, spec: RunSpec) -> None:
+    known = {each[len(path) :].split(".")[0] for each in _PATHS if each.startswith(path)}
+    for name, (_, value) in document.entries(node, path, known).items():
+        full = ALIASES.get(path + name, path + name)
+        if full in IGNORED or _is_null(value):
+            continue
+        if full in KEYS:
+            _read_value(document, value, full, spec)
+        elif full in LISTS:
+            _read_list(document, value, full, spec)
+        elif full == VARIABLES:
+            _read_variables(document, value, spec)
+        elif isinstance(value, yaml.MappingNode):
+            _read(document, value, full + ".", spec)
+        else:
+            document.complain(value, f"{full} holds further settings; write them indented below it")
+
+
+def _read_value(document: Document, value: yaml.Node, path: str, spec: RunSpec) -> None:
+    if not isinstance(value, yaml.ScalarNode):
+        document.complain(value, f"{path} takes one plain value")
+        return
+    try:
+        _assign(spec, path, str(value.value))
+    except ValueError as error:
+        document.complain(value, f"{path}: {error}")
+
+
+def _read_list(document: Document, value: yaml.Node, path: str, spec: RunSpec) -> None:
+    items = value.value if isinstance(value, yaml.SequenceNode) else None
+    if items is None or not all(isinstance(item, yaml.ScalarNode) for item in items):
+        document.complain(value, f"{path} takes a list, for example [local]")
+        return
+    getattr(spec, LISTS[path][0])[:] = [str(item.value) for item in items]
+
+
+def _read_variables(document: Document, value: yaml.Node, spec: RunSpec) -> None:
+    if not isinstance(value, yaml.MappingNode):
+        document.complain(value, f"{VARIABLES} takes lines like `NAME: value`")
+        return
+    for name, content in value.value:
+        if not isinstance(name, yaml.ScalarNode) or not VARIABLE.fullmatch(str(name.value)):
+            document.complain(name, f"{name.value!r} is not the name of a variable")
+        elif not isinstance(content, yaml.ScalarNode):
+            document.complain(content, f"{name.value} takes one plain value")
+        elif any(each.name == name.value for each in spec.environment):
+            document.complain(name, f"{name.value!r} is there twice")
+        else:
+            spec.environment.append(EnvironmentVariable(name=str(name.value), value=str(content.value)))
+
+
+def _complete(document: Document, top: yaml.MappingNode, spec: RunSpec) -> None:
+    if not spec.project:
+        document.complain(top, "projectname is missing; it names the project's files in every store")
+    if not spec.command:
+        document.complain(top, "environment.cmd is missing; it says what to run, for example python3")
+
+
+def _override(spec: RunSpec, name: str, value: str, has_value: bool) -> None:
+    if not has_value:
+        raise ValueError("write KEY=VALUE, for example conditions.mem=4Gi")
+    if name in KEYS:
+        _assign(spec, name, value)
+    elif name in LISTS:
+        getattr(spec, LISTS[name][0])[:] = [part.strip() for part in value.split(",") if part.strip()]
+    elif name.startswith(f"{VARIABLES}."):
+        raise ValueError("use --env NAME=VALUE for variables")
+    else:
+        raise ValueError(f"is not a setting{suggestion(name, [*KEYS, *LISTS])}")
+
+
+def _assign(spec: RunSpec, path: str, text: str) -> None:
+    key = KEYS[path]
+    holder, name = _field(spec, key.field, create=True)
+    setattr(holder, name, key.parse(text))
+
+
+def _field(spec: RunSpec, field: str, *, create: bool) -> tuple[Any, str]:
+    outer, dot, inner = field.partition(".")
+    if not dot:
+        return spec, outer
+    holder = getattr(spec, outer)
+    if create:
+        holder.SetInParent()
+    return holder, inner
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _sort_environment(spec: RunSpec) -> None:
+    ordered = sorted(spec.environment, key=lambda variable: variable.name)
+    del spec.environment[:]
+    spec.environment.extend(ordered)
+
+
+def _invalid(violations: list[Violation], where: str) -> InvalidInput:
+    count = "one thing is" if len(violations) == 1 else f"{len(violations)} things are"
+    return InvalidInput(f"{count} not right in {where}", reason="bad_spec", violations=violations)
