@@ -30,7 +30,7 @@ def run_ids(prefix: str) -> Rows:
         return [(run.id, f"{state_word(run.state)} {run.project}") for run in answer.runs]
 
     rows = _asked(ask)
-    if rows and "latest".startswith(prefix):
+    if (rows or prefix) and "latest".startswith(prefix):
         rows.insert(0, ("latest", "newest run of this project"))
     return rows
 

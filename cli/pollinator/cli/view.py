@@ -14,7 +14,6 @@ from pollinator.v1.run_pb2 import (
     Notice,
     OutputBlock,
     PendingReason,
-    Progress,
     Reachability,
     Run,
     RunEvent,
@@ -69,7 +68,6 @@ class TerminalView:
             LabelledOutput(terminal.write, ranks, terminal.colour_out) if labelled else RawOutput(terminal.write)
         )
         self._waiting_for = ""
-        self._told: set[str] = set()
 
     def take(self, message: WatchRunResponse) -> None:
         """Show one message."""
@@ -78,12 +76,20 @@ class TerminalView:
                 self._take_output(message.output)
             case "event" if self._style.events:
                 self._take_event(message.event)
-            case "run" if self._style.events:
-                self._pending(message.run.pending)
             case "progress":
-                self._progress(message.progress)
+                show_upload(self._terminal, message.progress.bytes_done, message.progress.bytes_total)
             case _:
                 pass
+
+    def tell_pending(self, pending: PendingReason) -> None:
+        """Why the run waits, once for each change."""
+        if pending.text == self._waiting_for:
+            return
+        self._waiting_for = pending.text
+        if pending.text:
+            self._terminal.say(f"Waiting: {pending.text}")
+            if pending.action:
+                self._terminal.hint(pending.action)
 
     def end(self, run: Run) -> None:
         """Complete the output; say how the run ended, what happened, and what to do."""
@@ -113,7 +119,7 @@ class TerminalView:
             case "state_changed":
                 self._moved(event.state_changed)
             case "pending":
-                self._pending(event.pending)
+                self.tell_pending(event.pending)
             case "notice":
                 tell_notice(self._terminal, event.notice)
             case "cancel_requested":
@@ -130,23 +136,11 @@ class TerminalView:
         elif change.state == RunState.RUN_STATE_QUEUED and change.attempt > 1:
             self._terminal.say("Process queued again", ProcessID=self._id, Attempt=str(change.attempt))
 
-    def _pending(self, pending: PendingReason) -> None:
-        if pending.text == self._waiting_for:
-            return
-        self._waiting_for = pending.text
-        if pending.text:
-            self._terminal.say(f"Waiting: {pending.text}")
-            if pending.action:
-                self._terminal.hint(pending.action)
-
     def _reachability(self, word: Reachability) -> None:
         if word.HasField("unreachable_since"):
             self._terminal.warn(f"no word from the executor, the run goes on: {word.detail}")
         else:
             self._terminal.say("The executor answers again")
-
-    def _progress(self, progress: Progress) -> None:
-        show_upload(self._terminal, progress.bytes_done, progress.bytes_total)
 
 
 class JsonView:

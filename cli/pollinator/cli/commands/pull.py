@@ -1,0 +1,52 @@
+"""``pollinator pull``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pollinator.cli.group import Command
+from pollinator.cli.options import json_option, run_argument
+
+
+@click.command(
+    "pull",
+    cls=Command,
+    short_help="Fetch the results of a run.",
+    examples=("pollinator pull latest", "pollinator pull 01jb2 /tmp/results"),
+)
+@json_option()
+@run_argument()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False))
+def pull_command(run_id: str, directory: Path | None, as_json: bool) -> int:
+    """Fetch the results of a run into DIR, or into `cfs/result` of its project.
+
+    A file that was edited here is never overwritten: the run's version lands beside it under another name.
+    """
+    from pollinator.cli.session import run_async
+
+    return run_async(_pull(run_id, directory, as_json=as_json))
+
+
+async def _pull(run_id: str, directory: Path | None, *, as_json: bool) -> int:
+    from pollinator.cli.connect import LONG_S, connected
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.folder import project_or_any
+    from pollinator.cli.follow import find_run
+    from pollinator.cli.plain import json_text, plain
+    from pollinator.cli.terminal import Terminal
+    from pollinator.v1.project_pb2 import PullResultsRequest
+
+    terminal = Terminal()
+    async with connected(terminal) as daemon:
+        run = await find_run(daemon, run_id, project_or_any())
+        target = str(directory.absolute()) if directory else ""
+        request = PullResultsRequest(run_id=run.id, directory=target)
+        answer = await daemon.ask(daemon.projects.PullResults, request, timeout_s=LONG_S)
+    if as_json:
+        terminal.print(json_text(plain(answer)))
+    terminal.say(f"{answer.files_written} files written, {answer.files_unchanged} unchanged", Dir=answer.directory)
+    for conflict in answer.conflicts:
+        terminal.warn(f"the local file had been edited, so the run's version is {conflict}")
+    return int(Exit.OK)

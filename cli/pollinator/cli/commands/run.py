@@ -1,0 +1,48 @@
+"""``pollinator run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pollinator.cli.group import Command
+from pollinator.cli.options import follow_options, json_option, override_options, project_option
+
+
+@click.command(
+    "run",
+    cls=Command,
+    short_help="Run the project as it is on disk now.",
+    examples=(
+        "pollinator run --follow",
+        "pollinator run -f --set conditions.mem=4Gi -- --epochs 3",
+        "pollinator run -f --on lumi --secret-file ~/.tokens",
+        "ID=$(pollinator run) && pollinator wait $ID",
+    ),
+)
+@follow_options
+@override_options
+@click.option("--strict", is_flag=True, help="Fail if a file is being written while it is read.")
+@project_option()
+@json_option("Print the run as a JSON object; with --follow JSON lines of events, output and the run.")
+@click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
+def run_command(project: Path | None, **given: Any) -> int:
+    """Run the project as it is on disk now.
+
+    Everything that was written before this command is part of the run; nothing written later is. Without
+    --follow, the id of the run is printed and the run goes on by itself. With it, the job's output comes on
+    stdout and its exit code ends this command: see `pollinator help exit-codes`. ARGS are added to the
+    arguments of the command in project.yaml.
+    """
+    from pollinator.cli.folder import project_here
+    from pollinator.cli.launch import launch, wishes_of
+    from pollinator.cli.requests import project_run
+    from pollinator.cli.session import run_async
+    from pollinator.cli.terminal import Terminal
+
+    terminal = Terminal()
+    strict = bool(given["strict"])
+    request = project_run(project_here(project), wishes_of(given), terminal, strict=strict)
+    return run_async(launch(request, terminal, given))

@@ -1,0 +1,73 @@
+"""``pollinator status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pollinator.cli.group import Command
+from pollinator.cli.options import json_option
+
+if TYPE_CHECKING:
+    from pollinator.cli.connect import Daemon
+    from pollinator.cli.terminal import Terminal
+
+
+@click.command(
+    "status",
+    cls=Command,
+    short_help="Show the daemon, its projects and active runs.",
+    examples=("pollinator status", "pollinator status --json"),
+)
+@json_option()
+def status_command(as_json: bool) -> int:
+    """Show the daemon, its projects with what is still to be stored, and active runs. Starts nothing."""
+    from pollinator.cli.session import run_async
+
+    return run_async(_status(as_json=as_json))
+
+
+async def _status(*, as_json: bool) -> int:
+    from pollinator.cli.connect import connected_if_running
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.plain import json_text
+    from pollinator.cli.terminal import Terminal
+
+    terminal = Terminal()
+    async with connected_if_running() as daemon:
+        if daemon is not None:
+            await _print_status(daemon, terminal, as_json=as_json)
+        elif as_json:
+            terminal.print(json_text({"daemon": None, "projects": [], "runs": []}))
+        else:
+            terminal.print("daemon:  not running; the first command that needs it starts it")
+    return int(Exit.OK)
+
+
+async def _print_status(daemon: Daemon, terminal: Terminal, *, as_json: bool) -> None:
+    from pollinator.cli.describe import describe_project
+    from pollinator.cli.plain import json_text, plain
+    from pollinator.cli.table import print_runs
+    from pollinator.v1.project_pb2 import ListProjectsRequest
+    from pollinator.v1.run_pb2 import ListRunsRequest
+
+    projects = (await daemon.ask(daemon.projects.ListProjects, ListProjectsRequest())).projects
+    runs = (await daemon.ask(daemon.runs.ListRuns, ListRunsRequest(active=True, page_size=1000))).runs
+    if as_json:
+        words = {
+            "daemon": plain(daemon.info),
+            "projects": [plain(project) for project in projects],
+            "runs": [plain(run) for run in runs],
+        }
+        terminal.print(json_text(words))
+        return
+    info = daemon.info
+    terminal.print(f"daemon:  version {info.version}, process {info.pid}, {info.active_runs} active runs")
+    for project in projects:
+        terminal.print("")
+        for line in describe_project(project):
+            terminal.print(line)
+    if runs:
+        terminal.print("")
+        print_runs(terminal, runs)

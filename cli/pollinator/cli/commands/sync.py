@@ -1,0 +1,98 @@
+"""``pollinator sync``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pollinator.cli.group import Command
+from pollinator.cli.options import json_option, project_option
+
+if TYPE_CHECKING:
+    from pollinator.cli.connect import Daemon
+    from pollinator.cli.terminal import Terminal
+    from pollinator.v1.project_pb2 import SealResponse
+
+
+@click.command(
+    "sync",
+    cls=Command,
+    short_help="Wait until what is on disk is in the store.",
+    examples=("pollinator sync", "pollinator sync --strict --json"),
+)
+@click.option("--strict", is_flag=True, help="Fail if a file is being written while it is read.")
+@project_option()
+@json_option("Print one JSON object: files, bytes, chunks, bytes_uploaded, requests, seconds, snapshot.")
+def sync_command(strict: bool, project: Path | None, as_json: bool) -> int:
+    """Wait until what is on disk now is in the store, as one snapshot; print what it took."""
+    from pollinator.cli.folder import project_here
+    from pollinator.cli.session import run_async
+
+    return run_async(_sync(project_here(project), strict=strict, as_json=as_json))
+
+
+async def _sync(root: Path, *, strict: bool, as_json: bool) -> int:
+    from pollinator.cli.connect import LONG_S, connected
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.plain import json_text
+    from pollinator.cli.requests import store_here
+    from pollinator.cli.session import beside
+    from pollinator.cli.terminal import Terminal
+    from pollinator.cli.view import tell_notice
+    from pollinator.v1.project_pb2 import SealRequest
+
+    terminal = Terminal()
+    request = SealRequest(root=str(root), store=store_here(), strict=strict)
+    async with connected(terminal) as daemon:
+        sealing = daemon.ask(daemon.projects.Seal, request, timeout_s=LONG_S)
+        answer = await beside(sealing, _show_backlog(daemon, terminal, str(root)))
+    terminal.clear_bar()
+    for notice in answer.notices:
+        tell_notice(terminal, notice)
+    words = _words(answer)
+    if as_json:
+        terminal.print(json_text(words))
+    else:
+        _print_words(words, terminal)
+    return int(Exit.OK)
+
+
+async def _show_backlog(daemon: Daemon, terminal: Terminal, root: str) -> None:
+    """Draw what is still to be stored; whatever fails here, the call itself says better."""
+    import asyncio
+
+    import grpc
+
+    from pollinator.cli.view import show_upload
+    from pollinator.v1.project_pb2 import WatchProjectRequest
+
+    if not terminal.bars:
+        return
+    await asyncio.sleep(0.4)
+    most = 0
+    try:
+        async for state in daemon.projects.WatchProject(WatchProjectRequest(root=root)):
+            most = max(most, state.project.backlog_bytes)
+            show_upload(terminal, most - state.project.backlog_bytes, most)
+    except grpc.aio.AioRpcError:
+        return
+
+
+def _words(answer: SealResponse) -> dict[str, object]:
+    report = answer.report
+    return {
+        "files": report.files,
+        "bytes": report.bytes,
+        "chunks": report.chunks,
+        "bytes_uploaded": report.bytes_uploaded,
+        "requests": report.requests,
+        "seconds": report.elapsed.ToNanoseconds() / 1e9,
+        "snapshot": answer.snapshot.digest.hex(),
+    }
+
+
+def _print_words(words: dict[str, object], terminal: Terminal) -> None:
+    for name, value in words.items():
+        terminal.print(f"{name + ':':<16} {value}")

@@ -1,0 +1,144 @@
+"""A run, a project, an executor as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pollinator.cli.table import shown_state
+from pollinator.cli.words import (
+    bytes_text,
+    duration_text,
+    reason_word,
+    run_time_s,
+    signal_text,
+    time_text,
+    what_happened,
+    what_to_do,
+)
+from pollinator.v1.executor_pb2 import Executor
+from pollinator.v1.project_pb2 import Project, ProjectState
+from pollinator.v1.run_pb2 import Run
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from pollinator.v1.spec_pb2 import RunSpec
+
+Pairs = Iterator[tuple[str, str]]
+
+
+def describe_run(run: Run) -> list[str]:
+    """Everything about a run."""
+    groups = (_identity(run), _end(run), _times(run), _resources(run.spec), _usage(run), _files(run))
+    lines = [_line(name, value) for group in groups for name, value in group if value]
+    return [*lines, *(_line("notice", notice.text) for notice in run.notices)]
+
+
+def describe_project(project: Project) -> list[str]:
+    """What the daemon does about a project."""
+    state = ProjectState.Name(project.state).removeprefix("PROJECT_STATE_").lower().replace("_", " ")
+    lines = [f"{project.name}  {project.root}"]
+    pairs = [
+        ("state", state),
+        ("problem", project.problem),
+        ("backlog", _backlog(project)),
+        ("files", f"{project.files} ({bytes_text(project.bytes)})"),
+        ("watched by", project.watching),
+        ("degraded", project.degraded),
+        ("store", project.store),
+        ("in sync since", _time(project, "last_sync_time")),
+        ("missed changes", str(project.missed_changes or "")),
+    ]
+    return lines + [f"  {_line(name, value)}" for name, value in pairs if value]
+
+
+def describe_executor(executor: Executor) -> list[str]:
+    """What an executor is and can do."""
+    offer = executor.capabilities
+    health = "healthy" if executor.healthy else "does not answer"
+    pairs = [
+        ("executor", executor.name),
+        ("kind", executor.kind),
+        ("health", f"{health}: {executor.health_detail}" if executor.health_detail else health),
+        ("version", executor.version),
+        ("address", executor.address),
+        ("active runs", str(executor.active_runs)),
+        ("cores", f"{offer.cpu_millis / 1000:g}" if offer.cpu_millis else ""),
+        ("memory", bytes_text(offer.memory_bytes) if offer.memory_bytes else ""),
+        ("memory limited by", offer.memory_source),
+        ("nodes", str(offer.nodes) if offer.nodes else ""),
+        ("gpus", ", ".join(offer.gpus)),
+        ("container engines", ", ".join(offer.container_engines)),
+        ("features", ", ".join(offer.features)),
+    ]
+    return [_line(name, value) for name, value in pairs if value]
+
+
+def _identity(run: Run) -> Pairs:
+    yield "run", run.id
+    yield "project", f"{run.project}  {run.root}".rstrip()
+    yield "executor", run.executor
+    yield "repeats", run.rerun_of
+    yield "attempt", str(run.attempt) if run.attempt > 1 else ""
+    yield "nodes", ", ".join(run.nodes)
+
+
+def _end(run: Run) -> Pairs:
+    yield "state", shown_state(run)
+    yield "waits for", run.pending.text
+    yield "what to do", run.pending.action
+    yield "starts", f"{_time(run.pending, 'eta')} (estimate)" if run.pending.HasField("eta") else ""
+    yield "no word since", _time(run, "unreachable_since")
+    yield "reason", reason_word(run)
+    yield "happened", what_happened(run)
+    yield "what to do", what_to_do(run)
+    yield "exit code", str(run.outcome.exit_code) if run.HasField("outcome") else ""
+    yield "signal", signal_text(run.outcome.signal) if run.outcome.signal else ""
+
+
+def _times(run: Run) -> Pairs:
+    took = run_time_s(run, datetime.now(UTC))
+    yield "accepted", _time(run, "accept_time")
+    yield "started", _time(run, "start_time")
+    yield "ended", _time(run, "end_time")
+    yield "ran for", "" if took is None else duration_text(took)
+
+
+def _resources(spec: RunSpec) -> Pairs:
+    yield "ranks", f"{spec.nodes} nodes x {spec.processes_per_node}" if spec.nodes else ""
+    yield "cpu", f"{spec.cpu_millis / 1000:g} cores" if spec.cpu_millis else ""
+    yield "memory", bytes_text(spec.memory_bytes) if spec.memory_bytes else ""
+    yield "walltime", duration_text(spec.walltime_ms / 1000) if spec.walltime_ms else ""
+    yield "gpu", f"{spec.gpu.count} {spec.gpu.name}".rstrip() if spec.gpu.count else ""
+    yield "image", spec.image
+    yield "command", " ".join([spec.command, spec.source, *spec.arguments]).strip()
+
+
+def _usage(run: Run) -> Pairs:
+    usage = run.usage
+    yield "cpu time", duration_text(usage.cpu.ToNanoseconds() / 1e9) if usage.HasField("cpu") else ""
+    by = f" (measured by {usage.memory_source})" if usage.memory_source else ""
+    yield "peak memory", bytes_text(usage.peak_memory_bytes) + by if usage.peak_memory_bytes else ""
+
+
+def _files(run: Run) -> Pairs:
+    yield "snapshot", run.snapshot.digest.hex()
+    yield "result", run.result.digest.hex()
+
+
+def _backlog(project: Project) -> str:
+    if not project.backlog_files and not project.backlog_bytes:
+        return "none"
+    return f"{project.backlog_files} files, {bytes_text(project.backlog_bytes)}"
+
+
+def _time(message: object, field: str) -> str:
+    stamp: Timestamp = getattr(message, field)
+    return time_text(stamp) if stamp.seconds else ""
+
+
+def _line(name: str, value: str) -> str:
+    first, *more = value.splitlines() or [""]
+    return "\n".join([f"{name + ':':<16} {first}", *(f"{'':<16} {line}" for line in more)])

@@ -1,0 +1,77 @@
+"""Requests made of what the user typed."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pollinator.cli.terminal import Terminal
+from pollinator.cli.variables import open_to_others, parse_environment, read_secrets
+from pollinator.v1.run_pb2 import ProjectSource, RerunSource, Secret, SpecOverrides, StartRunRequest
+from pollinator.v1.spec_pb2 import EnvironmentVariable
+from pollinator.v1.store_pb2 import FolderStore, StoreSettings
+from pollinator.wire.store_env import store_settings_from_environment
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What differs from project.yaml for one run, as typed."""
+
+    executor: str
+    settings: Sequence[str]
+    environment: Sequence[str]
+    secret_files: Sequence[str]
+    require_container: bool
+    arguments: Sequence[str]
+
+
+def store_here() -> StoreSettings:
+    """The store that this environment asks for: its own words, or the embedded one.
+
+    Raises:
+        InvalidInput: the environment is half set.
+    """
+    return store_settings_from_environment(os.environ) or StoreSettings(folder=FolderStore())
+
+
+def project_run(root: Path, wishes: Wishes, terminal: Terminal, *, strict: bool) -> StartRunRequest:
+    """A request for a run of the project in ``root``, with an id that makes its repetition harmless.
+
+    Raises:
+        InvalidInput: a variable cannot be read.
+    """
+    source = ProjectSource(root=str(root), store=store_here(), overrides=_overrides(wishes), strict=strict)
+    return StartRunRequest(request_id=str(uuid.uuid4()), project=source, secrets=_secrets(wishes, terminal))
+
+
+def repeated_run(run_id: str, wishes: Wishes, terminal: Terminal) -> StartRunRequest:
+    """A request to run again what an earlier run ran.
+
+    Raises:
+        InvalidInput: a variable cannot be read.
+    """
+    source = RerunSource(run_id=run_id, overrides=_overrides(wishes))
+    return StartRunRequest(request_id=str(uuid.uuid4()), rerun=source, secrets=_secrets(wishes, terminal))
+
+
+def _overrides(wishes: Wishes) -> SpecOverrides:
+    variables = parse_environment(wishes.environment, os.environ)
+    return SpecOverrides(
+        executor=wishes.executor,
+        set=wishes.settings,
+        arguments=wishes.arguments,
+        environment=[EnvironmentVariable(name=name, value=variables[name]) for name in sorted(variables)],
+        require_container=wishes.require_container,
+    )
+
+
+def _secrets(wishes: Wishes, terminal: Terminal) -> list[Secret]:
+    found: dict[str, str] = {}
+    for path in wishes.secret_files:
+        found.update(read_secrets(path))
+        if open_to_others(path):
+            terminal.warn(f"other users of this machine can read {path}: chmod 600 {path}")
+    return [Secret(name=name, value=found[name]) for name in sorted(found)]

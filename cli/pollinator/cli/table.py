@@ -1,0 +1,68 @@
+"""Columns for people. Programs use ``--json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pollinator.cli.terminal import BOLD, CYAN, GREEN, RED, YELLOW, Terminal, painted
+from pollinator.cli.words import age_text, duration_text, reason_word, run_time_s, state_word
+
+if TYPE_CHECKING:
+    from pollinator.v1.run_pb2 import Run
+
+_COLOURS = {"succeeded": GREEN, "failed": RED, "lost": RED, "cancelled": YELLOW, "running": CYAN}
+
+
+def print_table(terminal: Terminal, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under a header, each column as wide as its widest cell."""
+    widths = [max(len(row[at]) for row in (header, *rows)) for at in range(len(header))]
+    terminal.print(painted(_line(header, widths), BOLD, terminal.colour_out))
+    for row in rows:
+        line = _line(row, widths)
+        for word, colour in _COLOURS.items():
+            if word in row:
+                line = line.replace(word, painted(word, colour, terminal.colour_out), 1)
+        terminal.print(line)
+
+
+def print_runs(terminal: Terminal, runs: Sequence[Run], now: datetime | None = None) -> None:
+    """Print a table of runs."""
+    now = now or datetime.now(UTC)
+    several = len({run.project for run in runs}) > 1
+    header = ["RUN", "STATE", "WHY", "AGE", "TIME", "EXECUTOR", *(["PROJECT"] if several else [])]
+    print_table(terminal, header, [_run_row(run, now, several=several) for run in runs])
+
+
+def _run_row(run: Run, now: datetime, *, several: bool) -> list[str]:
+    took = run_time_s(run, now)
+    return [
+        run.id,
+        shown_state(run),
+        _why(run),
+        age_text(run.accept_time, now),
+        "-" if took is None else duration_text(took),
+        run.executor,
+        *([run.project] if several else []),
+    ]
+
+
+def shown_state(run: Run) -> str:
+    """The state, or ``cancelling`` while the wish to end is on its way."""
+    from pollinator.cli.view import ENDS
+
+    if run.cancel_requested and run.state not in ENDS:
+        return "cancelling"
+    return state_word(run.state)
+
+
+def _why(run: Run) -> str:
+    word = reason_word(run)
+    if word == "exit_code":
+        return f"exit {run.outcome.exit_code}"
+    return word or run.pending.code or "-"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

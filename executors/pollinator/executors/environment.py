@@ -1,0 +1,55 @@
+"""The environment every rank sees, whatever the backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pollinator.executors.base import Job
+
+HIDDEN = ("AWS_", "COLONIES_", "POLLINATOR_", "GRPC_", "PYTHONPATH", "PYTHONHOME")
+"""What the executor's own environment holds and a rank must not see."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankPlace:
+    """Where a rank runs."""
+
+    rank: int
+    node_rank: int
+    local_rank: int
+    nodes: Sequence[str]
+    master_address: str
+    master_port: int
+
+
+def base_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a rank inherits from the machine."""
+    return {name: value for name, value in environ.items() if not name.startswith(HIDDEN)}
+
+
+def rank_environment(job: Job, place: RankPlace) -> dict[str, str]:
+    """The contract: names for Pollinator, for frameworks, and for projects of the original."""
+    spec, work = job.spec, str(job.work)
+    contract = {
+        "POLLINATOR_RUN_ID": job.run_id,
+        "POLLINATOR_PROJECT": spec.project,
+        "POLLINATOR_SRC": f"{work}/src",
+        "POLLINATOR_DATA": f"{work}/data",
+        "POLLINATOR_RESULT": f"{work}/result",
+        "POLLINATOR_NODE_RANK": str(place.node_rank),
+        "POLLINATOR_NNODES": str(spec.nodes),
+        "POLLINATOR_NODELIST": ",".join(place.nodes),
+        "RANK": str(place.rank),
+        "LOCAL_RANK": str(place.local_rank),
+        "WORLD_SIZE": str(job.ranks),
+        "LOCAL_WORLD_SIZE": str(spec.processes_per_node),
+        "MASTER_ADDR": place.master_address,
+        "MASTER_PORT": str(place.master_port),
+        "PROJECT_DIR": work,
+        "COLONIES_PROCESS_ID": job.run_id,
+        # Output is followed while it is written, so it must not wait in a buffer.
+        "PYTHONUNBUFFERED": "1",
+    }
+    return contract | {variable.name: variable.value for variable in spec.environment}

@@ -1,0 +1,179 @@
+"""The gRPC face of an executor: the same services as the daemon's, for snapshots instead of projects."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+
+from pollinator.executors.base import Executor
+from pollinator.executors.lifecycle import Lifecycle
+from pollinator.executors.runlog import RunFolder, RunFolders
+from pollinator.model.run import is_terminal
+from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc
+from pollinator.v1.executor_pb2 import (
+    DescribeRequest,
+    DescribeResponse,
+    ExplainRequest,
+    ExplainResponse,
+    PreflightRequest,
+    PreflightResponse,
+)
+from pollinator.v1.executor_pb2 import Executor as ExecutorMessage
+from pollinator.v1.run_pb2 import (
+    CancelRequested,
+    CancelRunRequest,
+    CancelRunResponse,
+    GetRunRequest,
+    GetRunResponse,
+    ListRunsRequest,
+    ListRunsResponse,
+    Run,
+    RunEvent,
+    RunState,
+    StartRunRequest,
+    StartRunResponse,
+    WatchRunRequest,
+    WatchRunResponse,
+)
+from pollinator.wire.errors import InvalidInput
+from pollinator.wire.faults import crash_point
+from pollinator.wire.watching import watch_run
+
+_log = logging.getLogger(__name__)
+
+
+class RunServicer(run_pb2_grpc.RunServiceServicer):
+    """Accepts, lists, follows and cancels runs of snapshots."""
+
+    def __init__(
+        self, executor: Executor, folders: RunFolders, lifecycle: Lifecycle, group: asyncio.TaskGroup
+    ) -> None:
+        self._executor = executor
+        self._folders = folders
+        self._lifecycle = lifecycle
+        self._group = group
+
+    def recover(self) -> None:
+        """Go on with every run that has not ended."""
+        for folder in self._folders.all():
+            if not is_terminal(folder.run.state):
+                self._drive(folder)
+
+    async def StartRun(  # noqa: N802 - the protocol's name
+        self, request: StartRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> StartRunResponse:
+        """Accept a run; the same run id always answers with the same run."""
+        source = request.snapshot
+        if not source.run_id or not source.snapshot.key or not source.spec.project:
+            raise InvalidInput(
+                "an executor needs a run id, a snapshot and its spec", reason="source_incomplete"
+            )
+        if not source.run_id.isalnum():
+            raise InvalidInput(f"{source.run_id!r} is not the id of a run", reason="bad_run_id")
+        if self._folders.has(source.run_id):
+            return StartRunResponse(run=self._folders.get(source.run_id))
+        self._executor.preflight(source.spec)
+        run = Run(
+            id=source.run_id,
+            request_id=request.request_id,
+            project=source.spec.project,
+            executor=self._executor.kind,
+            spec=source.spec,
+            snapshot=source.snapshot,
+            state=RunState.RUN_STATE_ACCEPTED,
+            attempt=1,
+        )
+        run.accept_time.GetCurrentTime()
+        folder = self._folders.create(run, request)
+        crash_point("after_intent")
+        self._drive(folder)
+        return StartRunResponse(run=folder.run)
+
+    async def GetRun(  # noqa: N802
+        self, request: GetRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> GetRunResponse:
+        """One run."""
+        return GetRunResponse(run=self._folders.find(request.run_id).run)
+
+    async def ListRuns(  # noqa: N802
+        self, request: ListRunsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListRunsResponse:
+        """Runs, newest first."""
+        runs = [folder.run for folder in reversed(self._folders.all())]
+        chosen = [
+            run
+            for run in runs
+            if run.id.startswith(request.id_prefix)
+            and not (request.active and is_terminal(run.state))
+            and (not request.page_token or run.id < request.page_token)
+        ]
+        size = request.page_size or 100
+        token = chosen[size - 1].id if len(chosen) > size else ""
+        return ListRunsResponse(runs=chosen[:size], next_page_token=token)
+
+    async def WatchRun(  # noqa: N802
+        self, request: WatchRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[WatchRunResponse]:
+        """Follow a run."""
+        request.run_id = self._folders.find(request.run_id).run.id
+        async for message in watch_run(self._folders, request):
+            yield message
+
+    async def CancelRun(  # noqa: N802
+        self, request: CancelRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CancelRunResponse:
+        """Record the wish; the run's own task carries it out."""
+        folder = self._folders.find(request.run_id)
+        if not is_terminal(folder.run.state) and not folder.run.cancel_requested:
+            folder.append(RunEvent(cancel_requested=CancelRequested(by=request.by)))
+        return CancelRunResponse(run=folder.run)
+
+    def _drive(self, folder: RunFolder) -> None:
+        self._group.create_task(self._lifecycle.live(folder), name=f"run {folder.run.id}")
+
+
+class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
+    """What the executor says about itself."""
+
+    def __init__(
+        self, executor: Executor, folders: RunFolders, address: str, threads: ThreadPoolExecutor
+    ) -> None:
+        self._executor = executor
+        self._folders = folders
+        self._address = address
+        self._threads = threads
+
+    async def Describe(  # noqa: N802
+        self, request: DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> DescribeResponse:
+        """Kind, version, limits, load."""
+        active = sum(not is_terminal(folder.run.state) for folder in self._folders.all())
+        message = ExecutorMessage(
+            name=self._executor.kind,
+            kind=self._executor.kind,
+            version=importlib.metadata.version("pollinatord"),
+            address=self._address,
+            healthy=True,
+            active_runs=active,
+        )
+        message.capabilities.CopyFrom(self._executor.capabilities())
+        return DescribeResponse(executor=message)
+
+    async def Explain(  # noqa: N802
+        self, request: ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ExplainResponse:
+        """Why a run waits."""
+        run = self._folders.find(request.run_id).run
+        return ExplainResponse(pending=run.pending if run.HasField("pending") else None)
+
+    async def Preflight(  # noqa: N802
+        self, request: PreflightRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> PreflightResponse:
+        """Check a spec."""
+        return PreflightResponse(notices=self._executor.preflight(request.spec))

@@ -1,0 +1,325 @@
+"""The local executor: ranks are processes on this machine, started when there is room for them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pollinator.executors.base import Executor, Job, Observation
+from pollinator.executors.environment import RankPlace, base_environment, rank_environment
+from pollinator.executors.memory import memory_source
+from pollinator.v1.executor_pb2 import Capabilities
+from pollinator.v1.run_pb2 import (
+    Notice,
+    Outcome,
+    OutcomeReason,
+    PendingReason,
+    RunState,
+    Severity,
+    Usage,
+)
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.wire.errors import InvalidInput, Violation
+from pollinator.wire.faults import crash_point
+
+ENGINES = ("apptainer", "singularity", "docker", "podman")
+GRACE_MS = 5000
+
+_REASONS = {
+    "": OutcomeReason.OUTCOME_REASON_UNSPECIFIED,
+    "cancelled": OutcomeReason.OUTCOME_REASON_UNSPECIFIED,
+    "exit_code": OutcomeReason.OUTCOME_REASON_EXIT_CODE,
+    "signal": OutcomeReason.OUTCOME_REASON_SIGNAL,
+    "out_of_memory": OutcomeReason.OUTCOME_REASON_OUT_OF_MEMORY,
+    "time_limit": OutcomeReason.OUTCOME_REASON_TIME_LIMIT,
+    "launch": OutcomeReason.OUTCOME_REASON_LAUNCH,
+    "node_failed": OutcomeReason.OUTCOME_REASON_NODE_FAILED,
+}
+
+
+class LocalExecutor(Executor):
+    """Runs jobs first come, first served, as far as cores and memory go."""
+
+    kind = "local"
+
+    def __init__(self) -> None:
+        self._cores = os.cpu_count() or 1
+        self._memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self._node = socket.gethostname()
+        self._source = memory_source()
+        self._waiting: dict[str, Job] = {}
+        self._secrets: dict[str, dict[str, str]] = {}
+        self._taken: dict[str, RunSpec] = {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def capabilities(self) -> Capabilities:
+        """This machine."""
+        return Capabilities(
+            cpu_millis=self._cores * 1000,
+            memory_bytes=self._memory,
+            nodes=1,
+            container_engines=[name for name in ENGINES if shutil.which(name)],
+            memory_source=self._source,
+            features=["memory_limit", "time_limit", "cancel", "secrets"],
+        )
+
+    def preflight(self, spec: RunSpec) -> list[Notice]:
+        """Refuse what this machine can never run; say what will be different here."""
+        violations: list[Violation] = []
+        notices: list[Notice] = []
+        if spec.gpu.count:
+            violations.append(Violation("conditions.gpu.count", "the local executor has no GPUs to give"))
+        if spec.memory_bytes * spec.nodes > self._memory:
+            have = self._memory / 2**30
+            violations.append(Violation("conditions.mem", f"this machine has {have:.1f} GiB in all"))
+        if spec.image and spec.require_container:
+            text = "no container engine is used here, and --require-container asks for one"
+            violations.append(Violation("environment.docker", text))
+        if violations:
+            raise InvalidInput(
+                "this run cannot run on this machine",
+                reason="cannot_run_here",
+                hint="change the settings, or name another executor: pollinator executors",
+                violations=violations,
+            )
+        if spec.image:
+            text = f"no container engine is used here: the command runs on the host, not in {spec.image}"
+            if spec.init_command:
+                text += ", and init-cmd, which is for the image, is left out"
+            notices.append(
+                Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text)
+            )
+        if self._cpu(spec) > self._cores * 1000:
+            text = f"asks for {self._cpu(spec) / 1000:g} cores; all {self._cores} of this machine are given to it"
+            notices.append(Notice(severity=Severity.SEVERITY_INFO, code="cpu_capped", text=text))
+        return notices
+
+    def submit(self, job: Job, secrets: dict[str, str]) -> None:
+        """Put the job into the queue, or take note of one that an earlier process started."""
+        if (job.workspace / "started.json").exists():
+            self._taken[job.run_id] = job.spec
+            return
+        self._waiting[job.run_id] = job
+        self._secrets[job.run_id] = secrets
+        self._start_next()
+
+    def observe(self, job: Job) -> Observation:
+        """By the files that the supervisor writes; its lock says whether it lives."""
+        waiting = job.run_id in self._waiting
+        if waiting:
+            self._start_next()
+            waiting = job.run_id in self._waiting
+        if waiting:
+            return Observation(RunState.RUN_STATE_QUEUED, pending=self._pending(job))
+        child = self._children.get(job.run_id)
+        if child is not None and child.poll() is not None:
+            del self._children[job.run_id]
+        if (record := _record(job.workspace / "exit.json")) is not None:
+            return self._ended(record)
+        if _supervised(job):
+            started = (job.workspace / "started.json").exists()
+            state = RunState.RUN_STATE_RUNNING if started else RunState.RUN_STATE_STARTING
+            return Observation(state, nodes=(self._node,) * job.spec.nodes)
+        if job.run_id in self._children:
+            return Observation(RunState.RUN_STATE_STARTING)
+        if (record := _record(job.workspace / "exit.json")) is not None:
+            return self._ended(record)
+        return self._supervisor_gone(job)
+
+    def cancel(self, job: Job) -> None:
+        """Take the job out of the queue, or tell its supervisor."""
+        (job.workspace / "cancel").touch()
+        if self._waiting.pop(job.run_id, None) is not None:
+            # Only one who holds the lock may write the record: a supervisor may have been started once.
+            with (job.workspace / "supervisor.lock").open("a+b") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _write_record(job, {"reason": "cancelled", "detail": "cancelled while it waited"})
+
+    def forget(self, job: Job) -> None:
+        """Give cores and memory back."""
+        self._taken.pop(job.run_id, None)
+        self._secrets.pop(job.run_id, None)
+        self._start_next()
+
+    # Queue
+
+    def _cpu(self, spec: RunSpec) -> int:
+        return spec.cpu_millis * spec.nodes
+
+    def _fits(self, spec: RunSpec) -> bool:
+        if not self._taken:
+            return True
+        return not self._lacking(spec)
+
+    def _lacking(self, spec: RunSpec) -> str:
+        cpu = self._cores * 1000 - sum(self._cpu(each) for each in self._taken.values())
+        memory = self._memory - sum(each.memory_bytes * each.nodes for each in self._taken.values())
+        if self._cpu(spec) > cpu:
+            return "cpu"
+        return "memory" if spec.memory_bytes * spec.nodes > memory else ""
+
+    def _start_next(self) -> None:
+        for job in list(self._waiting.values()):
+            if not self._fits(job.spec):
+                return
+            del self._waiting[job.run_id]
+            self._taken[job.run_id] = job.spec
+            self._launch(job)
+
+    def _pending(self, job: Job) -> PendingReason:
+        ahead = list(self._waiting).index(job.run_id)
+        others = ", ".join(run_id for run_id in self._taken)
+        if ahead:
+            text = f"{ahead} runs are ahead of it"
+            return PendingReason(code="queue", text=text, action="wait, or cancel what is ahead")
+        lacking = self._lacking(job.spec) or "cpu"
+        if lacking == "cpu":
+            free = self._cores - sum(self._cpu(each) for each in self._taken.values()) / 1000
+            text = f"needs {self._cpu(job.spec) / 1000:g} cores; {max(0, free):g} of {self._cores} are free"
+        else:
+            taken = sum(each.memory_bytes * each.nodes for each in self._taken.values())
+            need = job.spec.memory_bytes * job.spec.nodes / 2**30
+            text = f"needs {need:.1f} GiB of memory; {(self._memory - taken) / 2**30:.1f} GiB are free"
+        text += f"; used by {others}"
+        return PendingReason(code=lacking, text=text, action="wait, or cancel a run that is not needed")
+
+    # Launching
+
+    def _launch(self, job: Job) -> None:
+        job.output.mkdir(mode=0o700, exist_ok=True)
+        _write_json(job.workspace / "launch.json", self._plan(job))
+        secrets = self._secrets.pop(job.run_id, {})
+        if secrets:
+            _write_json(job.workspace / "secrets.json", secrets)
+        crash_point("before_supervisor")
+        with (job.workspace / "supervisor.log").open("ab") as log:
+            self._children[job.run_id] = subprocess.Popen(
+                [sys.executable, "-m", "pollinator.executors.supervise", str(job.workspace)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+        crash_point("after_supervisor")
+
+    def _plan(self, job: Job) -> dict[str, Any]:
+        spec = job.spec
+        port = _free_port()
+        inherited = base_environment()
+        command = shlex.split(spec.command)
+        if spec.source:
+            command.append(str(job.work / "src" / spec.source))
+        command += spec.arguments
+        ranks: list[dict[str, Any]] = []
+        for rank in range(job.ranks):
+            node, local = divmod(rank, spec.processes_per_node)
+            place = RankPlace(rank, node, local, (self._node,) * spec.nodes, "127.0.0.1", port)
+            environment = inherited | rank_environment(job, place)
+            output = str(job.output / str(rank))
+            ranks.append({"rank": rank, "argv": command, "env": environment, "output": output})
+        return {
+            "run_id": job.run_id,
+            "ranks": ranks,
+            "cwd": str(job.work),
+            "init_command": "" if spec.image else spec.init_command,
+            "walltime_ms": spec.walltime_ms,
+            "grace_ms": int(os.environ.get("POLLINATOR_GRACE_MS", GRACE_MS)),
+            "memory_bytes": spec.memory_bytes * spec.nodes,
+        }
+
+    # Ends
+
+    def _ended(self, record: dict[str, Any]) -> Observation:
+        reason = str(record["reason"])
+        state = RunState.RUN_STATE_FAILED if reason else RunState.RUN_STATE_SUCCEEDED
+        if reason == "cancelled":
+            state = RunState.RUN_STATE_CANCELLED
+        outcome = Outcome(
+            reason=_REASONS[reason],
+            exit_code=int(record.get("exit_code", 0)),
+            signal=int(record.get("signal", 0)),
+            rank=int(record.get("rank", 0)),
+            detail=str(record.get("detail", "")),
+        )
+        usage = Usage(
+            peak_memory_bytes=int(record.get("peak_memory_bytes", 0)),
+            memory_source=str(record.get("memory_source", "")),
+        )
+        usage.cpu.FromMicroseconds(round(float(record.get("cpu_s", 0)) * 1e6))
+        return Observation(state, outcome=outcome, usage=usage)
+
+    def _supervisor_gone(self, job: Job) -> Observation:
+        """No lock, no exit record. Started before: it was killed. Otherwise it is started (again)."""
+        if not (job.workspace / "started.json").exists():
+            self._waiting[job.run_id] = job
+            self._taken.pop(job.run_id, None)
+            return Observation(RunState.RUN_STATE_QUEUED)
+        killed = _kill_leftovers(job.run_id)
+        detail = "the run's supervisor was killed, for example because this machine was restarted"
+        if killed:
+            detail += f"; {killed} processes it had left were killed"
+        _write_record(job, {"reason": "node_failed", "detail": detail, "exit_code": 1})
+        return self._ended({"reason": "node_failed", "detail": detail, "exit_code": 1})
+
+
+def _supervised(job: Job) -> bool:
+    try:
+        with (job.workspace / "supervisor.lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return record
+
+
+def _write_record(job: Job, record: dict[str, Any]) -> None:
+    _write_json(job.workspace / "exit.json", record)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    temporary.replace(path)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _kill_leftovers(run_id: str) -> int:
+    """Kill every process that carries the run's id in its environment; returns how many."""
+    mark = f"POLLINATOR_RUN_ID={run_id}\0".encode()
+    killed = 0
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdecimal():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if mark in file.read() + b"\0":
+                        os.kill(int(name), signal.SIGKILL)
+                        killed += 1
+            except (OSError, ProcessLookupError):
+                continue
+    return killed

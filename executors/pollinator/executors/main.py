@@ -1,0 +1,115 @@
+"""Entry point of ``pollinator-executor KIND --socket PATH --state DIR``."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pollinator.chunks.blobs import BlobServicer
+from pollinator.chunks.folder import FolderStore
+from pollinator.chunks.store import Store
+from pollinator.chunks.stores import namespace, open_store
+from pollinator.executors.base import Executor
+from pollinator.executors.host import ExecutorServicer, RunServicer
+from pollinator.executors.lifecycle import Lifecycle
+from pollinator.executors.runlog import RunFolders
+from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc, store_pb2_grpc
+from pollinator.v1.run_pb2 import StartRunRequest
+from pollinator.wire.places import private_dir
+from pollinator.wire.serving import ErrorInterceptor, add_health_and_reflection, bind_unix, make_server
+
+SERVICES = tuple(f"pollinator.v1.{name}" for name in ("RunService", "BlobService", "ExecutorService"))
+GROUP = "pollinator.executors"
+
+
+@click.command()
+@click.argument("kind")
+@click.option("--socket", type=click.Path(path_type=Path), required=True, help="Unix socket to listen on.")
+@click.option("--state", type=click.Path(path_type=Path), required=True, help="Folder for runs and blobs.")
+def main(kind: str, socket: Path, state: Path) -> None:
+    """Serve runs on one backend until told to end. Runs outlive this process."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    executor = load_executor(kind)
+    private_dir(state)
+    with (state / "executor.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # One for this state is there already, and whoever started us will find it.
+            return
+        os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+        asyncio.run(_serve(executor(), socket, state))
+
+
+def load_executor(kind: str) -> Callable[[], Executor]:
+    """The executor that is registered under this name.
+
+    Raises:
+        click.BadParameter: there is none, or two packages claim it.
+    """
+    found = [point for point in importlib.metadata.entry_points(group=GROUP) if point.name == kind]
+    if len(found) != 1:
+        known = ", ".join(sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)}))
+        text = "is registered by several packages" if found else f"is not known; known are: {known}"
+        raise click.BadParameter(f"executor {kind!r} {text}")
+    loaded: Callable[[], Executor] = found[0].load()
+    return loaded
+
+
+async def _serve(executor: Executor, socket: Path, state: Path) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    threads = ThreadPoolExecutor(4, thread_name_prefix="stage")
+
+    async def blocking(work: Callable[..., Any], *values: Any) -> Any:
+        return await loop.run_in_executor(threads, work, *values)
+
+    def own(project: str) -> Store:
+        return FolderStore(state / "store" / namespace(project))
+
+    def store_of(request: StartRunRequest) -> Store:
+        source = request.snapshot
+        return open_store(source.store, source.spec.project, own=own(source.spec.project))
+
+    folders = RunFolders(state / "runs")
+    lifecycle = Lifecycle(executor, store_of, threads, private_dir(state / "cache"))
+    server = make_server(ErrorInterceptor(logging.getLogger("pollinator.executors")))
+    async with asyncio.TaskGroup() as group:
+        runs = RunServicer(executor, folders, lifecycle, group)
+        run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
+        about = ExecutorServicer(executor, folders, f"unix:{socket}", threads)
+        executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
+        store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own, blocking), server)
+        await add_health_and_reflection(server, SERVICES)
+        runs.recover()
+        bind_unix(server, socket)
+        await server.start()
+        await stop.wait()
+        await server.stop(1.0)
+        group.create_task(_cancel_all(), name="stop")
+
+
+async def _cancel_all() -> None:
+    """Let go of all runs: they go on under their supervisors."""
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("run "):
+            task.cancel()
+
+
+if __name__ == "__main__":
+    main()

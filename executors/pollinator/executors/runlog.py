@@ -1,0 +1,228 @@
+"""Runs of one executor on disk: a folder for each, with its request, its events and its output.
+
+Events are framed and checksummed in one append-only file. A torn tail, as a kill leaves it, is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import xxhash
+
+from pollinator.executors.base import Job
+from pollinator.model.run import apply, is_terminal
+from pollinator.v1.run_pb2 import Run, RunEvent, StartRunRequest
+from pollinator.wire.errors import InvalidInput, NotFound
+
+_FRAME = struct.Struct("<II")
+POLL_S = 0.01
+
+
+class RunFolder:
+    """One run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log: list[RunEvent] = []
+        self.run = Run()
+        for event in _read_events(path / "events.log"):
+            self.log.append(event)
+            self.run = apply(self.run, event)
+
+    @property
+    def job(self) -> Job:
+        """The run for the backend."""
+        return Job(self.run.id, self.run.spec, self.path)
+
+    def append(self, event: RunEvent) -> Run:
+        """Write an event; returns the run it leads to."""
+        event.seq = self.run.last_seq + 1
+        event.time.GetCurrentTime()
+        after = apply(self.run, event)
+        body = event.SerializeToString()
+        descriptor = os.open(
+            self.path / "events.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            os.write(descriptor, _FRAME.pack(len(body), xxhash.xxh32_intdigest(body)) + body)
+        finally:
+            os.close(descriptor)
+        self.log.append(event)
+        self.run = after
+        return after
+
+    def request(self) -> StartRunRequest:
+        """The request, with secrets as long as they are needed."""
+        request = StartRunRequest.FromString((self.path / "request.pb").read_bytes())
+        private = self.path / "private.pb"
+        if private.exists():
+            request.MergeFrom(StartRunRequest.FromString(private.read_bytes()))
+        return request
+
+    def drop_secrets(self) -> None:
+        """The secrets have reached the ranks: forget them, keep the way to the store."""
+        private = self.path / "private.pb"
+        if private.exists():
+            kept = StartRunRequest.FromString(private.read_bytes())
+            if kept.secrets:
+                kept.ClearField("secrets")
+                write_private(private, kept.SerializeToString())
+
+    def clean(self) -> None:
+        """The results are safe: only events and output stay."""
+        for name in ("private.pb", "secrets.json", "launch.json"):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "work", ignore_errors=True)
+
+    def ranks(self) -> Sequence[int]:
+        """Ranks that have an output file."""
+        try:
+            return sorted(int(name) for name in os.listdir(self.path / "output"))
+        except FileNotFoundError:
+            return ()
+
+    def output_size(self, rank: int) -> int:
+        """Bytes a rank has printed."""
+        try:
+            return (self.path / "output" / str(rank)).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+class RunFolders:
+    """All runs of this executor; a ``RunSource``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folders: dict[str, RunFolder] = {}
+        for path in sorted(root.iterdir()):
+            if (path / "events.log").exists():
+                self._folders[path.name] = RunFolder(path)
+            else:
+                # Killed before it was accepted: whoever asked has no answer and asks again.
+                shutil.rmtree(path, ignore_errors=True)
+
+    def all(self) -> list[RunFolder]:
+        """Oldest first."""
+        return [self._folders[name] for name in sorted(self._folders)]
+
+    def has(self, run_id: str) -> bool:
+        """The run is known."""
+        return run_id in self._folders
+
+    def folder(self, run_id: str) -> RunFolder:
+        """One run by its exact id; raises NotFound."""
+        try:
+            return self._folders[run_id]
+        except KeyError:
+            raise NotFound(f"this executor does not know run {run_id!r}", reason="run_missing") from None
+
+    def find(self, name: str) -> RunFolder:
+        """One run by its id or a unique prefix.
+
+        Raises:
+            NotFound: none fits.
+            InvalidInput: several fit.
+        """
+        found = [each for run_id, each in self._folders.items() if name and run_id.startswith(name)]
+        if len(found) > 1 and name not in self._folders:
+            raise InvalidInput(f"{name!r} fits several runs", reason="run_ambiguous")
+        return self.folder(name if name in self._folders or not found else found[0].run.id)
+
+    def create(self, run: Run, request: StartRunRequest) -> RunFolder:
+        """Write a new run; it exists once its first event is written."""
+        path = self._root / run.id
+        path.mkdir(mode=0o700, exist_ok=True)
+        private = StartRunRequest(secrets=request.secrets)
+        private.snapshot.store.CopyFrom(request.snapshot.store)
+        write_private(path / "private.pb", private.SerializeToString())
+        public = StartRunRequest()
+        public.CopyFrom(request)
+        public.ClearField("secrets")
+        public.snapshot.ClearField("store")
+        write_private(path / "request.pb", public.SerializeToString())
+        folder = RunFolder(path)
+        folder.append(RunEvent(accepted=run))
+        self._folders[run.id] = folder
+        return folder
+
+    # RunSource
+
+    def get(self, run_id: str) -> Run:
+        """The run as it is now."""
+        return self.folder(run_id).run
+
+    def events(self, run_id: str, after_seq: int) -> Sequence[RunEvent]:
+        """Events after a sequence number."""
+        return self.folder(run_id).log[after_seq:]
+
+    def ranks(self, run_id: str) -> Sequence[int]:
+        """Ranks that have an output file."""
+        return self.folder(run_id).ranks()
+
+    def output_size(self, run_id: str, rank: int) -> int:
+        """Bytes a rank has printed."""
+        return self.folder(run_id).output_size(rank)
+
+    def read_output(self, run_id: str, rank: int, offset: int, limit: int) -> bytes:
+        """A piece of a rank's output."""
+        try:
+            descriptor = os.open(
+                self.folder(run_id).path / "output" / str(rank), os.O_RDONLY | os.O_CLOEXEC
+            )
+        except FileNotFoundError:
+            return b""
+        try:
+            return os.pread(descriptor, limit, offset)
+        finally:
+            os.close(descriptor)
+
+    def output_complete(self, run_id: str) -> bool:
+        """Every process of an ended run is gone."""
+        return is_terminal(self.get(run_id).state)
+
+    def version(self, run_id: str) -> int:
+        """Grows with every event and every byte."""
+        folder = self.folder(run_id)
+        return folder.run.last_seq + sum(folder.output_size(rank) for rank in folder.ranks())
+
+    async def changed(self, run_id: str, seen: int, timeout_s: float) -> None:
+        """Ranks write their files themselves, so growth is looked for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while self.version(run_id) <= seen and loop.time() < deadline:
+            await asyncio.sleep(POLL_S)
+
+
+def write_private(path: Path, body: bytes) -> None:
+    """Write a file that only this user can read, atomically."""
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(body)
+    temporary.replace(path)
+
+
+def _read_events(path: Path) -> list[RunEvent]:
+    events: list[RunEvent] = []
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return events
+    at = 0
+    while at + _FRAME.size <= len(data):
+        length, checksum = _FRAME.unpack_from(data, at)
+        body = data[at + _FRAME.size : at + _FRAME.size + length]
+        if len(body) < length or xxhash.xxh32_intdigest(body) != checksum:
+            break
+        events.append(RunEvent.FromString(body))
+        at += _FRAME.size + length
+    if at < len(data):
+        os.truncate(path, at)
+    return events

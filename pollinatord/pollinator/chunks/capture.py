@@ -1,0 +1,105 @@
+"""Sealing a plain folder once, as an executor does with the results of a run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from pollinator.chunks.cut import cut
+from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, encode_directory
+from pollinator.chunks.store import Store
+from pollinator.chunks.upload import Uploader
+from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
+
+LISTED_CHUNKS = 4096
+"""Beyond so many chunks their places go into an index object instead of the snapshot pack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A folder that was sealed."""
+
+    ref: SnapshotRef
+    tree: Tree
+    skipped: tuple[str, ...]
+    """What could not be taken, each with the reason."""
+
+
+def capture(directory: Path, store: Store) -> Captured:
+    """Publish a folder as the ``result`` tree of a snapshot.
+
+    Sockets, devices and what cannot be read are left out and named. Nobody else should write meanwhile.
+
+    Raises:
+        PollinatorError: the store fails.
+    """
+    return _Capture(store).take(directory)
+
+
+class _Capture:
+    def __init__(self, store: Store) -> None:
+        self._stored: set[bytes] = set()
+        self._rows: list[PackIndex] = []
+        self._skipped: list[str] = []
+        self._uploader = Uploader(store, on_stored=self._acknowledged)
+        self._files = 0
+        self._bytes = 0
+
+    def take(self, directory: Path) -> Captured:
+        try:
+            digest = self._directory(os.fsencode(directory), b"")
+            tree = Tree(digest=digest, files=self._files, bytes=self._bytes)
+            self._uploader.settle()
+            rows, indexes = self._rows, list[str]()
+            if sum(len(row.entries) for row in rows) > LISTED_CHUNKS:
+                rows, indexes = [], [self._uploader.write_index(rows)]
+            ref = self._uploader.publish(Snapshot(version=1, result=tree), rows, indexes)
+        finally:
+            self._uploader.close()
+        return Captured(ref, tree, tuple(self._skipped))
+
+    def _acknowledged(self, row: PackIndex) -> None:
+        self._stored.update(entry.digest for entry in row.entries)
+        self._rows.append(row)
+
+    def _sink(self, digest: bytes, data: bytes | memoryview) -> None:
+        if digest not in self._stored:
+            self._uploader.add(digest, data)
+
+    def _directory(self, root: bytes, path: bytes) -> bytes:
+        entries: dict[bytes, Entry] = {}
+        with os.scandir(os.path.join(root, path)) as listing:
+            found = sorted(listing, key=lambda entry: entry.name)
+        for each in found:
+            below = os.path.join(path, each.name)
+            try:
+                entry = self._entry(root, below, each.stat(follow_symlinks=False))
+            except (OSError, EOFError) as error:
+                self._skipped.append(f"{os.fsdecode(below)}: {error}")
+                continue
+            if entry is None:
+                self._skipped.append(f"{os.fsdecode(below)}: no file, folder or link")
+            else:
+                entries[each.name] = entry
+        return encode_directory(entries, self._sink)
+
+    def _entry(self, root: bytes, path: bytes, info: os.stat_result) -> Entry | None:
+        mode = stat.S_IMODE(info.st_mode) & 0o777
+        full = os.path.join(root, path)
+        if stat.S_ISDIR(info.st_mode):
+            return DirEntry(mode, self._directory(root, path))
+        if stat.S_ISLNK(info.st_mode):
+            return LinkEntry(os.readlink(full))
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            content = cut(descriptor, size, self._sink)
+        finally:
+            os.close(descriptor)
+        self._files += 1
+        self._bytes += size
+        return FileEntry(mode, content)

@@ -1,0 +1,162 @@
+"""A store in memory that can be told to fail, and trees that are easy to write down."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from tempfile import TemporaryFile
+
+from pollinator.chunks.cut import Content, cut
+from pollinator.chunks.keys import check_key
+from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, encode_directory
+from pollinator.chunks.upload import PACK_BYTES, Uploader
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
+from pollinator.wire.errors import NotFound, PollinatorError
+
+
+@dataclass
+class MemoryStore:
+    """Objects in a dictionary. ``fail_puts`` and ``damage`` make it misbehave."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    gets: list[tuple[str, int, int | None]] = field(default_factory=list)
+    puts: list[str] = field(default_factory=list)
+    fail_puts: list[PollinatorError] = field(default_factory=list)
+    """Raised by the next puts, one each."""
+    damage: dict[str, int] = field(default_factory=dict)
+    """How many more reads of a key give damaged bytes."""
+    gate: threading.Event | None = None
+    """Puts wait until it is set."""
+
+    @property
+    def identity(self) -> str:
+        return "memory"
+
+    @property
+    def requests(self) -> int:
+        return len(self.gets) + len(self.puts)
+
+    def put(self, key: str, data: bytes) -> None:
+        self.puts.append(check_key(key))
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.fail_puts:
+            raise self.fail_puts.pop(0)
+        self.objects[key] = data
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.gets.append((check_key(key), offset, length))
+        if key not in self.objects:
+            raise NotFound(f"memory has no object {key}", reason="object_missing")
+        data = self.objects[key][offset : None if length is None else offset + length]
+        if self.damage.get(key, 0) > 0:
+            self.damage[key] -= 1
+            return bytes(byte ^ 0xFF for byte in data)
+        return data
+
+    def missing(self, keys: list[str]) -> list[str]:
+        return [key for key in keys if check_key(key) not in self.objects]
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(check_key(key), None)
+
+    def check(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Link:
+    target: bytes
+
+
+@dataclass(frozen=True)
+class File:
+    data: bytes
+    mode: int = 0o644
+
+
+Listing = Mapping[bytes, "bytes | File | Link | Listing | Content"]
+
+
+def content_of(data: bytes, uploader: Uploader | None = None) -> Content:
+    """Cut some bytes as if they were a file; chunks go to the uploader."""
+    with TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return cut(file.fileno(), len(data), uploader.add if uploader else lambda digest, data: None)
+
+
+def store_tree(listing: Listing, uploader: Uploader) -> bytes:
+    """Digest of a tree written down as names and contents; its chunks and nodes go to the uploader."""
+    entries: dict[bytes, Entry] = {}
+    for name, what in listing.items():
+        match what:
+            case bytes():
+                entries[name] = FileEntry(0o644, content_of(what, uploader))
+            case File(data, mode):
+                entries[name] = FileEntry(mode, content_of(data, uploader))
+            case Content():
+                entries[name] = FileEntry(0o644, what)
+            case Link(target):
+                entries[name] = LinkEntry(target)
+            case Mapping():
+                entries[name] = DirEntry(0o755, store_tree(what, uploader))
+    return encode_directory(entries, uploader.add)
+
+
+@dataclass
+class Publisher:
+    """Publishes trees as the engine does: rows of packs are kept and handed on."""
+
+    store: MemoryStore
+    pack_bytes: int = PACK_BYTES
+    rows: list[PackIndex] = field(default_factory=list)
+
+    def publish(self, listing: Listing, *, flush: bool = False, index: bool = False) -> tuple[SnapshotRef, Tree]:
+        """Store a tree. ``flush``: in packs of its own; ``index``: listed by an index object."""
+        uploader = Uploader(self.store, on_stored=self.rows.append, pack_bytes=self.pack_bytes)
+        try:
+            tree = Tree(digest=store_tree(listing, uploader))
+            if flush:
+                uploader.flush()
+            indexes: list[str] = []
+            if index:
+                indexes.append(uploader.write_index(self.rows))
+                self.rows.clear()
+            snapshot = Snapshot(version=1, src=tree, spec=RunSpec())
+            return uploader.publish(snapshot, self.rows, indexes), tree
+        finally:
+            uploader.close()
+
+
+def random_bytes(size: int, seed: bytes = b"") -> bytes:
+    """Bytes that cannot be compressed and are the same every time."""
+    from blake3 import blake3
+
+    return blake3(b"random bytes" + seed).digest(length=size)
+
+
+def listed(root: str | os.PathLike[str]) -> dict[bytes, tuple[str, int, bytes]]:
+    """What is below a folder: path to (kind, permission bits, content or target)."""
+    found: dict[bytes, tuple[str, int, bytes]] = {}
+    top = os.fsencode(root)
+    for folder, folders, files in os.walk(top):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            shown = os.path.relpath(path, top)
+            mode = os.lstat(path).st_mode & 0o7777
+            if os.path.islink(path):
+                found[shown] = ("link", 0o777, os.readlink(path))
+            elif os.path.isdir(path):
+                found[shown] = ("folder", mode, b"")
+            else:
+                with open(path, "rb") as file:
+                    found[shown] = ("file", mode, file.read())
+    return found
