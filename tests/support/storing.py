@@ -119,7 +119,9 @@ class Publisher:
     pack_bytes: int = PACK_BYTES
     rows: list[PackIndex] = field(default_factory=list)
 
-    def publish(self, listing: Listing, *, flush: bool = False, index: bool = False) -> tuple[SnapshotRef, Tree]:
+    def publish(
+        self, listing: Listing, *, flush: bool = False, index: bool = False
+    ) -> tuple[SnapshotRef, Tree]:
         """Store a tree. ``flush``: in packs of its own; ``index``: listed by an index object."""
         uploader = Uploader(self.store, on_stored=self.rows.append, pack_bytes=self.pack_bytes)
         try:

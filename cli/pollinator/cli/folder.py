@@ -27,7 +27,9 @@ def project_here(named: Path | None = None) -> Path:
     if named is not None:
         if not (named / PROJECT_FILE).is_file():
             raise InvalidInput(
-                f"{named} holds no {PROJECT_FILE}", reason="no_project", hint=f"make one: pollinator new --here {named}"
+                f"{named} holds no {PROJECT_FILE}",
+                reason="no_project",
+                hint=f"make one: pollinator new --here {named}",
             )
         return named.resolve()
     found = find_project(Path.cwd())

@@ -135,7 +135,9 @@ class Follower:
 
     async def _by_request(self, request_id: str) -> Run | None:
         """The run that a request started, when it is not over yet; the reply may not have come."""
-        answer = await self._daemon.ask(self._daemon.runs.ListRuns, ListRunsRequest(active=True, page_size=100))
+        answer = await self._daemon.ask(
+            self._daemon.runs.ListRuns, ListRunsRequest(active=True, page_size=100)
+        )
         return next((run for run in answer.runs if run.request_id == request_id), None)
 
 

@@ -42,7 +42,9 @@ async def relaunch(run_id: str, terminal: Terminal, given: Mapping[str, Any]) ->
         return await _launch(daemon, request, terminal, given)
 
 
-async def _launch(daemon: Daemon, request: StartRunRequest, terminal: Terminal, given: Mapping[str, Any]) -> int:
+async def _launch(
+    daemon: Daemon, request: StartRunRequest, terminal: Terminal, given: Mapping[str, Any]
+) -> int:
     follower = Follower(daemon, terminal, cancel_on_interrupt=given["cancel_on_interrupt"])
     run = await follower.start(request)
     terminal.say("Process submitted", ProcessID=run.id)

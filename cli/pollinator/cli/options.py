@@ -30,7 +30,10 @@ def complete_executors(ctx: click.Context, param: click.Parameter, incomplete: s
 def run_argument(*, default: str | None = None) -> Decorator[Any]:
     """RUN: an id, a unique prefix of one, or ``latest``."""
     return click.argument(
-        "run_id", metavar="RUN" if default is None else "[RUN]", default=default, shell_complete=complete_runs,
+        "run_id",
+        metavar="RUN" if default is None else "[RUN]",
+        default=default,
+        shell_complete=complete_runs,
         required=default is None,
     )
 
@@ -55,17 +58,41 @@ def override_options(function: Function) -> Function:
     """What ``run`` and ``rerun`` may change for one run."""
     for option in reversed(
         (
-            click.option("--on", "executor", metavar="EXECUTOR", default="", shell_complete=complete_executors,
-                         help="Run on this executor."),
-            click.option("--set", "settings", metavar="KEY=VALUE", multiple=True,
-                         help="Change a setting, for example conditions.mem=4Gi."),
-            click.option("--env", "environment", metavar="NAME[=VALUE]", multiple=True,
-                         help="Set a variable for every rank; without =VALUE it is taken from here."),
-            click.option("--secret-file", "secret_files", metavar="FILE", multiple=True,
-                         type=click.Path(dir_okay=False, allow_dash=True),
-                         help="Set variables that are never recorded: NAME=VALUE a line; - is stdin."),
-            click.option("--require-container", is_flag=True,
-                         help="Refuse to run without a container engine when an image is named."),
+            click.option(
+                "--on",
+                "executor",
+                metavar="EXECUTOR",
+                default="",
+                shell_complete=complete_executors,
+                help="Run on this executor.",
+            ),
+            click.option(
+                "--set",
+                "settings",
+                metavar="KEY=VALUE",
+                multiple=True,
+                help="Change a setting, for example conditions.mem=4Gi.",
+            ),
+            click.option(
+                "--env",
+                "environment",
+                metavar="NAME[=VALUE]",
+                multiple=True,
+                help="Set a variable for every rank; without =VALUE it is taken from here.",
+            ),
+            click.option(
+                "--secret-file",
+                "secret_files",
+                metavar="FILE",
+                multiple=True,
+                type=click.Path(dir_okay=False, allow_dash=True),
+                help="Set variables that are never recorded: NAME=VALUE a line; - is stdin.",
+            ),
+            click.option(
+                "--require-container",
+                is_flag=True,
+                help="Refuse to run without a container engine when an image is named.",
+            ),
         )
     ):
         function = option(function)
@@ -76,9 +103,13 @@ def follow_options(function: Function) -> Function:
     """How ``run`` and ``rerun`` follow."""
     for option in reversed(
         (
-            click.option("-f", "--follow", is_flag=True, help="Print the output and end with the job's exit code."),
+            click.option(
+                "-f", "--follow", is_flag=True, help="Print the output and end with the job's exit code."
+            ),
             *output_style_options(),
-            click.option("--cancel-on-interrupt", is_flag=True, help="With --follow: Ctrl-C cancels the run."),
+            click.option(
+                "--cancel-on-interrupt", is_flag=True, help="With --follow: Ctrl-C cancels the run."
+            ),
             click.option("--count", type=int, hidden=True, help="Accepted for older scripts; has no effect."),
         )
     ):
@@ -89,6 +120,8 @@ def follow_options(function: Function) -> Function:
 def output_style_options() -> tuple[Decorator[Any], Decorator[Any]]:
     """``--label`` and ``--raw``."""
     return (
-        click.option("--label", is_flag=True, help="Begin each line with its rank; default for several ranks."),
+        click.option(
+            "--label", is_flag=True, help="Begin each line with its rank; default for several ranks."
+        ),
         click.option("--raw", is_flag=True, help="Print bytes as they come; default for one rank."),
     )

@@ -65,7 +65,9 @@ class TerminalView:
         ranks = max(1, run.spec.nodes) * max(1, run.spec.processes_per_node)
         labelled = style.label or (ranks > 1 and not style.raw and style.rank is None)
         self._output: LabelledOutput | RawOutput = (
-            LabelledOutput(terminal.write, ranks, terminal.colour_out) if labelled else RawOutput(terminal.write)
+            LabelledOutput(terminal.write, ranks, terminal.colour_out)
+            if labelled
+            else RawOutput(terminal.write)
         )
         self._waiting_for = ""
 

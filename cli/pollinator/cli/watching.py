@@ -92,5 +92,7 @@ def _check_rank(run: Run, style: Style) -> None:
     ranks = max(1, run.spec.nodes) * max(1, run.spec.processes_per_node)
     if style.rank is not None and style.rank >= ranks:
         raise InvalidInput(
-            f"run {run.id} has no rank {style.rank}", reason="bad_rank", hint=f"its ranks are 0 to {ranks - 1}"
+            f"run {run.id} has no rank {style.rank}",
+            reason="bad_rank",
+            hint=f"its ranks are 0 to {ranks - 1}",
         )

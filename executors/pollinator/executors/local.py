@@ -95,9 +95,7 @@ class LocalExecutor(Executor):
             text = f"no container engine is used here: the command runs on the host, not in {spec.image}"
             if spec.init_command:
                 text += ", and init-cmd, which is for the image, is left out"
-            notices.append(
-                Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text)
-            )
+            notices.append(Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text))
         if self._cpu(spec) > self._cores * 1000:
             text = f"asks for {self._cpu(spec) / 1000:g} cores; all {self._cores} of this machine are given to it"
             notices.append(Notice(severity=Severity.SEVERITY_INFO, code="cpu_capped", text=text))

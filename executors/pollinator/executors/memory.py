@@ -119,7 +119,7 @@ class _CgroupGuard:
 
     def wrap(self, argv: list[str]) -> list[str]:
         # The shell joins the group before it becomes the program: no moment outside of the limit.
-        return ["/bin/sh", "-c", f'echo $$ > "$0" && exec "$@"', str(self._folder / self._procs), *argv]
+        return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._folder / self._procs), *argv]
 
     def add(self, pid: int) -> None:
         return None
@@ -183,9 +183,7 @@ class _SamplingGuard:
         return max(self._highest, largest_process)
 
     def detail(self) -> str:
-        return (
-            f"used {self._highest / 2**20:.0f} MiB, more than the {self._limit / 2**20:.0f} MiB of conditions.mem"
-        )
+        return f"used {self._highest / 2**20:.0f} MiB, more than the {self._limit / 2**20:.0f} MiB of conditions.mem"
 
     def close(self) -> None:
         return None

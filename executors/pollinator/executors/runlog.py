@@ -173,9 +173,7 @@ class RunFolders:
     def read_output(self, run_id: str, rank: int, offset: int, limit: int) -> bytes:
         """A piece of a rank's output."""
         try:
-            descriptor = os.open(
-                self.folder(run_id).path / "output" / str(rank), os.O_RDONLY | os.O_CLOEXEC
-            )
+            descriptor = os.open(self.folder(run_id).path / "output" / str(rank), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return b""
         try:

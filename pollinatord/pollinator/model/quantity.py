@@ -45,7 +45,7 @@ def parse_bytes(text: str) -> int:
     return int(Decimal(number) * _BYTE_UNITS[unit or ""])
 
 
-def parse_duration_ms(text: str | int | float) -> int:
+def parse_duration_ms(text: str | float) -> int:
     """Milliseconds: ``600`` (seconds), ``10m``, ``1h30m``, ``1d``, ``HH:MM:SS``, ``D-HH:MM:SS``.
 
     Raises:

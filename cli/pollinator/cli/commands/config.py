@@ -51,7 +51,8 @@ async def _show(*, origin: bool, as_json: bool) -> int:
         return int(Exit.OK)
     header = ["SETTING", "VALUE", *(["ORIGIN"] if origin else []), "DESCRIPTION"]
     rows = [
-        [each.name, each.value, *([each.origin] if origin else []), each.description] for each in answer.settings
+        [each.name, each.value, *([each.origin] if origin else []), each.description]
+        for each in answer.settings
     ]
     print_table(terminal, header, rows)
     return int(Exit.OK)

@@ -85,4 +85,6 @@ def _print_text(text: str, terminal: Terminal) -> None:
 
     colours = {"+": GREEN, "-": RED, "@": CYAN}
     for line in text.splitlines():
-        terminal.print("  " + painted(line, colours.get(line[:1], ""), terminal.colour_out and line[:1] in colours))
+        terminal.print(
+            "  " + painted(line, colours.get(line[:1], ""), terminal.colour_out and line[:1] in colours)
+        )

@@ -72,7 +72,13 @@ async def _list(*, as_json: bool) -> int:
             terminal.print(json_text(plain(each)))
         return int(Exit.OK)
     rows = [
-        [each.name, each.kind, "yes" if each.healthy else "no", str(each.active_runs), each.health_detail or "-"]
+        [
+            each.name,
+            each.kind,
+            "yes" if each.healthy else "no",
+            str(each.active_runs),
+            each.health_detail or "-",
+        ]
         for each in answer.executors
     ]
     print_table(terminal, ["EXECUTOR", "KIND", "HEALTHY", "RUNS", "DETAIL"], rows)

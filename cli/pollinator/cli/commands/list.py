@@ -38,7 +38,9 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> da
 @click.option("-a", "--all", "everything", is_flag=True, help="Runs of all projects.")
 @click.option("--active", is_flag=True, help="Only runs that have not ended.")
 @click.option("--since", metavar="TIME", callback=_moment, help="Only runs since then: 4h, 2d, 2026-01-31.")
-@click.option("-n", "most", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@click.option(
+    "-n", "most", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
+)
 @project_option()
 @json_option("Print each run as a JSON object, one a line.")
 def list_command(

@@ -20,7 +20,9 @@ _label, _raw = output_style_options()
         "pollinator logs --tail 50 --rank 3 01jb2",
     ),
 )
-@click.option("-f", "--follow", is_flag=True, help="Stay until the run has ended, and end with its exit code.")
+@click.option(
+    "-f", "--follow", is_flag=True, help="Stay until the run has ended, and end with its exit code."
+)
 @click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Begin at most N lines before the end.")
 @click.option("--rank", type=click.IntRange(min=0), metavar="R", help="Only what this rank printed.")
 @_label

@@ -18,7 +18,9 @@ from pollinator.cli.options import json_option, run_argument
 )
 @json_option()
 @run_argument()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.argument(
+    "directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False)
+)
 def pull_command(run_id: str, directory: Path | None, as_json: bool) -> int:
     """Fetch the results of a run into DIR, or into `cfs/result` of its project.
 
@@ -46,7 +48,9 @@ async def _pull(run_id: str, directory: Path | None, *, as_json: bool) -> int:
         answer = await daemon.ask(daemon.projects.PullResults, request, timeout_s=LONG_S)
     if as_json:
         terminal.print(json_text(plain(answer)))
-    terminal.say(f"{answer.files_written} files written, {answer.files_unchanged} unchanged", Dir=answer.directory)
+    terminal.say(
+        f"{answer.files_written} files written, {answer.files_unchanged} unchanged", Dir=answer.directory
+    )
     for conflict in answer.conflicts:
         terminal.warn(f"the local file had been edited, so the run's version is {conflict}")
     return int(Exit.OK)

@@ -27,7 +27,9 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> i
         "pollinator wait --timeout 10m 01jb2 01jb3",
     ),
 )
-@click.option("--timeout", metavar="DURATION", callback=_seconds, help="Give up after this time, for example 10m.")
+@click.option(
+    "--timeout", metavar="DURATION", callback=_seconds, help="Give up after this time, for example 10m."
+)
 @json_option("Print each run as a JSON object, one a line.")
 @click.argument("run_ids", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)
 def wait_command(run_ids: tuple[str, ...], timeout: int | None, as_json: bool) -> int:

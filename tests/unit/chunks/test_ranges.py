@@ -1,0 +1,56 @@
+"""Which requests fetch chunks of a pack."""
+
+from __future__ import annotations
+
+from pollinator.chunks.ranges import GAP_BYTES, RANGE_BYTES, plan
+from pollinator.v1.tree_pb2 import PackEntry
+
+PACK = 16 * 1024 * 1024
+
+
+def entry(offset: int, size: int = 1000) -> PackEntry:
+    return PackEntry(offset=offset, stored_size=size)
+
+
+def spans(*entries: PackEntry, extent: int = PACK) -> list[tuple[int, int, int]]:
+    return [(each.start, each.end, len(each.entries)) for each in plan("p", entries, extent)]
+
+
+def test_one_chunk_is_one_range() -> None:
+    assert spans(entry(5000)) == [(5000, 6000, 1)]
+
+
+def test_chunks_with_small_gaps_are_read_at_once() -> None:
+    assert spans(entry(8), entry(1008 + GAP_BYTES)) == [(8, 2008 + GAP_BYTES, 2)]
+
+
+def test_chunks_with_large_gaps_are_read_apart() -> None:
+    far = 1009 + GAP_BYTES
+
+    assert spans(entry(8), entry(far)) == [(8, 1008, 1), (far, far + 1000, 1)]
+
+
+def test_the_order_of_wishes_does_not_matter() -> None:
+    assert spans(entry(1008), entry(8)) == [(8, 2008, 2)]
+
+
+def test_a_pack_of_which_much_is_wanted_is_read_at_once() -> None:
+    third = PACK // 3
+
+    assert spans(entry(8, third), entry(PACK - 1000)) == [(8, PACK, 2)]
+
+
+def test_a_range_is_never_longer_than_memory_allows() -> None:
+    size = RANGE_BYTES // 4
+    found = spans(*(entry(at * size, size) for at in range(10)), extent=10 * size)
+
+    assert [4, 4, 2] == [count for _, _, count in found]
+    assert max(end - start for start, end, _ in found) <= RANGE_BYTES
+
+
+def test_nothing_wanted_makes_no_request() -> None:
+    assert spans() == []
+
+
+def test_entries_that_overlap_are_covered() -> None:
+    assert spans(entry(0, 500), entry(100, 10)) == [(0, 500, 2)]
