@@ -1,4 +1,4 @@
-"""The life of a run at an executor: lay out, hand over, observe, collect, end. Safe to repeat at any point."""
+"""The life of a run at an executor: lay out, hand over, observe, collect, end; safe to repeat anywhere."""
 
 from __future__ import annotations
 

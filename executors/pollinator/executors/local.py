@@ -97,7 +97,7 @@ class LocalExecutor(Executor):
                 text += ", and init-cmd, which is for the image, is left out"
             notices.append(Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text))
         if self._cpu(spec) > self._cores * 1000:
-            text = f"asks for {self._cpu(spec) / 1000:g} cores; all {self._cores} of this machine are given to it"
+            text = f"asks for {self._cpu(spec) / 1000:g} cores; it gets all {self._cores} of this machine"
             notices.append(Notice(severity=Severity.SEVERITY_INFO, code="cpu_capped", text=text))
         return notices
 

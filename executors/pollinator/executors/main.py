@@ -12,14 +12,14 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pollinator.chunks.blobs import BlobServicer
 from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.store import Store
-from pollinator.chunks.stores import namespace, open_store
+from pollinator.chunks.keys import namespace
+from pollinator.chunks.stores import open_store
 from pollinator.executors.base import Executor
 from pollinator.executors.host import ExecutorServicer, RunServicer
 from pollinator.executors.lifecycle import Lifecycle
@@ -76,9 +76,6 @@ async def _serve(executor: Executor, socket: Path, state: Path) -> None:
         loop.add_signal_handler(number, stop.set)
     threads = ThreadPoolExecutor(4, thread_name_prefix="stage")
 
-    async def blocking(work: Callable[..., Any], *values: Any) -> Any:
-        return await loop.run_in_executor(threads, work, *values)
-
     def own(project: str) -> Store:
         return FolderStore(state / "store" / namespace(project))
 
@@ -94,7 +91,7 @@ async def _serve(executor: Executor, socket: Path, state: Path) -> None:
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
         about = ExecutorServicer(executor, folders, f"unix:{socket}", threads)
         executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
-        store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own, blocking), server)
+        store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own), server)
         await add_health_and_reflection(server, SERVICES)
         runs.recover()
         bind_unix(server, socket)

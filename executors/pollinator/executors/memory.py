@@ -5,6 +5,7 @@ Standard library only: the supervisor imports it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -112,10 +113,9 @@ class _CgroupGuard:
         self._kills()
         if limit:
             (folder / maximum).write_text(str(limit), encoding="ascii")
-            try:
+            # Without swap accounting the limit is on memory alone.
+            with contextlib.suppress(OSError):
                 (folder / swap).write_text("0" if kind == V2 else str(limit), encoding="ascii")
-            except OSError:
-                pass  # No swap accounting: then the limit is on memory alone.
 
     def wrap(self, argv: list[str]) -> list[str]:
         # The shell joins the group before it becomes the program: no moment outside of the limit.

@@ -77,7 +77,7 @@ async def serve(settings: Settings, state: Path, log_path: Path, stop: asyncio.E
                 ExecutorRegistryServicer(registry), server
             )
             store_pb2_grpc.add_BlobServiceServicer_to_server(
-                BlobServicer(lambda project: open_store(DEFAULT, project), pool.run), server
+                BlobServicer(lambda project: open_store(DEFAULT, project)), server
             )
             daemon_pb2_grpc.add_DaemonServiceServicer_to_server(
                 DaemonServicer(

@@ -1,7 +1,7 @@
 """What is known of a project's files and of its store, kept across restarts.
 
-Only a cache: it may be deleted at any time. A file's row says what was read and how stat looked then; a pack's
-row says what the store holds, and is written only after the store acknowledged the pack.
+Only a cache: it may be deleted at any time. A file's row says what was read and how stat looked then; a
+pack's row says what the store holds, and is written only after the store acknowledged the pack.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A YAML document that remembers where everything stands, so that every complaint can say file:line:column."""
+"""A YAML document that remembers where everything stands, so that complaints can say file:line:column."""
 
 from __future__ import annotations
 

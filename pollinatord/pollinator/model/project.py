@@ -1,4 +1,4 @@
-"""From the text of project.yaml to a resolved spec. All that is wrong is said at once, each with its place."""
+"""From the text of project.yaml to a resolved spec; all that is wrong is said at once, with its place."""
 
 from __future__ import annotations
 

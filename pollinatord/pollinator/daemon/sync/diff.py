@@ -18,12 +18,11 @@ Leaf = FileNode | SymlinkNode
 def diff_snapshots(reader: SnapshotReader, base: Snapshot, other: Snapshot) -> list[FileChange]:
     """Files and links that differ, sorted by path. Both snapshots are open in ``reader``."""
     before, after = _leaves(reader, base), _leaves(reader, other)
-    changes = [
+    return [
         _change(reader, path, before.get(path), after.get(path))
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
     ]
-    return changes
 
 
 def _leaves(reader: SnapshotReader, snapshot: Snapshot) -> dict[bytes, Leaf]:

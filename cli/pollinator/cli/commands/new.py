@@ -1,0 +1,52 @@
+"""``pollinator new``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pollinator.cli.group import Command
+from pollinator.cli.options import complete_executors
+
+
+@click.command(
+    "new",
+    cls=Command,
+    short_help="Make a new project.",
+    examples=(
+        "pollinator new demo && cd demo && pollinator run --follow",
+        "pollinator new -e lumi simulation",
+        "pollinator new --here",
+    ),
+)
+@click.option(
+    "-e",
+    "--executor",
+    "-n",
+    "--executorname",
+    "executor",
+    metavar="NAME",
+    default="local",
+    show_default=True,
+    shell_complete=complete_executors,
+    help="Where the project runs.",
+)
+@click.option("--here", is_flag=True, help="Add what is missing to a folder with files; touch none of them.")
+@click.option(
+    "--name", default="", metavar="NAME", help="Name of the project; default: made of the folder's name."
+)
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+def new_command(directory: Path | None, executor: str, here: bool, name: str) -> int:
+    """Make a new project in DIR, which is empty or missing, or here: project.yaml, cfs/src/main.py,
+    cfs/data/hello.txt, cfs/result and .pollinatorignore.
+    """
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.scaffold import Plan, make_project
+    from pollinator.cli.terminal import Terminal
+
+    terminal = Terminal()
+    make_project(Plan(directory=directory or Path(), executor=executor, name=name, here=here), terminal)
+    go = f"cd {directory} && " if directory else ""
+    terminal.say(f"Run it: {go}pollinator run --follow")
+    return int(Exit.OK)
