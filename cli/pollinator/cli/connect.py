@@ -1,7 +1,7 @@
 """The way to the daemon: start it when it is missing, agree on versions, ask, and ask again after a restart.
 
-Every call of the API but Shutdown is harmless to repeat, so a call that was cut off because the daemon died is
-simply made again once the daemon is back.
+Every call of the API but Shutdown is harmless to repeat, so a call that was cut off because the daemon died
+is simply made again once the daemon is back.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def ensure_daemon() -> bool:
-    """Start the daemon whatever the environment says about starting it by itself; True when it was missing."""
+    """Start the daemon because the user asked for it; True when it was missing."""
     path = places.daemon_socket()
     if answers(path):
         return False

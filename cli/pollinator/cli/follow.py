@@ -126,8 +126,9 @@ class Follower:
             return
         with contextlib.suppress(PollinatorError):
             await asyncio.sleep(_BAR_AFTER_S)
-            while (run := await self._by_request(request_id)) is None:
-                await asyncio.sleep(_BAR_AFTER_S)
+            run = await self._by_request(request_id)
+            if run is None:
+                return
             request = WatchRunRequest(run_id=run.id, after_seq=run.last_seq, follow=True)
             async for message in follow_run(self._daemon.runs, request, patience_s=PATIENCE_S):
                 if message.WhichOneof("kind") == "progress":

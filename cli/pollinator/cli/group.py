@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
         if name.startswith("-"):
             raise _with_suggestion(click.NoSuchOption(name, ctx=ctx), _options(self, ctx))
         names = [*self.lazy, *self.aliases]
-        ctx.fail(f"no such command: {name}{_closest(name, names)}")
+        raise click.UsageError(f"no such command: {name}{_closest(name, names)}", ctx=ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the group's own options."""

@@ -1,4 +1,4 @@
-"""Entry point of ``pollinator``: the table of commands, and the one place where errors become words and codes."""
+"""Entry point of ``pollinator``: the table of commands, and where errors become words and exit codes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import FieldDescriptor
+    from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
     from google.protobuf.message import Message
 
 Plain = dict[str, Any]
@@ -45,7 +45,7 @@ def plain(message: Message) -> Plain:
     return result
 
 
-def _value(field: FieldDescriptor, value: Any) -> object:
+def _value(field: _Field, value: Any) -> object:
     if field.message_type is not None:
         match field.message_type.full_name:
             case "google.protobuf.Timestamp":

@@ -66,7 +66,8 @@ def project_text(name: str, executor: str, schema: str) -> str:
         docker = f"  docker: {_IMAGE}"
     text = (_DATA / "project.yaml").read_text("utf-8")
     values = {"SCHEMA": schema, "NAME": _scalar(name), "EXECUTOR": _scalar(executor), "DOCKER": docker}
-    return re.sub("@([A-Z]+)@", lambda found: values[found.group(1)], text)
+    # One pass: a value that looks like a mark stays what it is.
+    return "".join(values.get(part, part) if at % 2 else part for at, part in enumerate(text.split("@")))
 
 
 def _check(plan: Plan) -> None:
@@ -103,7 +104,7 @@ def _write_all(plan: Plan, terminal: Terminal) -> None:
         root / "project.yaml": lambda: project_text(name, plan.executor, _schema_address(terminal)),
         root / ".pollinatorignore": lambda: (_DATA / "pollinatorignore").read_text("utf-8"),
         root / "cfs" / "data" / "hello.txt": lambda: "Hello world!",
-        root / "cfs" / "src" / "main.py": lambda: (_DATA / "main.py").read_text("utf-8"),
+        root / "cfs" / "src" / "main.py": lambda: (_DATA / "main.py.template").read_text("utf-8"),
     }
     # With files in src already, the project has a job of its own.
     has_source = plan.here and any((root / "cfs" / "src").iterdir())

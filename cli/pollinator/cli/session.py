@@ -24,7 +24,7 @@ def run_async(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def beside(work: Awaitable[Result], companion: Coroutine[Any, Any, None]) -> Result:
-    """Await ``work`` while ``companion`` runs; the companion ends with it, and an error of either ends both."""
+    """Await ``work`` while ``companion`` runs and end the companion then; an error of either ends both."""
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(companion)

@@ -1,4 +1,4 @@
-"""Starting the daemon's process. Needs no gRPC, so that the daemon starts while this process still imports it."""
+"""Starting the daemon's process. Needs no gRPC: the daemon starts while this process still imports it."""
 
 from __future__ import annotations
 

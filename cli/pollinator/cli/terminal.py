@@ -41,7 +41,7 @@ def painted(text: str, colour: str, wanted: bool) -> str:
 class Terminal:
     """The two streams of this process.
 
-    Messages may come while a progress bar is drawn: the bar is erased first and comes back with its next step.
+    Messages may come while a progress bar is drawn: it is erased first and comes back with its next step.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Values that a user hands to a run: ``--env`` and ``--secret-file``. A secret is never repeated in a message."""
+"""Values that a user hands to a run: ``--env`` and ``--secret-file``. No message repeats a secret."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def parse_secrets(text: str, filename: str) -> dict[str, str]:
         InvalidInput: a line is something else. The message names the place, never what is written there.
     """
     result: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.strip().removeprefix("export ").lstrip()
+    for number, written in enumerate(text.splitlines(), start=1):
+        line = written.strip().removeprefix("export ").lstrip()
         if not line or line.startswith("#"):
             continue
         name, equals, value = line.partition("=")

@@ -17,8 +17,8 @@ import click
 
 from pollinator.chunks.blobs import BlobServicer
 from pollinator.chunks.folder import FolderStore
-from pollinator.chunks.store import Store
 from pollinator.chunks.keys import namespace
+from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.executors.base import Executor
 from pollinator.executors.host import ExecutorServicer, RunServicer

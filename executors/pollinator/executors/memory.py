@@ -183,7 +183,8 @@ class _SamplingGuard:
         return max(self._highest, largest_process)
 
     def detail(self) -> str:
-        return f"used {self._highest / 2**20:.0f} MiB, more than the {self._limit / 2**20:.0f} MiB of conditions.mem"
+        used, limit = self._highest / 2**20, self._limit / 2**20
+        return f"used {used:.0f} MiB, more than the {limit:.0f} MiB of conditions.mem"
 
     def close(self) -> None:
         return None

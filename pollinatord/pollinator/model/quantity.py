@@ -10,9 +10,11 @@ _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(Ki|Mi|Gi|Ti|Pi|k|K|M|G|T|P)?(?:i?B)?")
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d{1,2})(?::(\d{1,2}))?")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
-_BYTE_UNITS = {"": 1}
-_BYTE_UNITS |= {f"{letter}i": 1024**power for power, letter in enumerate("KMGTP", 1)}
-_BYTE_UNITS |= {letter: 1000**power for power, letter in enumerate("KMGTP", 1)} | {"k": 1000}
+_BYTE_UNITS = (
+    {"": 1, "k": 1000}
+    | {f"{letter}i": 1024**power for power, letter in enumerate("KMGTP", 1)}
+    | {letter: 1000**power for power, letter in enumerate("KMGTP", 1)}
+)
 _SPAN_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 

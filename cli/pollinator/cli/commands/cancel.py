@@ -50,8 +50,8 @@ async def _cancel(run_ids: tuple[str, ...], terminal: Terminal, *, wait: bool, a
         root = project_or_any()
         # All ids are looked up first: a typo in the last one cancels nothing.
         runs = [await find_run(daemon, each, root) for each in run_ids]
-        for run in runs:
-            run = await cancel_run(daemon, run.id)
+        for each in runs:
+            run = await cancel_run(daemon, each.id)
             if run.state in ENDS:
                 terminal.say(f"Process had ended already: {state_word(run.state)}", ProcessID=run.id)
             else:

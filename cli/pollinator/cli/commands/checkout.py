@@ -23,10 +23,10 @@ def checkout_command(run_id: str, directory: Path, as_json: bool) -> int:
     """Restore `src` and `data` exactly as a run had them, in DIR, which must be empty or missing."""
     from pollinator.cli.session import run_async
 
-    return run_async(_checkout(run_id, directory, as_json=as_json))
+    return run_async(_checkout(run_id, str(directory.absolute()), as_json=as_json))
 
 
-async def _checkout(run_id: str, directory: Path, *, as_json: bool) -> int:
+async def _checkout(run_id: str, directory: str, *, as_json: bool) -> int:
     from pollinator.cli.connect import LONG_S, connected
     from pollinator.cli.exits import Exit
     from pollinator.cli.folder import project_or_any
@@ -39,7 +39,7 @@ async def _checkout(run_id: str, directory: Path, *, as_json: bool) -> int:
     terminal = Terminal()
     async with connected(terminal) as daemon:
         run = await find_run(daemon, run_id, project_or_any())
-        request = CheckoutRequest(run_id=run.id, directory=str(directory.absolute()))
+        request = CheckoutRequest(run_id=run.id, directory=directory)
         answer = await daemon.ask(daemon.projects.Checkout, request, timeout_s=LONG_S)
     if as_json:
         terminal.print(json_text(plain(answer)))

@@ -38,8 +38,9 @@ from pollinator.cli.options import complete_executors
 )
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 def new_command(directory: Path | None, executor: str, here: bool, name: str) -> int:
-    """Make a new project in DIR, which is empty or missing, or here: project.yaml, cfs/src/main.py,
-    cfs/data/hello.txt, cfs/result and .pollinatorignore.
+    """Make a new project in DIR, which is empty or missing; without DIR, in the current folder.
+
+    Writes project.yaml, .pollinatorignore, cfs/src/main.py, cfs/data/hello.txt and the folder cfs/result.
     """
     from pollinator.cli.exits import Exit
     from pollinator.cli.scaffold import Plan, make_project

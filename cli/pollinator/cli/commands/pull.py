@@ -28,10 +28,11 @@ def pull_command(run_id: str, directory: Path | None, as_json: bool) -> int:
     """
     from pollinator.cli.session import run_async
 
-    return run_async(_pull(run_id, directory, as_json=as_json))
+    target = str(directory.absolute()) if directory else ""
+    return run_async(_pull(run_id, target, as_json=as_json))
 
 
-async def _pull(run_id: str, directory: Path | None, *, as_json: bool) -> int:
+async def _pull(run_id: str, directory: str, *, as_json: bool) -> int:
     from pollinator.cli.connect import LONG_S, connected
     from pollinator.cli.exits import Exit
     from pollinator.cli.folder import project_or_any
@@ -43,8 +44,7 @@ async def _pull(run_id: str, directory: Path | None, *, as_json: bool) -> int:
     terminal = Terminal()
     async with connected(terminal) as daemon:
         run = await find_run(daemon, run_id, project_or_any())
-        target = str(directory.absolute()) if directory else ""
-        request = PullResultsRequest(run_id=run.id, directory=target)
+        request = PullResultsRequest(run_id=run.id, directory=directory)
         answer = await daemon.ask(daemon.projects.PullResults, request, timeout_s=LONG_S)
     if as_json:
         terminal.print(json_text(plain(answer)))

@@ -17,7 +17,10 @@ from pollinator.cli.options import json_option, run_argument
 @json_option()
 @run_argument(default="latest")
 def show_command(run_id: str, as_json: bool) -> int:
-    """Show everything about a run: state, why it ended, times, resources, notices; the newest when RUN is left out."""
+    """Show everything about a run, the newest of this project when RUN is left out.
+
+    State, why it waits or how it ended and what to do, times, resources asked for and used, notices.
+    """
     from pollinator.cli.session import run_async
 
     return run_async(_show(run_id, as_json=as_json))

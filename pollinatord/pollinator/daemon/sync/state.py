@@ -33,7 +33,7 @@ class Dir:
     """A directory; ``digest`` is None when something below it changed."""
 
     mode: int
-    children: dict[bytes, File | Link | Dir] = field(default_factory=dict)
+    children: dict[bytes, File | Link | Dir] = field(default_factory=dict[bytes, "File | Link | Dir"])
     digest: bytes | None = None
 
 
