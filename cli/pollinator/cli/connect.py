@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import Enum
 from pathlib import Path
@@ -110,7 +110,7 @@ def _was_cut(error: PollinatorError) -> bool:
 
 
 @asynccontextmanager
-async def connected(terminal: Terminal) -> AsyncIterator[Daemon]:
+async def connected(terminal: Terminal) -> AsyncGenerator[Daemon]:
     """The daemon, started when it is missing and replaced when it is too old.
 
     Raises:
@@ -133,7 +133,7 @@ async def connected(terminal: Terminal) -> AsyncIterator[Daemon]:
 
 
 @asynccontextmanager
-async def connected_if_running() -> AsyncIterator[Daemon | None]:
+async def connected_if_running() -> AsyncGenerator[Daemon | None]:
     """The daemon as it is, or None; starts and replaces nothing."""
     path = places.daemon_socket()
     if not answers(path):
@@ -145,7 +145,7 @@ async def connected_if_running() -> AsyncIterator[Daemon | None]:
 
 
 @asynccontextmanager
-async def _channel_to(path: Path) -> AsyncIterator[Daemon]:
+async def _channel_to(path: Path) -> AsyncGenerator[Daemon]:
     channel = open_channel(f"unix:{path}")
     try:
         yield Daemon(channel, path)

@@ -11,7 +11,7 @@ import getpass
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -143,7 +143,7 @@ class Follower:
 
 
 @contextmanager
-def _interrupts() -> Iterator[asyncio.Event]:
+def _interrupts() -> Generator[asyncio.Event]:
     """An event that Ctrl-C sets; the second Ctrl-C ends this process at once, even in a blocked write."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()

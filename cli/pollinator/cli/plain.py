@@ -8,11 +8,11 @@ durations are seconds under ``<name>_s``, and a message that is not set is null.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
     from google.protobuf.message import Message
 
 Plain = dict[str, Any]
@@ -33,39 +33,41 @@ def plain(message: Message) -> Plain:
 
     result: Plain = {}
     for field in message.DESCRIPTOR.fields:
-        is_duration = field.message_type is not None and field.message_type.full_name == _DURATION
-        key = f"{field.name}_s" if is_duration else field.name
+        kind, enum = field.message_type, field.enum_type
+        key = f"{field.name}_s" if kind is not None and kind.full_name == _DURATION else field.name
+        names = {number: each.name for number, each in enum.values_by_number.items()} if enum else {}
         value = getattr(message, field.name)
         if not isinstance(value, (Message, str, bytes, int, float)):
-            result[key] = [_value(field, each) for each in value]
-        elif field.message_type is not None and not message.HasField(field.name):
+            result[key] = [_value(field.name, each, names) for each in value]
+        elif isinstance(value, Message) and not message.HasField(field.name):
             result[key] = None
         else:
-            result[key] = _value(field, value)
+            result[key] = _value(field.name, value, names)
     return result
 
 
-def _value(field: _Field, value: Any) -> object:
-    if field.message_type is not None:
-        match field.message_type.full_name:
-            case "google.protobuf.Timestamp":
-                moment = value.ToDatetime(UTC)
-                return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            case "google.protobuf.Duration":
-                return value.ToNanoseconds() / 1e9
-            case _:
-                return plain(value)
-    if field.enum_type is not None:
-        return _enum_word(field, value)
-    if isinstance(value, bytes):
-        return value.hex() if field.name == "digest" else value.decode("utf-8", "surrogateescape")
-    return value
+def _value(name: str, value: Any, enum_names: Mapping[int, str]) -> object:
+    from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.message import Message
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    match value:
+        case Timestamp():
+            return value.ToDatetime(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case Duration():
+            return value.ToNanoseconds() / 1e9
+        case Message():
+            return plain(value)
+        case bytes():
+            return value.hex() if name == "digest" else value.decode("utf-8", "surrogateescape")
+        case int() if enum_names:
+            return _enum_word(value, enum_names)
+        case _:
+            return value
 
 
-def _enum_word(field: FieldDescriptor, number: int) -> str:
-    named = field.enum_type.values_by_number.get(number)
-    if named is None:
-        return str(number)
-    prefix = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    word = named.name.removeprefix(prefix).lower()
+def _enum_word(number: int, names: Mapping[int, str]) -> str:
+    """``running`` for RUN_STATE_RUNNING; empty for what is not set; the number of what a newer peer knows."""
+    prefix = names[0].removesuffix("UNSPECIFIED")
+    word = names.get(number, str(number)).removeprefix(prefix).lower()
     return "" if word == "unspecified" else word

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def _write_all(plan: Plan, terminal: Terminal) -> None:
             folder.mkdir(mode=0o755, parents=True)
             terminal.say("Creating directory", Dir=_shown(folder))
     name = plan.name or project_name(root)
-    files = {
+    files: dict[Path, Callable[[], str]] = {
         root / "project.yaml": lambda: project_text(name, plan.executor, _schema_address(terminal)),
         root / ".pollinatorignore": lambda: (_DATA / "pollinatorignore").read_text("utf-8"),
         root / "cfs" / "data" / "hello.txt": lambda: "Hello world!",

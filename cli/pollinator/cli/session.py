@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from pollinator.cli.exits import Exit
 
@@ -31,12 +31,6 @@ async def beside(work: Awaitable[Result], companion: Coroutine[Any, Any, None]) 
             result = await work
             task.cancel()
     except BaseExceptionGroup as several:
-        _raise_first(several)
+        group_error: BaseExceptionGroup[BaseException] = several
+        raise group_error.exceptions[0] from None
     return result
-
-
-def _raise_first(several: BaseExceptionGroup[BaseException]) -> NoReturn:
-    first = several.exceptions[0]
-    if isinstance(first, BaseExceptionGroup):
-        _raise_first(first)
-    raise first
