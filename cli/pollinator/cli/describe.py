@@ -141,4 +141,4 @@ def _time(message: object, field: str) -> str:
 
 def _line(name: str, value: str) -> str:
     first, *more = value.splitlines() or [""]
-    return "\n".join([f"{name + ':':<16} {first}", *(f"{'':<16} {line}" for line in more)])
+    return "\n".join([f"{name + ':':<18} {first}", *(f"{'':<18} {line}" for line in more)])

@@ -72,12 +72,9 @@ class Supervision:
         return code == 0
 
     def _start(self, rank: dict[str, Any]) -> bool:
-        program = rank["argv"][0]
-        search = rank["env"].get("PATH", os.defpath)
-        if (
-            shutil.which(os.path.join(self._plan["cwd"], program) if "/" in program else program, path=search)
-            is None
-        ):
+        program = str(rank["argv"][0])
+        place = os.path.join(str(self._plan["cwd"]), program) if "/" in program else program
+        if shutil.which(place, path=rank["env"].get("PATH", os.defpath)) is None:
             self._decide("launch", rank["rank"], 127, f"there is no program {program!r} on this machine")
             self._end_all(signal.SIGKILL)
             return False

@@ -140,9 +140,11 @@ def disk_errors(where: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise Exhausted(
-                f"no space left for {where}", reason="disk_full", hint="free some space and try again"
+                f"no space left for {where}: {error.strerror}",
+                reason="disk_full",
+                hint="free some space there, or raise the quota, and try again",
             ) from error
         name = shown(os.fsencode(error.filename)) if error.filename is not None else ""
         what = f"{name} in {where}" if name and not name.startswith("/") else name or str(where)
