@@ -20,6 +20,9 @@ from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError, Unavailable
 from pollinator.wire.store_env import is_endpoint
 
+PAGE_KEYS = 1000
+"""Most keys that a server lists at once."""
+
 _Result = TypeVar("_Result")
 
 
@@ -124,9 +127,9 @@ class S3Store:
                 self._made.close()
                 self._made = None
 
-    def _page(self, prefix: str, token: dict[str, str], most: int = 1000, tries: int | None = None) -> _Page:
+    def _page(self, prefix: str, token: dict[str, str], most: int = 0, tries: int | None = None) -> _Page:
         query = {"Bucket": self._settings.bucket, "Prefix": self._prefix + prefix, **token}
-        return self._ask(lambda client: client.list_objects_v2(**query, MaxKeys=most), tries=tries)
+        return self._ask(lambda client: client.list_objects_v2(**query, MaxKeys=most or PAGE_KEYS), tries=tries)
 
     def _has(self, key: str) -> bool:
         at = self._at(key)

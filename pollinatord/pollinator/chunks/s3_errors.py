@@ -94,6 +94,7 @@ _BY_STATUS: Mapping[int, _Meaning] = {
     408: _BUSY,
     409: _BUSY,
     429: _BUSY,
+    501: _REFUSED,
     507: _FULL,
 }
 

@@ -32,9 +32,7 @@ def test_what_is_made_is_for_this_user_only(root: Path) -> None:
         os.umask(before)
     made = [root.parent.parent, *root.parent.parent.rglob("*")]
 
-    assert {
-        stat.S_IMODE(path.stat().st_mode) for path in made if path.is_dir()
-    } == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_dir()} == {0o700}
     assert [stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()] == [0o600]
 
 

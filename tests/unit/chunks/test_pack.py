@@ -35,7 +35,9 @@ def sealed(footer: PackFooter, frames: bytes = b"", kind: str = "p") -> tuple[st
 
 def test_every_chunk_comes_back_from_where_the_footer_says() -> None:
     row, body = pack(TEXT, NOISE, b"")
-    found = [decode(row.key, each, body[each.offset : each.offset + each.stored_size]) for each in row.entries]
+    found = [
+        decode(row.key, each, body[each.offset : each.offset + each.stored_size]) for each in row.entries
+    ]
 
     assert [TEXT, NOISE, b""] == found
     assert list(parse_footer(row.key, body).entries) == list(row.entries)
@@ -125,7 +127,9 @@ def test_a_damaged_chunk_is_named_with_its_place() -> None:
 
 def test_a_frame_that_claims_to_hold_more_than_it_may_is_not_unpacked() -> None:
     bomb = zstandard.ZstdCompressor(level=19).compress(bytes(1 << 26))
-    entry = PackEntry(digest=digest_of(b""), offset=8, stored_size=len(bomb), size=1000, codec=Codec.CODEC_ZSTD)
+    entry = PackEntry(
+        digest=digest_of(b""), offset=8, stored_size=len(bomb), size=1000, codec=Codec.CODEC_ZSTD
+    )
 
     with pytest.raises(Corrupt) as caught:
         decode("p/00/x", entry, bomb)

@@ -51,9 +51,7 @@ def opened(store: MemoryStore, ref: SnapshotRef, cache: Path | None = None) -> S
 
 
 def contents(reader: SnapshotReader, tree: Tree) -> dict[bytes, bytes]:
-    return {
-        path: reader.content(node) for path, node in reader.walk(tree) if isinstance(node, FileNode)
-    }
+    return {path: reader.content(node) for path, node in reader.walk(tree) if isinstance(node, FileNode)}
 
 
 def test_a_tree_is_read_back_as_it_was(store: MemoryStore, publisher: Publisher) -> None:
@@ -316,7 +314,8 @@ def hostile(store: MemoryStore, node: Directory | bytes, *more: Directory) -> tu
     """A reader on a tree that no honest writer makes."""
     uploader = Uploader(store, on_stored=lambda row: None)
     encoded = [
-        each if isinstance(each, bytes) else each.SerializeToString(deterministic=True) for each in (node, *more)
+        each if isinstance(each, bytes) else each.SerializeToString(deterministic=True)
+        for each in (node, *more)
     ]
     for data in encoded:
         uploader.add(digest_of(data), data)

@@ -39,7 +39,7 @@ WHERE = "bucket b at http://h:1"
         ("RequestTimeout", 400, Unavailable, "store_busy"),
         ("BadDigest", 400, Unavailable, "store_garbled"),
         ("ConditionalRequestConflict", 409, Unavailable, "store_busy"),
-        ("NotImplemented", 501, Unavailable, "store_busy"),
+        ("NotImplemented", 501, InvalidInput, "store_refused"),
         ("InvalidArgument", 400, InvalidInput, "store_refused"),
     ],
 )
@@ -52,7 +52,9 @@ def test_each_refusal_is_the_error_it_means(
     assert WHERE in error.message
 
 
-@pytest.mark.parametrize("code", ["NoSuchBucket", "InvalidAccessKeyId", "RequestTimeTooSkewed", "AccessDenied"])
+@pytest.mark.parametrize(
+    "code", ["NoSuchBucket", "InvalidAccessKeyId", "RequestTimeTooSkewed", "AccessDenied"]
+)
 def test_what_the_user_can_mend_comes_with_a_hint(code: str) -> None:
     assert refused(WHERE, code, 403).hint
 

@@ -61,7 +61,9 @@ def test_own_means_the_store_that_is_given() -> None:
         s3(endpoint="http://user:hunter2@host"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused_without_repeating_a_password(settings: StoreSettings) -> None:
+def test_settings_that_cannot_be_meant_are_refused_without_repeating_a_password(
+    settings: StoreSettings,
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         open_store(settings, "demo")
 

@@ -38,7 +38,9 @@ def wrong(environ: dict[str, str]) -> list[str]:
     return [each.where for each in caught.value.violations]
 
 
-@pytest.mark.parametrize("environ", [{}, {"AWS_ACCESS_KEY_ID": "x", "AWS_PROFILE": "p"}, {"AWS_S3_BUCKET": ""}])
+@pytest.mark.parametrize(
+    "environ", [{}, {"AWS_ACCESS_KEY_ID": "x", "AWS_PROFILE": "p"}, {"AWS_S3_BUCKET": ""}]
+)
 def test_an_environment_that_names_no_store_is_none(environ: dict[str, str]) -> None:
     assert store_settings_from_environment(environ) is None
 
@@ -170,6 +172,8 @@ def test_a_bucket_with_prefix_can_be_named_and_wins_over_the_variable() -> None:
     assert (found.bucket, found.prefix, found.access_key) == ("other", "team/x", "KEYKEY")
 
 
-@pytest.mark.parametrize("named", ["folder:relative", "s3://", "s3:///prefix", "/path", "gs://bucket", "s3:b"])
+@pytest.mark.parametrize(
+    "named", ["folder:relative", "s3://", "s3:///prefix", "/path", "gs://bucket", "s3:b"]
+)
 def test_a_store_that_cannot_be_meant_is_refused(named: str) -> None:
     assert wrong({"POLLINATOR_STORE": named}) == ["POLLINATOR_STORE"]

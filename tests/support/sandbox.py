@@ -1,0 +1,179 @@
+"""A user of their own: private folders, a daemon and an executor that belong to one test, and a project."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+SPEC = """\
+projectname: {name}
+conditions:
+  executorNames: [local]
+  cpu: 100m
+  mem: 200Mi
+  walltime: 120
+environment:
+  cmd: python3
+  source: main.py
+"""
+
+
+class Sandbox:
+    """A private home with a project in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "s" / "pollinator"
+        self.env = {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "HOME": str(folder / "home"),
+            "LANG": "C.UTF-8",
+            "XDG_CONFIG_HOME": str(folder / "c"),
+            "XDG_STATE_HOME": str(folder / "s"),
+            "XDG_CACHE_HOME": str(folder / "k"),
+            "XDG_RUNTIME_DIR": str(folder / "r"),
+            "POLLINATOR_GRACE_MS": "500",
+        }
+        for name in ("home", "r"):
+            (folder / name).mkdir(mode=0o700)
+
+    @property
+    def socket(self) -> Path:
+        """The daemon's socket."""
+        return self.folder / "r" / "pollinator" / "d.sock"
+
+    @property
+    def executor_socket(self) -> Path:
+        """The local executor's socket."""
+        return self.folder / "r" / "pollinator" / "executor-local.sock"
+
+    def project(self, name: str = "demo", program: str = "print('hello')\n") -> Path:
+        """A new project that runs ``program``."""
+        root = self.folder / name
+        for tree in ("src", "data", "result"):
+            (root / "cfs" / tree).mkdir(parents=True)
+        (root / "project.yaml").write_text(SPEC.format(name=name))
+        (root / "cfs" / "src" / "main.py").write_text(program)
+        return root
+
+    def start_cli(
+        self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start the command line program as a user does."""
+        return subprocess.Popen(
+            [str(BIN / "pollinator"), *arguments],
+            cwd=cwd,
+            env=self.env | dict(env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def cli(
+        self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 50
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the command line program to its end."""
+        with self.start_cli(*arguments, cwd=cwd, env=env) as process:
+            try:
+                output, messages = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output, messages = process.communicate()
+                pytest.fail(f"pollinator {' '.join(arguments)} hangs: {output!r} {messages!r}")
+        return subprocess.CompletedProcess(arguments, process.returncode, output, messages)
+
+    def show(self, run: str, cwd: Path) -> dict[str, object]:
+        """What ``pollinator show --json`` says about a run."""
+        answer = self.cli("show", run, "--json", cwd=cwd)
+        assert answer.returncode == 0, answer.stderr
+        shown: dict[str, object] = json.loads(answer.stdout)
+        return shown
+
+    def daemon_pid(self) -> int:
+        """Process id of the daemon, 0 when there is none."""
+        return self._find("pollinator.daemon.main")
+
+    def executor_pid(self) -> int:
+        """Process id of the local executor, 0 when there is none."""
+        return self._find("pollinator.executors.main")
+
+    def kill_daemon(self) -> None:
+        """As a crash would."""
+        self._kill(self.daemon_pid(), self.folder / "r" / "pollinator" / "daemon.lock")
+
+    def kill_executor(self) -> None:
+        """As a crash would."""
+        self._kill(self.executor_pid(), self.state / "executors" / "local" / "executor.lock")
+
+    def close(self) -> None:
+        """End everything this user started, and only that."""
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not self._pids(), "every process of the sandbox is gone")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kill(self, pid: int, lock: Path) -> None:
+        assert pid, "it does not run"
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: _free(lock), f"process {pid} is gone")
+
+    def _find(self, module: str) -> int:
+        for pid in self._pids():
+            with contextlib.suppress(OSError):
+                if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                    return pid
+        return 0
+
+    def _pids(self) -> list[int]:
+        """Processes that carry this sandbox in their environment."""
+        mark = f"HOME={self.folder}/home\0".encode()
+        found: list[int] = []
+        for name in os.listdir("/proc"):
+            if name.isdecimal() and int(name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    if mark in Path(f"/proc/{name}/environ").read_bytes() + b"\0":
+                        found.append(int(name))
+        return found
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox in a folder with a short name: paths of Unix sockets are limited."""
+    box = Sandbox(Path(tempfile.mkdtemp(prefix="pol-")))
+    try:
+        yield box
+    finally:
+        box.close()
+
+
+def _free(lock: Path) -> bool:
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -1,0 +1,146 @@
+"""An HTTP server that speaks just enough S3 to fail in the ways a test asks for."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer. Without a status the connection is cut; ``cut_after`` cuts it within the body."""
+
+    status: int = 200
+    body: bytes = b""
+    cut_after: int | None = None
+    silent_s: float = 0.0
+
+
+def refusal(status: int, code: str) -> Answer:
+    return Answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+
+
+CUT = Answer(status=0)
+
+
+@dataclass
+class Asked:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+@dataclass
+class Script:
+    """Answers to give, one to each request; the last is repeated. And what was asked."""
+
+    answers: list[Answer]
+    asked: list[Asked] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next(self, asked: Asked) -> Answer:
+        with self.lock:
+            self.asked.append(asked)
+            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    script: Script
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        self.rfile.read(length)
+        answer = self.script.next(Asked(self.command, self.path, dict(self.headers.items())))
+        if answer.silent_s:
+            self.script.stop.wait(answer.silent_s)
+        if not answer.status:
+            self._cut()
+            return
+        # An upload that succeeds is answered without a body.
+        body = b"" if self.command == "PUT" and answer.status == 200 else answer.body
+        self.send_response(answer.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        self.wfile.write(body[: answer.cut_after])
+        if answer.cut_after is not None:
+            self.wfile.flush()
+            self._cut()
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = _serve
+
+    def _cut(self) -> None:
+        """Reset the connection as a failing network does."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay silent."""
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except OSError:
+            return  # the connection was cut on purpose
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is part of the play."""
+
+
+@contextmanager
+def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[tuple[Script, int]]:
+    """Serve these answers on loopback; gives the script and the port."""
+    script = Script(list(answers))
+    handler = type("Handler", (_Handler,), {"script": script})
+    server = _Server(("127.0.0.1", 0), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield script, server.server_address[1]
+    finally:
+        script.stop.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def unused_port() -> int:
+    """A port at which nobody answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_for_port(port: int, timeout_s: float = 20.0) -> None:
+    """Return when somebody listens at the port."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
