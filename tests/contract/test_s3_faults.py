@@ -125,9 +125,9 @@ def test_what_trying_again_cannot_mend_is_not_tried_again(
 ) -> None:
     with serving(answer) as (script, port):
         store = store_at(port)
-        for call in (store.check, lambda: put(store), lambda: get(store)):
+        for call in (S3Store.check, put, get):
             with pytest.raises(kind) as caught:
-                call()
+                call(store)
 
             assert caught.value.reason == reason
             assert caught.value.hint
@@ -220,13 +220,9 @@ def test_virtual_host_style_names_the_bucket_in_the_host(monkeypatch: pytest.Mon
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     """A server's certificate that nobody trusts."""
     folder: Path = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
+    made = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made.split(), *names], cwd=folder, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return context

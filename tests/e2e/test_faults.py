@@ -133,7 +133,7 @@ def test_a_killed_supervisor_is_a_failed_node_and_leaves_no_process(sandbox: San
         os.kill(supervisor, signal.SIGKILL)
 
         follower.communicate(timeout=30)
-    assert "node_failed" == sandbox.show("latest", root)["reason"]
+    assert "node_failed" == sandbox.reason("latest", root)
     wait_until(lambda: not Path(f"/proc/{rank}/cmdline").exists() or gone(rank), "the rank is gone")
 
 

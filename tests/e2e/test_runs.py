@@ -32,7 +32,7 @@ def test_how_a_run_ended_is_shown_and_its_results_are_home(sandbox: Sandbox, rea
     ended = sandbox.cli("run", "--follow", *options, cwd=root)
 
     assert code == ended.returncode, ended.stderr
-    assert reason == sandbox.show("latest", root)["reason"]
+    assert reason == sandbox.reason("latest", root)
     assert "before the end" == (root / "cfs/result/left.txt").read_text()
 
 

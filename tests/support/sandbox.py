@@ -103,6 +103,12 @@ class Sandbox:
         shown: dict[str, object] = json.loads(answer.stdout)
         return shown
 
+    def reason(self, run: str, cwd: Path) -> object:
+        """Why a run ended as it did."""
+        outcome = self.show(run, cwd)["outcome"]
+        assert isinstance(outcome, dict)
+        return outcome["reason"]
+
     def daemon_pid(self) -> int:
         """Process id of the daemon, 0 when there is none."""
         return self._find("pollinator.daemon.main")

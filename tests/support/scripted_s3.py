@@ -6,8 +6,7 @@ import socket
 import ssl
 import struct
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,7 +43,7 @@ class Script:
     """Answers to give, one to each request; the last is repeated. And what was asked."""
 
     answers: list[Answer]
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list[Asked])
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,7 +78,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self._cut()
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = _serve
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_PUT(self) -> None:
+        self._serve()
+
+    def do_HEAD(self) -> None:
+        self._serve()
+
+    def do_DELETE(self) -> None:
+        self._serve()
 
     def _cut(self) -> None:
         """Reset the connection as a failing network does."""
@@ -87,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Stay silent."""
 
     def finish(self) -> None:
@@ -106,7 +115,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[tuple[Script, int]]:
+def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Generator[tuple[Script, int]]:
     """Serve these answers on loopback; gives the script and the port."""
     script = Script(list(answers))
     handler = type("Handler", (_Handler,), {"script": script})
@@ -130,17 +139,3 @@ def unused_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def wait_for_port(port: int, timeout_s: float = 20.0) -> None:
-    """Return when somebody listens at the port."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return

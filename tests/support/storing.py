@@ -21,12 +21,12 @@ from pollinator.wire.errors import NotFound, PollinatorError
 class MemoryStore:
     """Objects in a dictionary. ``fail_puts`` and ``damage`` make it misbehave."""
 
-    objects: dict[str, bytes] = field(default_factory=dict)
-    gets: list[tuple[str, int, int | None]] = field(default_factory=list)
-    puts: list[str] = field(default_factory=list)
-    fail_puts: list[PollinatorError] = field(default_factory=list)
+    objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    gets: list[tuple[str, int, int | None]] = field(default_factory=list[tuple[str, int, int | None]])
+    puts: list[str] = field(default_factory=list[str])
+    fail_puts: list[PollinatorError] = field(default_factory=list[PollinatorError])
     """Raised by the next puts, one each."""
-    damage: dict[str, int] = field(default_factory=dict)
+    damage: dict[str, int] = field(default_factory=dict[str, int])
     """How many more reads of a key give damaged bytes."""
     gate: threading.Event | None = None
     """Puts wait until it is set."""
@@ -117,7 +117,7 @@ class Publisher:
 
     store: MemoryStore
     pack_bytes: int = PACK_BYTES
-    rows: list[PackIndex] = field(default_factory=list)
+    rows: list[PackIndex] = field(default_factory=list[PackIndex])
 
     def publish(
         self, listing: Listing, *, flush: bool = False, index: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -98,7 +98,7 @@ class SnapshotReader:
             return data
         raise AssertionError("fetch gives every chunk or raises")
 
-    def fetch(self, digests: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    def fetch(self, digests: Iterable[bytes]) -> Generator[tuple[bytes, bytes]]:
         """Each of the chunks once, pack by pack.
 
         Raises:

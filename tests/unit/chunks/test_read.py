@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.storing import File, Link, MemoryStore, Publisher, content_of, random_bytes
+from support.storing import File, Link, Listing, MemoryStore, Publisher, content_of, random_bytes
 
 from pollinator.chunks.digest import EMPTY, digest_of
 from pollinator.chunks.nodes import encode_directory
@@ -23,7 +23,7 @@ from pollinator.v1.tree_pb2 import (
 )
 from pollinator.wire.errors import Corrupt, InvalidInput, NotFound
 
-LISTING = {
+LISTING: Listing = {
     b"main.py": b"print(1)\n" * 100,
     b"small": b"text",
     b"empty": b"",
@@ -114,7 +114,7 @@ def test_old_packs_are_read_by_range(store: MemoryStore, publisher: Publisher) -
 
 
 def test_directory_nodes_are_fetched_level_by_level(store: MemoryStore, publisher: Publisher) -> None:
-    listing = {b"%d" % at: {b"%d" % below: {b"f": b"x"} for below in range(20)} for at in range(20)}
+    listing: Listing = {b"%d" % at: {b"%d" % below: {b"f": b"x"} for below in range(20)} for at in range(20)}
     ref, tree = publisher.publish(listing, flush=True)
     reader = opened(store, ref)
 

@@ -13,7 +13,10 @@ from pollinator.wire.errors import InvalidInput
 
 
 def s3(**values: str) -> StoreSettings:
-    return StoreSettings(s3=S3Store(**{"bucket": "b", "endpoint": "http://h:1", **values}))
+    settings = S3Store(bucket="b", endpoint="http://h:1")
+    for name, value in values.items():
+        setattr(settings, name, value)
+    return StoreSettings(s3=settings)
 
 
 def test_the_embedded_default_is_in_the_users_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollinator.v1.store_pb2 import S3Store, StoreSettings
+from pollinator.v1.store_pb2 import FolderStore, S3Store, StoreSettings
 from pollinator.wire.errors import InvalidInput
 from pollinator.wire.store_env import store_settings_from_environment
 
@@ -163,7 +163,7 @@ def test_half_of_the_chains_keys_are_an_error() -> None:
 def test_a_folder_can_be_named_and_wins_over_a_bucket(named: str, path: str) -> None:
     settings = store_settings_from_environment({**ORIGINAL, "POLLINATOR_STORE": named})
 
-    assert settings == StoreSettings(folder={"path": path})
+    assert settings == StoreSettings(folder=FolderStore(path=path))
 
 
 def test_a_bucket_with_prefix_can_be_named_and_wins_over_the_variable() -> None:

@@ -1,0 +1,194 @@
+"""What a followed run looks like."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pollinator.cli.terminal import Terminal
+from pollinator.cli.view import JsonView, Style, TerminalView
+from pollinator.v1.run_pb2 import (
+    CancelRequested,
+    Notice,
+    Outcome,
+    OutcomeReason,
+    OutputBlock,
+    PendingReason,
+    Progress,
+    Reachability,
+    Run,
+    RunEvent,
+    RunState,
+    Severity,
+    StateChanged,
+    WatchRunResponse,
+)
+from pollinator.v1.spec_pb2 import RunSpec
+
+ONE = Run(id="abc", spec=RunSpec(nodes=1, processes_per_node=1))
+TWO = Run(id="abc", spec=RunSpec(nodes=2, processes_per_node=1))
+
+
+class Streams:
+    """A view on two streams in memory."""
+
+    def __init__(self, run: Run = ONE, style: Style | None = None) -> None:
+        self._out, self._err = io.StringIO(), io.StringIO()
+        self.view = TerminalView(Terminal(self._out, self._err, {}), run, style or Style())
+
+    def take(self, *messages: WatchRunResponse) -> None:
+        for message in messages:
+            self.view.take(message)
+
+    @property
+    def out(self) -> str:
+        return self._out.getvalue()
+
+    @property
+    def err(self) -> str:
+        return self._err.getvalue()
+
+
+def printed(rank: int, data: bytes) -> WatchRunResponse:
+    return WatchRunResponse(output=OutputBlock(rank=rank, data=data))
+
+
+def happened(event: RunEvent) -> WatchRunResponse:
+    return WatchRunResponse(event=event)
+
+
+def moved(state: RunState.ValueType, attempt: int = 1) -> WatchRunResponse:
+    return happened(RunEvent(state_changed=StateChanged(state=state, attempt=attempt)))
+
+
+def waiting(text: str, action: str = "") -> WatchRunResponse:
+    return happened(RunEvent(pending=PendingReason(code="cpu", text=text, action=action)))
+
+
+def test_one_rank_is_raw_and_several_are_labelled() -> None:
+    alone, together = Streams(ONE), Streams(TWO)
+
+    alone.take(printed(0, b"a\nb"))
+    together.take(printed(1, b"a\nb"))
+
+    assert alone.out == "a\nb"
+    assert together.out == "[1] a\n"
+
+
+def test_raw_and_label_are_taken_at_their_word() -> None:
+    raw, labelled = Streams(TWO, Style(raw=True)), Streams(ONE, Style(label=True))
+
+    raw.take(printed(1, b"a\n"))
+    labelled.take(printed(0, b"a\n"))
+
+    assert raw.out == "a\n"
+    assert labelled.out == "[0] a\n"
+
+
+def test_one_rank_of_several_is_raw() -> None:
+    streams = Streams(TWO, Style(rank=1))
+
+    streams.take(printed(0, b"no\n"), printed(1, b"yes\n"))
+
+    assert streams.out == "yes\n"
+
+
+def test_why_a_run_waits_is_told_once_for_each_change() -> None:
+    streams = Streams()
+
+    streams.take(waiting("all cores are taken", "wait"), waiting("all cores are taken"), waiting("memory"))
+
+    assert streams.err == "Waiting: all cores are taken\nHint: wait\nWaiting: memory\n"
+
+
+def test_events_are_told_on_stderr() -> None:
+    streams = Streams()
+    info = Notice(severity=Severity.SEVERITY_INFO, text="on the host")
+    warning = Notice(severity=Severity.SEVERITY_WARNING, text="changed while read")
+
+    streams.take(
+        happened(RunEvent(notice=info)),
+        happened(RunEvent(notice=warning)),
+        moved(RunState.RUN_STATE_RUNNING),
+        moved(RunState.RUN_STATE_QUEUED, attempt=2),
+        happened(RunEvent(cancel_requested=CancelRequested(by="ada@box"))),
+    )
+
+    assert streams.out == ""
+    assert streams.err.splitlines() == [
+        "Note: on the host",
+        "Warning: changed while read",
+        "Process started  ProcessID=abc",
+        "Process queued again  ProcessID=abc  Attempt=2",
+        "Cancelling  ProcessID=abc  By=ada@box",
+    ]
+
+
+def test_silence_of_the_executor_is_told_and_taken_back() -> None:
+    streams = Streams()
+    silent = Reachability(unreachable_since=Timestamp(seconds=1), detail="connection refused")
+
+    streams.take(happened(RunEvent(reachability=silent)), happened(RunEvent(reachability=Reachability())))
+
+    assert streams.err.splitlines() == [
+        "Warning: no word from the executor, the run goes on: connection refused",
+        "The executor answers again",
+    ]
+
+
+def test_without_events_only_output_is_shown() -> None:
+    streams = Streams(ONE, Style(events=False))
+
+    streams.take(waiting("x"), moved(RunState.RUN_STATE_RUNNING), printed(0, b"data"))
+    streams.view.end(Run(id="abc", state=RunState.RUN_STATE_SUCCEEDED))
+
+    assert (streams.out, streams.err) == ("data", "")
+
+
+def test_no_bar_is_drawn_where_there_is_no_terminal() -> None:
+    streams = Streams()
+
+    streams.take(WatchRunResponse(progress=Progress(bytes_done=1, bytes_total=2)))
+
+    assert streams.err == ""
+
+
+def test_the_end_is_told_as_the_original_told_it() -> None:
+    streams = Streams()
+
+    streams.view.end(Run(id="abc", state=RunState.RUN_STATE_SUCCEEDED))
+
+    assert streams.err == "Process finished successfully  ProcessID=abc\n"
+
+
+def test_a_failure_says_what_happened_and_what_to_do() -> None:
+    streams = Streams(TWO)
+    outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_EXIT_CODE, exit_code=3)
+
+    streams.take(printed(0, b"last words"))
+    streams.view.end(Run(id="abc", state=RunState.RUN_STATE_FAILED, outcome=outcome))
+
+    assert streams.out == "[0] last words\n"
+    assert streams.err.splitlines() == [
+        "Process failed  ProcessID=abc",
+        "Error: The job ended with exit code 3.",
+        "Hint: its output says more: pollinator logs --tail 50 abc",
+    ]
+
+
+def test_as_json_each_message_is_one_object_and_the_run_comes_last() -> None:
+    out = io.StringIO()
+    view = JsonView(Terminal(out, io.StringIO(), {}), Style())
+
+    view.take(moved(RunState.RUN_STATE_RUNNING))
+    view.take(printed(0, b"text\n"))
+    view.take(printed(0, b"\xff"))
+    view.end(Run(id="abc"))
+
+    event, text, binary, last = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert event["event"]["state_changed"]["state"] == "running"
+    assert text["output"] == {"rank": 0, "offset": 0, "text": "text\n"}
+    assert binary["output"]["base64"] == "/w=="
+    assert last["run"]["id"] == "abc"
