@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.scripted_s3 import CUT, Answer, Script, refusal, serving, unused_port
 
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keys import pack_key
 from pollinator.chunks.s3 import Patience, S3Store
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import Denied, NeedsLogin, NotFound, PollinatorError, Unavailable
+from support.scripted_s3 import CUT, Answer, Script, refusal, serving, unused_port
 
 KEY = pack_key("p", digest_of(b"object"))
 QUICK = Patience(tries=4, first_pause_s=0.001, longest_pause_s=0.002, connect_s=1.0, silence_s=0.3)
@@ -26,13 +26,20 @@ BUSY = refusal(503, "SlowDown")
 EMPTY_LIST = Answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
 
 
-def store_at(port: int, *, scheme: str = "http", host: str = "127.0.0.1", **settings: object) -> S3Store:
+def store_at(
+    port: int,
+    *,
+    scheme: str = "http",
+    host: str = "127.0.0.1",
+    patience: Patience = QUICK,
+    **settings: object,
+) -> S3Store:
     made = S3Settings(
         endpoint=f"{scheme}://{host}:{port}", bucket="bucket", access_key="KEYKEYKEY", secret_key=SECRET
     )
     for name, value in settings.items():
         setattr(made, name, value)
-    return S3Store(made, "pollinator/demo", QUICK)
+    return S3Store(made, "pollinator/demo", patience)
 
 
 def put(store: S3Store) -> object:
@@ -139,8 +146,7 @@ def test_what_trying_again_cannot_mend_is_not_tried_again(
 
 def test_closing_ends_the_waiting_for_another_try() -> None:
     with serving(BUSY) as (script, port):
-        store = store_at(port)
-        store._patience = Patience(tries=50, first_pause_s=60.0, longest_pause_s=60.0)
+        store = store_at(port, patience=Patience(tries=50, first_pause_s=60.0, longest_pause_s=60.0))
         failures: list[PollinatorError] = []
 
         def ask() -> None:
@@ -220,7 +226,9 @@ def test_virtual_host_style_names_the_bucket_in_the_host(monkeypatch: pytest.Mon
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     """A server's certificate that nobody trusts."""
     folder: Path = tmp_path_factory.mktemp("tls")
-    made = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
+    made = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
+    )
     names = ["-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*made.split(), *names], cwd=folder, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support.storing import File, Link, Listing, listed, random_bytes, store_tree
 
 from pollinator.chunks import s3
 from pollinator.chunks.blobs import BlobServicer, PeerStore
@@ -30,6 +29,7 @@ from pollinator.v1 import store_pb2_grpc
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, Tree
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError
 from pollinator.wire.serving import ErrorInterceptor, bind_unix, make_server
+from support.storing import File, Link, Listing, listed, random_bytes, store_tree
 
 ABSENT = pack_key("p", digest_of(b"never stored"))
 
@@ -208,7 +208,7 @@ def test_keys_are_listed_sorted_and_by_prefix(
     store: Store, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not kind.lists:
-        assert reason_of(lambda: store.keys()) == "not_offered"
+        assert reason_of(store.keys) == "not_offered"
         return
     monkeypatch.setattr(s3, "PAGE_KEYS", 3)
     packs = [pack(b"%d" % at) for at in range(7)] + [pack(b"snapshot", kind="s")]
@@ -235,17 +235,18 @@ def test_a_removed_object_is_gone_and_removing_it_again_is_harmless(store: Store
 
 def test_many_threads_may_use_a_store_at_once(store: Store) -> None:
     packs = [pack(random_bytes(50_000, b"%d" % at)) for at in range(24)]
+    keys, bodies = [key for key, _ in packs], [body for _, body in packs]
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda each: store.put(*each), packs))
-        found = list(threads.map(lambda each: store.get(each[0]), packs))
+        list(threads.map(store.put, keys, bodies))
+        found = list(threads.map(store.get, keys))
 
-    assert found == [body for _, body in packs]
+    assert found == bodies
 
 
 def test_many_threads_may_write_the_same_object_at_once(store: Store) -> None:
     key, body = pack(random_bytes(50_000))
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: store.put(key, body), range(16)))
+        list(threads.map(store.put, [key] * 16, [body] * 16))
 
     assert store.get(key) == body
 

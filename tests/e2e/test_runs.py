@@ -16,7 +16,7 @@ LEAVES_RESULT = (
     "import os, sys, time\nopen(os.environ['POLLINATOR_RESULT'] + '/left.txt', 'w').write('before the end')\n"
 )
 
-ENDINGS = {
+ENDINGS: dict[str, tuple[str, list[str], int]] = {
     "exit_code": ("sys.exit(3)", [], 3),
     "signal": ("os.kill(os.getpid(), 11)", [], 139),
     "out_of_memory": ("x = bytearray(400 << 20)", [], 137),

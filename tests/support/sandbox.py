@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,11 +104,10 @@ class Sandbox:
         shown: dict[str, object] = json.loads(answer.stdout)
         return shown
 
-    def reason(self, run: str, cwd: Path) -> object:
+    def reason(self, run: str, cwd: Path) -> str:
         """Why a run ended as it did."""
-        outcome = self.show(run, cwd)["outcome"]
-        assert isinstance(outcome, dict)
-        return outcome["reason"]
+        outcome: Any = self.show(run, cwd)["outcome"]
+        return str(outcome["reason"])
 
     def daemon_pid(self) -> int:
         """Process id of the daemon, 0 when there is none."""

@@ -45,6 +45,18 @@ async def find_run(daemon: Daemon, named: str, root: str) -> Run:
     return answer.run
 
 
+async def unfinished_runs(daemon: Daemon, root: str) -> list[Run]:
+    """The runs of a project that have not ended."""
+    found: list[Run] = []
+    request = ListRunsRequest(root=root, active=True)
+    while True:
+        answer = await daemon.ask(daemon.runs.ListRuns, request)
+        found += answer.runs
+        if not answer.next_page_token:
+            return found
+        request.page_token = answer.next_page_token
+
+
 async def cancel_run(daemon: Daemon, run_id: str) -> Run:
     """Record the wish that a run ends."""
     by = f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,4 +1,4 @@
-"""A store in an S3 bucket, through boto3. The only module that imports it, and only when a store is used.
+"""A store in an S3 bucket, through boto3. The only module that imports it.
 
 Needs single PUT, ranged GET, HEAD, LIST and DELETE. Nothing rests on conditional writes or on the server's
 checksums: several servers ignore or garble them, and BLAKE3 covers every byte.
@@ -6,13 +6,18 @@ checksums: several servers ignore or garble them, and BLAKE3 covers every byte.
 
 from __future__ import annotations
 
-import importlib
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypedDict, TypeVar
+from typing import Literal, Protocol, TypedDict, TypeVar
+
+import boto3.session
+import urllib3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.s3_errors import refused, unanswered
@@ -22,6 +27,10 @@ from pollinator.wire.store_env import is_endpoint
 
 PAGE_KEYS = 1000
 """Most keys that a server lists at once."""
+
+_FOREIGN: tuple[type[Exception], ...] = (ClientError, BotoCoreError, HTTPError, OSError)
+"""What boto3 raises: an answer that refuses, no answer, or a connection that broke while reading."""
+_NO_CLIENT: tuple[type[Exception], ...] = (*_FOREIGN, ValueError)
 
 _Result = TypeVar("_Result")
 
@@ -129,7 +138,9 @@ class S3Store:
 
     def _page(self, prefix: str, token: dict[str, str], most: int = 0, tries: int | None = None) -> _Page:
         query = {"Bucket": self._settings.bucket, "Prefix": self._prefix + prefix, **token}
-        return self._ask(lambda client: client.list_objects_v2(**query, MaxKeys=most or PAGE_KEYS), tries=tries)
+        return self._ask(
+            lambda client: client.list_objects_v2(**query, MaxKeys=most or PAGE_KEYS), tries=tries
+        )
 
     def _has(self, key: str) -> bool:
         at = self._at(key)
@@ -144,7 +155,6 @@ class S3Store:
 
     def _ask(self, request: Callable[[_Client], _Result], *, tries: int | None = None) -> _Result:
         """Make a request; all of ours may be repeated, for objects never change."""
-        failures = _foreign_failures()
         patience = self._patience
         pause_s = patience.first_pause_s
         for left in range((tries or patience.tries) - 1, -1, -1):
@@ -153,7 +163,7 @@ class S3Store:
                 self._requests += 1
             try:
                 return request(client)
-            except failures as error:
+            except _FOREIGN as error:
                 failure = self._meaning(error)
                 if not failure.retryable or not left:
                     raise failure from error
@@ -164,24 +174,20 @@ class S3Store:
         raise Unavailable(f"the store at {self._endpoint} was closed", reason="store_closed")
 
     def _meaning(self, error: Exception) -> PollinatorError:
-        answer: _Refusal | None = None
-        if isinstance(error, importlib.import_module("botocore.exceptions").ClientError):
-            answer = getattr(error, "response", None)
-        if answer is None:
+        if not isinstance(error, ClientError):
             return unanswered(self._endpoint, error)
-        status = answer["ResponseMetadata"]["HTTPStatusCode"]
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status == 416:
             return _PastTheEnd("the range begins behind the end", reason="past_the_end")
         where = f"bucket {self._settings.bucket} at {self._endpoint}"
-        return refused(where, answer["Error"].get("Code", ""), status)
+        return refused(where, error.response.get("Error", {}).get("Code", ""), status)
 
     def _client(self) -> _Client:
-        failures: tuple[type[Exception], ...] = (*_foreign_failures(), ValueError)
         with self._lock:
             if self._made is None:
                 try:
                     self._made = _make_client(self._settings, self._patience)
-                except failures as error:
+                except _NO_CLIENT as error:
                     raise unanswered(self._endpoint, error) from error
             return self._made
 
@@ -208,19 +214,6 @@ class _Page(TypedDict, total=False):
     """Only when there is more."""
 
 
-class _Error(TypedDict, total=False):
-    Code: str
-
-
-class _Metadata(TypedDict):
-    HTTPStatusCode: int
-
-
-class _Refusal(TypedDict):
-    Error: _Error
-    ResponseMetadata: _Metadata
-
-
 class _Client(Protocol):
     """What is used of boto3's client, which has no types of its own."""
 
@@ -232,33 +225,22 @@ class _Client(Protocol):
     def close(self) -> None: ...
 
 
-def _foreign_failures() -> tuple[type[Exception], ...]:
-    """What boto3 raises: an answer that refuses, no answer, or a connection that broke while reading."""
-    errors = importlib.import_module("botocore.exceptions")
-    return (
-        errors.ClientError,
-        errors.BotoCoreError,
-        importlib.import_module("urllib3.exceptions").HTTPError,
-        OSError,
-    )
-
-
 def _make_client(settings: S3Settings, patience: Patience) -> _Client:
     if settings.skip_verify:
         # The user asked for it; one warning for every request helps nobody.
-        importlib.import_module("urllib3").disable_warnings()
+        urllib3.disable_warnings()
     # Our own tries count requests and know what may be repeated; boto3 must not repeat as well.
-    config = importlib.import_module("botocore.config").Config(
+    config = Config(
         signature_version="s3v4",
         connect_timeout=patience.connect_s,
         read_timeout=patience.silence_s,
         max_pool_connections=32,
         retries={"total_max_attempts": 1},
-        s3={"addressing_style": settings.addressing or ("path" if settings.endpoint else "auto")},
+        s3={"addressing_style": _addressing(settings)},
         request_checksum_calculation="when_required" if settings.endpoint else "when_supported",
         response_checksum_validation="when_required",
     )
-    session = importlib.import_module("boto3.session").Session(
+    session = boto3.session.Session(
         aws_access_key_id=settings.access_key or None,
         aws_secret_access_key=settings.secret_key or None,
         aws_session_token=settings.session_token or None,
@@ -269,6 +251,14 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
         "s3", endpoint_url=settings.endpoint or None, verify=not settings.skip_verify, config=config
     )
     return client
+
+
+def _addressing(settings: S3Settings) -> Literal["auto", "path", "virtual"]:
+    match settings.addressing:
+        case "path" | "virtual" | "auto" as named:
+            return named
+        case _:
+            return "path" if settings.endpoint else "auto"
 
 
 def _check(settings: S3Settings) -> None:

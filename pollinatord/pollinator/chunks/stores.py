@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.keys import namespace
-from pollinator.chunks.s3 import S3Store
 from pollinator.chunks.store import Store
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire import places
@@ -32,6 +31,9 @@ def open_store(settings: StoreSettings, project: str, *, own: Store | None = Non
                 raise InvalidInput(f"the store's folder {root} is not absolute", reason="bad_store")
             return FolderStore(root / place)
         case "s3":
+            # boto3 costs a quarter of a second to import: only those with a bucket pay it.
+            from pollinator.chunks.s3 import S3Store
+
             return S3Store(settings.s3, place)
         case "own" if own is not None:
             return own

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, RetryInfo
-from google.rpc.status_pb2 import Status
+
+# These ship their types but not the marker that mypy asks for; the separate stubs spoil those of gRPC.
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from pollinator.wire import errors
 from pollinator.wire.errors import Code, PollinatorError, Violation

@@ -26,13 +26,10 @@ from pollinator.chunks.digest import digest_of
 PINNED = hashlib.shake_128(b"pollinator").digest(8 * 1024 * 1024)
 """The same bytes on every machine."""
 
-PINNED_LENGTHS = list(
-    map(
-        int,
-        "551987 587218 676953 625734 415893 569922 563148 645164 572464 533779 333243 702405 544976 528751"
-        " 536971".split(),
-    )
-)
+PINNED_LENGTHS = [
+    551987, 587218, 676953, 625734, 415893, 569922, 563148, 645164, 572464, 533779,
+    333243, 702405, 544976, 528751, 536971,
+]  # fmt: skip
 """Where FastCDC 2020 with REAPI's parameters cuts them; checked with an implementation after the paper."""
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.storing import File, Link, Listing, MemoryStore, Publisher, listed, random_bytes
 
 from pollinator.chunks import layout as under_test
 from pollinator.chunks.cut import Content, cut
@@ -18,6 +17,7 @@ from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader
 from pollinator.v1.tree_pb2 import Chunk, Directory, FileNode, Snapshot, Tree
 from pollinator.wire.errors import Corrupt, Exhausted, InvalidInput, WrongState
+from support.storing import File, Link, Listing, MemoryStore, Publisher, listed, random_bytes
 
 MEBI = 1024 * 1024
 

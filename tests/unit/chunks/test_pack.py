@@ -6,13 +6,13 @@ import struct
 
 import pytest
 import zstandard
-from support.storing import random_bytes
 
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keys import pack_key
 from pollinator.chunks.pack import MAGIC, PackBuilder, decode, parse_footer, verify
 from pollinator.v1.tree_pb2 import Codec, PackEntry, PackFooter, PackIndex, Snapshot
 from pollinator.wire.errors import Corrupt, WrongState
+from support.storing import random_bytes
 
 TEXT = b"the same words again and again\n" * 50
 NOISE = random_bytes(1000)

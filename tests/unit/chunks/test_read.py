@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.storing import File, Link, Listing, MemoryStore, Publisher, content_of, random_bytes
 
 from pollinator.chunks.digest import EMPTY, digest_of
 from pollinator.chunks.nodes import encode_directory
@@ -22,6 +21,7 @@ from pollinator.v1.tree_pb2 import (
     Tree,
 )
 from pollinator.wire.errors import Corrupt, InvalidInput, NotFound
+from support.storing import File, Link, Listing, MemoryStore, Publisher, content_of, random_bytes
 
 LISTING: Listing = {
     b"main.py": b"print(1)\n" * 100,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.storing import MemoryStore
 
 from pollinator.chunks.stores import open_store
 from pollinator.v1.store_pb2 import FolderStore, OwnStore, S3Store, StoreSettings
 from pollinator.wire.errors import InvalidInput
+from support.storing import MemoryStore
 
 
 def s3(**values: str) -> StoreSettings:

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from support.storing import MemoryStore, random_bytes
 
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.pack import parse_footer, verify
 from pollinator.chunks.upload import Uploader
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot
 from pollinator.wire.errors import Unavailable
+from support.storing import MemoryStore, random_bytes
 
 FAILURE = Unavailable("the store is away", reason="store_busy")
 

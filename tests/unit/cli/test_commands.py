@@ -34,8 +34,8 @@ EVERY = [pytest.param(command, text, id=path) for path, command, text in all_com
 
 def test_every_promised_command_is_there() -> None:
     promised = (
-        "new run list show logs cancel wait pull rerun diff checkout status sync executors doctor config schema "
-        "daemon completion version"
+        "new run list show logs cancel wait pull rerun diff checkout status sync executors doctor config "
+        "schema daemon completion version"
     )
 
     assert set(promised.split()) <= set(COMMANDS)

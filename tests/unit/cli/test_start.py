@@ -1,4 +1,4 @@
-"""What a command costs before it does anything: no gRPC, no S3 client, no protocol for commands without them."""
+"""What a command costs before it does anything: no gRPC, S3 client or protocol unless it needs them."""
 
 from __future__ import annotations
 

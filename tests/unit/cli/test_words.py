@@ -73,12 +73,12 @@ def test_signals_are_named_where_they_have_a_name() -> None:
     assert signal_text(99) == "99"
 
 
-def failed(reason: OutcomeReason.ValueType, **outcome: int) -> Run:
+def failed(reason: OutcomeReason.ValueType, *, exit_code: int = 0, signal: int = 0, rank: int = 0) -> Run:
     return Run(
         id="abc",
         executor="local",
         state=RunState.RUN_STATE_FAILED,
-        outcome=Outcome(reason=reason, **outcome),
+        outcome=Outcome(reason=reason, exit_code=exit_code, signal=signal, rank=rank),
         spec=RunSpec(nodes=1, processes_per_node=2, memory_bytes=1000 << 20, walltime_ms=90_000),
         usage=Usage(peak_memory_bytes=1001 << 20, memory_source="cgroup-v2"),
     )

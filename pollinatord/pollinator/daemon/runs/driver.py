@@ -89,10 +89,6 @@ class RunDriver:
         self._secrets.forget(run_id)
         _log.info("run %s ended: %s", run_id, RunState.Name(self._runs.get(run_id).state))
 
-    def resolve(self, run_id: str) -> None:
-        """Wake whatever waits for news of the run, for example after a cancel was recorded."""
-        self._runs.ring(run_id)
-
     # Sealing
 
     async def _seal(self, run: Run) -> None:
