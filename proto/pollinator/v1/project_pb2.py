@@ -30,17 +30,17 @@ from pollinator.v1 import store_pb2 as pollinator_dot_v1_dot_store__pb2
 from pollinator.v1 import tree_pb2 as pollinator_dot_v1_dot_tree__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpollinator/v1/project.proto\x12\rpollinator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17pollinator/v1/run.proto\x1a\x18pollinator/v1/spec.proto\x1a\x19pollinator/v1/store.proto\x1a\x18pollinator/v1/tree.proto\"\xad\x02\n\x07Project\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.pollinator.v1.ProjectState\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x15\n\rbacklog_files\x18\x05 \x01(\x04\x12\x15\n\rbacklog_bytes\x18\x06 \x01(\x04\x12\r\n\x05\x66iles\x18\x07 \x01(\x04\x12\r\n\x05\x62ytes\x18\x08 \x01(\x04\x12\x10\n\x08watching\x18\t \x01(\t\x12\x10\n\x08\x64\x65graded\x18\n \x01(\t\x12\r\n\x05store\x18\x0b \x01(\t\x12\x32\n\x0elast_sync_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0emissed_changes\x18\r \x01(\x04\"O\n\x12OpenProjectRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\x12+\n\x05store\x18\x02 \x01(\x0b\x32\x1c.pollinator.v1.StoreSettings\">\n\x13OpenProjectResponse\x12\'\n\x07project\x18\x01 \x01(\x0b\x32\x16.pollinator.v1.Project\"\x15\n\x13ListProjectsRequest\"@\n\x14ListProjectsResponse\x12(\n\x08projects\x18\x01 \x03(\x0b\x32\x16.pollinator.v1.Project\"#\n\x13\x43loseProjectRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\"\x16\n\x14\x43loseProjectResponse\"!\n\x11GetProjectRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\"=\n\x12GetProjectResponse\x12\'\n\x07project\x18\x01 \x01(\x0b\x32\x16.pollinator.v1.Project\"#\n\x13WatchProjectRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\"?\n\x14WatchProjectResponse\x12\'\n\x07project\x18\x01 \x01(\x0b\x32\x16.pollinator.v1.Project\"X\n\x0bSealRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\x12+\n\x05store\x18\x02 \x01(\x0b\x32\x1c.pollinator.v1.StoreSettings\x12\x0e\n\x06strict\x18\x03 \x01(\x08\"\x8f\x01\n\x0cSealResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.pollinator.v1.SnapshotRef\x12)\n\x06report\x18\x02 \x01(\x0b\x32\x19.pollinator.v1.SyncReport\x12&\n\x07notices\x18\x03 \x03(\x0b\x32\x15.pollinator.v1.Notice\"\x90\x01\n\nSyncReport\x12\r\n\x05\x66iles\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_uploaded\x18\x04 \x01(\x04\x12\x10\n\x08requests\x18\x05 \x01(\x04\x12*\n\x07\x65lapsed\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"7\n\x12PullResultsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tdirectory\x18\x02 \x01(\t\"k\n\x13PullResultsResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x15\n\rfiles_written\x18\x02 \x01(\x04\x12\x17\n\x0f\x66iles_unchanged\x18\x03 \x01(\x04\x12\x11\n\tconflicts\x18\x04 \x03(\t\"4\n\x0f\x43heckoutRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tdirectory\x18\x02 \x01(\t\"0\n\x10\x43heckoutResponse\x12\r\n\x05\x66iles\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"6\n\x0f\x44iffRunsRequest\x12\x13\n\x0b\x62\x61se_run_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"w\n\nFileChange\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.pollinator.v1.ChangeKind\x12\x0c\n\x04path\x18\x02 \x01(\x0c\x12\x11\n\tbase_size\x18\x03 \x01(\x04\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x11\n\ttext_diff\x18\x05 \x01(\t\"@\n\rSettingChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nbase_value\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\"\xbd\x01\n\x10\x44iffRunsResponse\x12(\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x19.pollinator.v1.FileChange\x12.\n\x08settings\x18\x02 \x03(\x0b\x32\x1c.pollinator.v1.SettingChange\x12)\n\tbase_spec\x18\x03 \x01(\x0b\x32\x16.pollinator.v1.RunSpec\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.pollinator.v1.RunSpec*\xb4\x01\n\x0cProjectState\x12\x1d\n\x19PROJECT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROJECT_STATE_SCANNING\x10\x01\x12\x19\n\x15PROJECT_STATE_IN_SYNC\x10\x02\x12\x19\n\x15PROJECT_STATE_SYNCING\x10\x03\x12\x18\n\x14PROJECT_STATE_HALTED\x10\x04\x12\x19\n\x15PROJECT_STATE_MISSING\x10\x05*s\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANGE_KIND_ADDED\x10\x01\x12\x17\n\x13\x43HANGE_KIND_REMOVED\x10\x02\x12\x18\n\x14\x43HANGE_KIND_MODIFIED\x10\x03\x32\xf7\x05\n\x0eProjectService\x12T\n\x0bOpenProject\x12!.pollinator.v1.OpenProjectRequest\x1a\".pollinator.v1.OpenProjectResponse\x12W\n\x0cListProjects\x12\".pollinator.v1.ListProjectsRequest\x1a#.pollinator.v1.ListProjectsResponse\x12W\n\x0c\x43loseProject\x12\".pollinator.v1.CloseProjectRequest\x1a#.pollinator.v1.CloseProjectResponse\x12Q\n\nGetProject\x12 .pollinator.v1.GetProjectRequest\x1a!.pollinator.v1.GetProjectResponse\x12Y\n\x0cWatchProject\x12\".pollinator.v1.WatchProjectRequest\x1a#.pollinator.v1.WatchProjectResponse0\x01\x12?\n\x04Seal\x12\x1a.pollinator.v1.SealRequest\x1a\x1b.pollinator.v1.SealResponse\x12T\n\x0bPullResults\x12!.pollinator.v1.PullResultsRequest\x1a\".pollinator.v1.PullResultsResponse\x12K\n\x08\x43heckout\x12\x1e.pollinator.v1.CheckoutRequest\x1a\x1f.pollinator.v1.CheckoutResponse\x12K\n\x08\x44iffRuns\x12\x1e.pollinator.v1.DiffRunsRequest\x1a\x1f.pollinator.v1.DiffRunsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpollinator/v1/project.proto\x12\rpollinator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17pollinator/v1/run.proto\x1a\x18pollinator/v1/spec.proto\x1a\x19pollinator/v1/store.proto\x1a\x18pollinator/v1/tree.proto\"\xad\x02\n\x07Project\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.pollinator.v1.ProjectState\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x15\n\rbacklog_files\x18\x05 \x01(\x04\x12\x15\n\rbacklog_bytes\x18\x06 \x01(\x04\x12\r\n\x05\x66iles\x18\x07 \x01(\x04\x12\r\n\x05\x62ytes\x18\x08 \x01(\x04\x12\x10\n\x08watching\x18\t \x01(\t\x12\x10\n\x08\x64\x65graded\x18\n \x01(\t\x12\r\n\x05store\x18\x0b \x01(\t\x12\x32\n\x0elast_sync_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0emissed_changes\x18\r \x01(\x04\"O\n\x12OpenProjectRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\x12+\n\x05store\x18\x02 \x01(\x0b\x32\x1c.pollinator.v1.StoreSettings\">\n\x13OpenProjectResponse\x12\'\n\x07project\x18\x01 \x01(\x0b\x32\x16.pollinator.v1.Project\"\x15\n\x13ListProjectsRequest\"@\n\x14ListProjectsResponse\x12(\n\x08projects\x18\x01 \x03(\x0b\x32\x16.pollinator.v1.Project\"#\n\x13\x43loseProjectRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\"\x16\n\x14\x43loseProjectResponse\"!\n\x11GetProjectRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\"=\n\x12GetProjectResponse\x12\'\n\x07project\x18\x01 \x01(\x0b\x32\x16.pollinator.v1.Project\"#\n\x13WatchProjectRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\"?\n\x14WatchProjectResponse\x12\'\n\x07project\x18\x01 \x01(\x0b\x32\x16.pollinator.v1.Project\"r\n\x0bSealRequest\x12\x0c\n\x04root\x18\x01 \x01(\t\x12+\n\x05store\x18\x02 \x01(\x0b\x32\x1c.pollinator.v1.StoreSettings\x12\x0e\n\x06strict\x18\x03 \x01(\x08\x12\x18\n\x10\x61\x63\x63\x65pt_deletions\x18\x04 \x01(\x08\"\x8f\x01\n\x0cSealResponse\x12,\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1a.pollinator.v1.SnapshotRef\x12)\n\x06report\x18\x02 \x01(\x0b\x32\x19.pollinator.v1.SyncReport\x12&\n\x07notices\x18\x03 \x03(\x0b\x32\x15.pollinator.v1.Notice\"\x90\x01\n\nSyncReport\x12\r\n\x05\x66iles\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_uploaded\x18\x04 \x01(\x04\x12\x10\n\x08requests\x18\x05 \x01(\x04\x12*\n\x07\x65lapsed\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"7\n\x12PullResultsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tdirectory\x18\x02 \x01(\t\"k\n\x13PullResultsResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x15\n\rfiles_written\x18\x02 \x01(\x04\x12\x17\n\x0f\x66iles_unchanged\x18\x03 \x01(\x04\x12\x11\n\tconflicts\x18\x04 \x03(\t\"4\n\x0f\x43heckoutRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x11\n\tdirectory\x18\x02 \x01(\t\"0\n\x10\x43heckoutResponse\x12\r\n\x05\x66iles\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"6\n\x0f\x44iffRunsRequest\x12\x13\n\x0b\x62\x61se_run_id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\"w\n\nFileChange\x12\'\n\x04kind\x18\x01 \x01(\x0e\x32\x19.pollinator.v1.ChangeKind\x12\x0c\n\x04path\x18\x02 \x01(\x0c\x12\x11\n\tbase_size\x18\x03 \x01(\x04\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x11\n\ttext_diff\x18\x05 \x01(\t\"@\n\rSettingChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nbase_value\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\"\xbd\x01\n\x10\x44iffRunsResponse\x12(\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x19.pollinator.v1.FileChange\x12.\n\x08settings\x18\x02 \x03(\x0b\x32\x1c.pollinator.v1.SettingChange\x12)\n\tbase_spec\x18\x03 \x01(\x0b\x32\x16.pollinator.v1.RunSpec\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.pollinator.v1.RunSpec*\xb4\x01\n\x0cProjectState\x12\x1d\n\x19PROJECT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PROJECT_STATE_SCANNING\x10\x01\x12\x19\n\x15PROJECT_STATE_IN_SYNC\x10\x02\x12\x19\n\x15PROJECT_STATE_SYNCING\x10\x03\x12\x18\n\x14PROJECT_STATE_HALTED\x10\x04\x12\x19\n\x15PROJECT_STATE_MISSING\x10\x05*s\n\nChangeKind\x12\x1b\n\x17\x43HANGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANGE_KIND_ADDED\x10\x01\x12\x17\n\x13\x43HANGE_KIND_REMOVED\x10\x02\x12\x18\n\x14\x43HANGE_KIND_MODIFIED\x10\x03\x32\xf7\x05\n\x0eProjectService\x12T\n\x0bOpenProject\x12!.pollinator.v1.OpenProjectRequest\x1a\".pollinator.v1.OpenProjectResponse\x12W\n\x0cListProjects\x12\".pollinator.v1.ListProjectsRequest\x1a#.pollinator.v1.ListProjectsResponse\x12W\n\x0c\x43loseProject\x12\".pollinator.v1.CloseProjectRequest\x1a#.pollinator.v1.CloseProjectResponse\x12Q\n\nGetProject\x12 .pollinator.v1.GetProjectRequest\x1a!.pollinator.v1.GetProjectResponse\x12Y\n\x0cWatchProject\x12\".pollinator.v1.WatchProjectRequest\x1a#.pollinator.v1.WatchProjectResponse0\x01\x12?\n\x04Seal\x12\x1a.pollinator.v1.SealRequest\x1a\x1b.pollinator.v1.SealResponse\x12T\n\x0bPullResults\x12!.pollinator.v1.PullResultsRequest\x1a\".pollinator.v1.PullResultsResponse\x12K\n\x08\x43heckout\x12\x1e.pollinator.v1.CheckoutRequest\x1a\x1f.pollinator.v1.CheckoutResponse\x12K\n\x08\x44iffRuns\x12\x1e.pollinator.v1.DiffRunsRequest\x1a\x1f.pollinator.v1.DiffRunsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pollinator.v1.project_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROJECTSTATE']._serialized_start=2103
-  _globals['_PROJECTSTATE']._serialized_end=2283
-  _globals['_CHANGEKIND']._serialized_start=2285
-  _globals['_CHANGEKIND']._serialized_end=2400
+  _globals['_PROJECTSTATE']._serialized_start=2129
+  _globals['_PROJECTSTATE']._serialized_end=2309
+  _globals['_CHANGEKIND']._serialized_start=2311
+  _globals['_CHANGEKIND']._serialized_end=2426
   _globals['_PROJECT']._serialized_start=216
   _globals['_PROJECT']._serialized_end=517
   _globals['_OPENPROJECTREQUEST']._serialized_start=519
@@ -64,27 +64,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHPROJECTRESPONSE']._serialized_start=949
   _globals['_WATCHPROJECTRESPONSE']._serialized_end=1012
   _globals['_SEALREQUEST']._serialized_start=1014
-  _globals['_SEALREQUEST']._serialized_end=1102
-  _globals['_SEALRESPONSE']._serialized_start=1105
-  _globals['_SEALRESPONSE']._serialized_end=1248
-  _globals['_SYNCREPORT']._serialized_start=1251
-  _globals['_SYNCREPORT']._serialized_end=1395
-  _globals['_PULLRESULTSREQUEST']._serialized_start=1397
-  _globals['_PULLRESULTSREQUEST']._serialized_end=1452
-  _globals['_PULLRESULTSRESPONSE']._serialized_start=1454
-  _globals['_PULLRESULTSRESPONSE']._serialized_end=1561
-  _globals['_CHECKOUTREQUEST']._serialized_start=1563
-  _globals['_CHECKOUTREQUEST']._serialized_end=1615
-  _globals['_CHECKOUTRESPONSE']._serialized_start=1617
-  _globals['_CHECKOUTRESPONSE']._serialized_end=1665
-  _globals['_DIFFRUNSREQUEST']._serialized_start=1667
-  _globals['_DIFFRUNSREQUEST']._serialized_end=1721
-  _globals['_FILECHANGE']._serialized_start=1723
-  _globals['_FILECHANGE']._serialized_end=1842
-  _globals['_SETTINGCHANGE']._serialized_start=1844
-  _globals['_SETTINGCHANGE']._serialized_end=1908
-  _globals['_DIFFRUNSRESPONSE']._serialized_start=1911
-  _globals['_DIFFRUNSRESPONSE']._serialized_end=2100
-  _globals['_PROJECTSERVICE']._serialized_start=2403
-  _globals['_PROJECTSERVICE']._serialized_end=3162
+  _globals['_SEALREQUEST']._serialized_end=1128
+  _globals['_SEALRESPONSE']._serialized_start=1131
+  _globals['_SEALRESPONSE']._serialized_end=1274
+  _globals['_SYNCREPORT']._serialized_start=1277
+  _globals['_SYNCREPORT']._serialized_end=1421
+  _globals['_PULLRESULTSREQUEST']._serialized_start=1423
+  _globals['_PULLRESULTSREQUEST']._serialized_end=1478
+  _globals['_PULLRESULTSRESPONSE']._serialized_start=1480
+  _globals['_PULLRESULTSRESPONSE']._serialized_end=1587
+  _globals['_CHECKOUTREQUEST']._serialized_start=1589
+  _globals['_CHECKOUTREQUEST']._serialized_end=1641
+  _globals['_CHECKOUTRESPONSE']._serialized_start=1643
+  _globals['_CHECKOUTRESPONSE']._serialized_end=1691
+  _globals['_DIFFRUNSREQUEST']._serialized_start=1693
+  _globals['_DIFFRUNSREQUEST']._serialized_end=1747
+  _globals['_FILECHANGE']._serialized_start=1749
+  _globals['_FILECHANGE']._serialized_end=1868
+  _globals['_SETTINGCHANGE']._serialized_start=1870
+  _globals['_SETTINGCHANGE']._serialized_end=1934
+  _globals['_DIFFRUNSRESPONSE']._serialized_start=1937
+  _globals['_DIFFRUNSRESPONSE']._serialized_end=2126
+  _globals['_PROJECTSERVICE']._serialized_start=2429
+  _globals['_PROJECTSERVICE']._serialized_end=3188
 # @@protoc_insertion_point(module_scope)

@@ -370,10 +370,13 @@ class SealRequest(message.Message):
     ROOT_FIELD_NUMBER: builtins.int
     STORE_FIELD_NUMBER: builtins.int
     STRICT_FIELD_NUMBER: builtins.int
+    ACCEPT_DELETIONS_FIELD_NUMBER: builtins.int
     root: builtins.str
     """Its folder."""
     strict: builtins.bool
     """Fail instead of sealing files that are open for writing or changed while they were read."""
+    accept_deletions: builtins.bool
+    """A tree that was emptied at once was meant to be."""
     @builtins.property
     def store(self) -> store_pb2.StoreSettings:
         """The store the caller's environment asks for; unset keeps the project's last one."""
@@ -384,10 +387,11 @@ class SealRequest(message.Message):
         root: builtins.str = ...,
         store: store_pb2.StoreSettings | None = ...,
         strict: builtins.bool = ...,
+        accept_deletions: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["root", b"root", "store", b"store", "strict", b"strict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_deletions", b"accept_deletions", "root", b"root", "store", b"store", "strict", b"strict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -18,14 +19,40 @@ if TYPE_CHECKING:
     "status",
     cls=Command,
     short_help="Show the daemon, its projects and active runs.",
-    examples=("pollinator status", "pollinator status --json"),
+    examples=("pollinator status", "pollinator status --json", "pollinator status --forget ~/old-project"),
+)
+@click.option(
+    "--forget",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Stop watching the project in this folder.",
 )
 @json_option()
-def status_command(as_json: bool) -> int:
-    """Show the daemon, its projects with what is still to be stored, and active runs. Starts nothing."""
+def status_command(forget: str | None, as_json: bool) -> int:
+    """Show the daemon, its projects with what is still to be stored, and active runs. Starts nothing.
+
+    A project that is forgotten keeps its files, its runs and what is in the store; any command in it opens it
+    again.
+    """
     from pollinator.cli.session import run_async
 
+    if forget is not None:
+        # Not resolved: what links lead to cannot be told of a folder that is gone.
+        return run_async(_forget(os.path.abspath(forget)))
     return run_async(_status(as_json=as_json))
+
+
+async def _forget(root: str) -> int:
+    from pollinator.cli.connect import connected
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.terminal import Terminal
+    from pollinator.v1.project_pb2 import CloseProjectRequest
+
+    terminal = Terminal()
+    async with connected(terminal) as daemon:
+        await daemon.ask(daemon.projects.CloseProject, CloseProjectRequest(root=root))
+    terminal.say(f"No longer watched: {root}")
+    return int(Exit.OK)
 
 
 async def _status(*, as_json: bool) -> int:

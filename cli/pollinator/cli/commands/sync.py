@@ -13,7 +13,7 @@ from pollinator.cli.options import json_option, project_option
 if TYPE_CHECKING:
     from pollinator.cli.connect import Daemon
     from pollinator.cli.terminal import Terminal
-    from pollinator.v1.project_pb2 import SealResponse
+    from pollinator.v1.project_pb2 import SealRequest, SealResponse
 
 
 @click.command(
@@ -23,31 +23,37 @@ if TYPE_CHECKING:
     examples=("pollinator sync", "pollinator sync --strict --json"),
 )
 @click.option("--strict", is_flag=True, help="Fail if a file is being written while it is read.")
+@click.option("--accept-deletions", is_flag=True, help="Go on although a tree was emptied at once.")
 @project_option()
 @json_option("Print one JSON object: files, bytes, chunks, bytes_uploaded, requests, seconds, snapshot.")
-def sync_command(strict: bool, project: Path | None, as_json: bool) -> int:
+def sync_command(strict: bool, accept_deletions: bool, project: Path | None, as_json: bool) -> int:
     """Wait until what is on disk now is in the store, as one snapshot; print what it took."""
     from pollinator.cli.folder import project_here
+    from pollinator.cli.requests import store_here
     from pollinator.cli.session import run_async
+    from pollinator.v1.project_pb2 import SealRequest
 
-    return run_async(_sync(project_here(project), strict=strict, as_json=as_json))
+    request = SealRequest(
+        root=str(project_here(project)),
+        store=store_here(),
+        strict=strict,
+        accept_deletions=accept_deletions,
+    )
+    return run_async(_sync(request, as_json=as_json))
 
 
-async def _sync(root: Path, *, strict: bool, as_json: bool) -> int:
+async def _sync(request: SealRequest, *, as_json: bool) -> int:
     from pollinator.cli.connect import LONG_S, connected
     from pollinator.cli.exits import Exit
     from pollinator.cli.plain import json_text
-    from pollinator.cli.requests import store_here
     from pollinator.cli.session import beside
     from pollinator.cli.terminal import Terminal
     from pollinator.cli.view import tell_notice
-    from pollinator.v1.project_pb2 import SealRequest
 
     terminal = Terminal()
-    request = SealRequest(root=str(root), store=store_here(), strict=strict)
     async with connected(terminal) as daemon:
         sealing = daemon.ask(daemon.projects.Seal, request, timeout_s=LONG_S)
-        answer = await beside(sealing, _show_backlog(daemon, terminal, str(root)))
+        answer = await beside(sealing, _show_backlog(daemon, terminal, request.root))
     terminal.clear_bar()
     for notice in answer.notices:
         tell_notice(terminal, notice)

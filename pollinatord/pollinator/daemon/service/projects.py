@@ -96,6 +96,7 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
             await self._pool.run(read_spec, root),
             strict=request.strict,
             git_commit=await self._pool.run(head_commit, root),
+            accept_deletions=request.accept_deletions,
         )
         return SealResponse(snapshot=sealed.ref, report=sealed.report, notices=sealed.notices)
 

@@ -65,11 +65,22 @@ class DirtySet:
         node = self._state.get(path)
         self._to_read[path] = node.stamp.size if isinstance(node, File) else 0
 
-    def recheck_racy(self) -> None:
-        """Files that were read too soon after their last change have to be read again."""
+    def recheck_racy(self, *, settled: bool = False) -> None:
+        """Files that were read too soon after their last change have to be read again.
+
+        With ``settled`` only those whose last change is old enough by now, so that the next read counts.
+        """
+        now_ns = self._clock_ns()
+        window_ns = racy_window_ns(self._root)
+        due: list[bytes] = []
         for path in self._racy:
+            node = self._state.get(path)
+            fresh = isinstance(node, File) and is_racy(node.stamp, now_ns, now_ns, window_ns)
+            if not (settled and fresh):
+                due.append(path)
+        for path in due:
+            self._racy.discard(path)
             self.reread(path)
-        self._racy.clear()
 
     def backlog(self) -> tuple[int, int]:
         """Files to look at or read, and bytes to read."""

@@ -161,6 +161,8 @@ class SyncEngine:
             self._audited_at = time.monotonic()
             self._dirty.add(Changes(subtrees=frozenset((b"",))))
             self._missed += self._dirty.survey()
+        if not self._dirty:
+            self._dirty.recheck_racy(settled=True)
         if self._dirty:
             self._dirty.process(self._sink, until=time.monotonic() + SLICE_S, hold_writers=True)
             self._save()
@@ -265,20 +267,23 @@ class SyncEngine:
         directory = self._state.get(name.encode())
         if not isinstance(directory, Dir):
             directory = Dir(0o755)
-        files = [file.stamp.size for _, file in files_below(directory)]
-        return Tree(digest=encode(directory, self._sink), files=len(files), bytes=sum(files))
+        total = self._state.total(name)
+        return Tree(digest=encode(directory, self._sink), files=total.files, bytes=total.bytes)
 
     def _publish(self, snapshot: Snapshot) -> SnapshotRef:
         index, uploader = self._parts()
         digest = digest_of(snapshot.SerializeToString(deterministic=True))
+        counts = {name: getattr(snapshot, name).files for name in TREES}
         known = index.snapshot(digest)
         if known is not None:
+            if counts != index.counts():
+                index.save_snapshot(known, counts)
             return known
         uploader.settle()
         self._list_packs(index, uploader)
         rows = [index.unlisted[key] for key in sorted(index.unlisted)]
         ref = uploader.publish(snapshot, rows, index.index_keys)
-        index.save_snapshot(ref, {name: getattr(snapshot, name).files for name in TREES})
+        index.save_snapshot(ref, counts)
         return ref
 
     def _list_packs(self, index: Index, uploader: Uploader) -> None:
@@ -290,7 +295,7 @@ class SyncEngine:
 
     def status(self) -> SyncStatus:
         """What the engine is at."""
-        sizes = [file.stamp.size for _, file in files_below(self._state.root)]
+        totals = [self._state.total(name) for name in TREES]
         backlog, backlog_bytes = self._dirty.backlog()
         waiting = self._uploader.open_bytes if self._uploader else 0
         state = ProjectState.PROJECT_STATE_IN_SYNC
@@ -306,8 +311,8 @@ class SyncEngine:
             problem=self._problem,
             backlog_files=backlog,
             backlog_bytes=backlog_bytes + waiting,
-            files=len(sizes),
-            bytes=sum(sizes),
+            files=sum(total.files for total in totals),
+            bytes=sum(total.bytes for total in totals),
             watching=watch.kind if watch else "",
             degraded=watch.degraded if watch else "",
             missed=self._missed,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pollinator.chunks.layout import link_leaves, refuse_link
-from pollinator.daemon.sync.state import Link, State, files_below, nodes_below
+from pollinator.daemon.sync.state import State
 from pollinator.v1.run_pb2 import Notice, Severity
 from pollinator.wire.errors import Halted, InvalidInput, Violation
 
@@ -39,10 +39,10 @@ def check_links(state: State, allowed: bool) -> None:
     """Raise InvalidInput when a link leads out of its tree."""
     if allowed:
         return
-    for name, tree in state.root.children.items():
-        for path, node in nodes_below(tree):
-            if isinstance(node, Link) and link_leaves(path, node.target):
-                raise refuse_link(b"cfs/" + name + b"/" + path, node.target)
+    for path, target in state.links.items():
+        below_tree = path.partition(b"/")[2]
+        if link_leaves(below_tree, target):
+            raise refuse_link(b"cfs/" + path, target)
 
 
 def check_trees(cfs: Path, state: State, counts: Mapping[str, int], accepted: bool) -> None:
@@ -50,7 +50,7 @@ def check_trees(cfs: Path, state: State, counts: Mapping[str, int], accepted: bo
     if accepted:
         return
     for name, count in counts.items():
-        if count >= EMPTIED_FILES and next(files_below(state.get(name.encode())), None) is None:
+        if count >= EMPTIED_FILES and not state.total(name).files:
             raise Halted(
                 f"{cfs / name} had {count} files and has none now: sync is halted",
                 reason="tree_emptied",

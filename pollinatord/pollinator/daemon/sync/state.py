@@ -40,11 +40,22 @@ class Dir:
 Node = File | Link | Dir
 
 
+@dataclass(slots=True)
+class Total:
+    """How much a tree holds."""
+
+    files: int = 0
+    bytes: int = 0
+
+
 class State:
     """All that is known below one root. Paths are relative to it, without a leading slash."""
 
     def __init__(self) -> None:
         self.root = Dir(0o755)
+        self._totals: dict[bytes, Total] = {}
+        self.links: dict[bytes, bytes] = {}
+        """Target of each symbolic link, by path."""
 
     def get(self, path: bytes) -> Node | None:
         """What is at ``path``; the root for an empty path."""
@@ -61,15 +72,22 @@ class State:
         current = above.children.get(name)
         if isinstance(node, Dir) and isinstance(current, Dir):
             current.mode = node.mode
-        else:
-            above.children[name] = node
+            return
+        if current is not None:
+            self.remove(path)
+        above.children[name] = node
+        self._count(path, node, 1)
 
     def remove(self, path: bytes) -> list[bytes]:
         """Forget ``path`` and all below it; returns the paths of the files that are gone."""
         node = self.get(path)
         if node is None:
             return []
-        gone = [each for each, _ in files_below(node, path)]
+        gone: list[bytes] = []
+        for each, found in nodes_below(node, path):
+            self._count(each, found, -1)
+            if isinstance(found, File):
+                gone.append(each)
         above, name = self._above(path)
         del above.children[name]
         return gone
@@ -81,6 +99,23 @@ class State:
             directory = pending.pop()
             directory.digest = None
             pending += [child for child in directory.children.values() if isinstance(child, Dir)]
+
+    def total(self, tree: str) -> Total:
+        """What ``src`` or ``data`` holds; known without walking it."""
+        return self._totals.setdefault(tree.encode(), Total())
+
+    def _count(self, path: bytes, node: Node, sign: int) -> None:
+        match node:
+            case File(stamp, _):
+                total = self._totals.setdefault(path.split(b"/", 1)[0], Total())
+                total.files += sign
+                total.bytes += sign * stamp.size
+            case Link(target) if sign > 0:
+                self.links[path] = target
+            case Link():
+                del self.links[path]
+            case Dir():
+                pass
 
     def _above(self, path: bytes) -> tuple[Dir, bytes]:
         *parents, name = path.split(b"/")
