@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--forget",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     help="Stop watching the project in this folder.",
 )
 @json_option()
