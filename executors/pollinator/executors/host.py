@@ -6,7 +6,6 @@ import asyncio
 import importlib.metadata
 import logging
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -41,10 +40,11 @@ from pollinator.v1.run_pb2 import (
     WatchRunRequest,
     WatchRunResponse,
 )
-from pollinator.wire.errors import InvalidInput
+from pollinator.wire.errors import InvalidInput, PollinatorError
 from pollinator.wire.faults import crash_point
 from pollinator.wire.watching import watch_run
 
+RETRY_S = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -135,19 +135,26 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         return CancelRunResponse(run=folder.run)
 
     def _drive(self, folder: RunFolder) -> None:
-        self._group.create_task(self._lifecycle.live(folder), name=f"run {folder.run.id}")
+        self._group.create_task(self._live(folder), name=f"run {folder.run.id}")
+
+    async def _live(self, folder: RunFolder) -> None:
+        while True:
+            try:
+                await self._lifecycle.live(folder)
+                return
+            except (OSError, PollinatorError) as error:
+                # Nothing is lost: the run's own log says where it is. A full disk may have room again.
+                _log.error("run %s: %s; trying again", folder.run.id, error)
+                await asyncio.sleep(RETRY_S)
 
 
 class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     """What the executor says about itself."""
 
-    def __init__(
-        self, executor: Executor, folders: RunFolders, address: str, threads: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, executor: Executor, folders: RunFolders, address: str) -> None:
         self._executor = executor
         self._folders = folders
         self._address = address
-        self._threads = threads
 
     async def Describe(  # noqa: N802
         self, request: DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]

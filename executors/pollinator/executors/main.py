@@ -89,7 +89,7 @@ async def _serve(executor: Executor, socket: Path, state: Path) -> None:
     async with asyncio.TaskGroup() as group:
         runs = RunServicer(executor, folders, lifecycle, group)
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
-        about = ExecutorServicer(executor, folders, f"unix:{socket}", threads)
+        about = ExecutorServicer(executor, folders, f"unix:{socket}")
         executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
         store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own), server)
         await add_health_and_reflection(server, SERVICES)

@@ -218,8 +218,14 @@ def main(arguments: list[str]) -> int:
     plan = json.loads((workspace / "launch.json").read_text(encoding="utf-8"))
     _with_secrets(workspace, plan)
     _write(workspace / "started.json", {"pid": os.getpid(), "time": time.time()})
-    _write(workspace / "exit.json", Supervision(workspace, plan).run())
-    return 0
+    record = Supervision(workspace, plan).run()
+    while True:
+        try:
+            _write(workspace / "exit.json", record)
+            return 0
+        except OSError:
+            # The disk is full. Without the record nobody would ever know how the run ended.
+            time.sleep(1)
 
 
 def _with_secrets(workspace: Path, plan: dict[str, Any]) -> None:
