@@ -43,10 +43,6 @@ class MemoryGuard(Protocol):
         """Most bytes in use at a time."""
         ...
 
-    def detail(self) -> str:
-        """One sentence for people."""
-        ...
-
     def close(self) -> None:
         """Remove what was set up."""
         ...
@@ -136,9 +132,6 @@ class _CgroupGuard:
         except (OSError, ValueError):
             return largest_process
 
-    def detail(self) -> str:
-        return f"used more than the {self._limit / 2**20:.0f} MiB of conditions.mem"
-
     def close(self) -> None:
         for _ in range(50):
             try:
@@ -181,10 +174,6 @@ class _SamplingGuard:
 
     def peak(self, largest_process: int) -> int:
         return max(self._highest, largest_process)
-
-    def detail(self) -> str:
-        used, limit = self._highest / 2**20, self._limit / 2**20
-        return f"used {used:.0f} MiB, more than the {limit:.0f} MiB of conditions.mem"
 
     def close(self) -> None:
         return None

@@ -120,11 +120,11 @@ class Supervision:
     def _rank_ended(self, rank: int, code: int) -> None:
         if code and self._verdict is None:
             if self._memory.exceeded():
-                self._decide("out_of_memory", rank, code, self._memory.detail())
+                self._decide("out_of_memory", rank, code)
             elif code < 0:
-                self._decide("signal", rank, code, f"rank {rank} was ended by {_shown(code)}")
+                self._decide("signal", rank, code)
             else:
-                self._decide("exit_code", rank, code, f"rank {rank} ended with {_shown(code)}")
+                self._decide("exit_code", rank, code)
             # All or nothing: ranks that wait for the lost one would wait for ever.
             self._end_all(signal.SIGTERM)
 
@@ -132,19 +132,19 @@ class Supervision:
         now = time.monotonic()
         if self._verdict is None:
             if self._memory.over(self._ranks):
-                self._decide("out_of_memory", min(self._ranks.values()), -9, self._memory.detail())
+                self._decide("out_of_memory", min(self._ranks.values()), -9)
                 self._end_all(signal.SIGKILL)
             elif deadline is not None and now >= deadline:
-                limit = self._plan["walltime_ms"] / 1000
-                self._decide("time_limit", min(self._ranks.values()), -15, f"longer than {limit:g} s")
+                self._decide("time_limit", min(self._ranks.values()), -15)
                 self._end_all(signal.SIGTERM)
             elif (self._workspace / "cancel").exists():
-                self._decide("cancelled", min(self._ranks.values()), -15, "cancelled")
+                self._decide("cancelled", min(self._ranks.values()), -15)
                 self._end_all(signal.SIGTERM)
         if self._kill_at is not None and now >= self._kill_at:
             self._end_all(signal.SIGKILL)
 
-    def _decide(self, reason: str, rank: int, code: int, detail: str) -> None:
+    def _decide(self, reason: str, rank: int, code: int, detail: str = "") -> None:
+        """The first verdict stands; ``detail`` adds what the rest of the record does not say."""
         if self._verdict is None:
             self._verdict = {
                 "reason": reason,
@@ -181,7 +181,7 @@ class Supervision:
 
     def _record(self) -> dict[str, Any]:
         if self._verdict is None and self._memory.exceeded():
-            self._decide("out_of_memory", 0, 0, f"{self._memory.detail()} (every rank ended with 0)")
+            self._decide("out_of_memory", 0, 0, "it exited 0, but one of its processes was killed for that")
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         verdict = self._verdict or {
             "reason": "",
