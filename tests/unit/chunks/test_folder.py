@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from pollinator.chunks.digest import digest_of
 from pollinator.chunks.folder import LEFTOVER_S, FolderStore
 from pollinator.chunks.keys import pack_key
 from pollinator.wire.errors import Denied, Exhausted, InvalidInput, NotFound
+from support.disk import full_disk
 
 KEY = pack_key("p", digest_of(b"object"))
 
@@ -113,17 +112,9 @@ def test_a_missing_object_is_named(root: Path) -> None:
     assert KEY in caught.value.message
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_leaves_no_half_object_and_says_what_to_do(root: Path, full_disk: None) -> None:
+def test_a_full_disk_leaves_no_half_object_and_says_what_to_do(root: Path) -> None:
     store = FolderStore(root)
-    with pytest.raises(Exhausted) as caught:
+    with full_disk(1024), pytest.raises(Exhausted) as caught:
         store.put(KEY, bytes(5000))
 
     assert caught.value.reason == "disk_full"

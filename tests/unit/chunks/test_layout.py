@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader
 from pollinator.v1.tree_pb2 import Chunk, Directory, FileNode, Snapshot, Tree
 from pollinator.wire.errors import Corrupt, Exhausted, InvalidInput, WrongState
+from support.disk import full_disk
 from support.storing import File, Link, Listing, MemoryStore, Publisher, listed, random_bytes
 
 MEBI = 1024 * 1024
@@ -277,23 +276,14 @@ def test_a_chunk_of_another_length_than_its_file_says_is_refused(place: Place) -
     assert caught.value.reason == "bad_file"
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 1 MiB, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MEBI, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_says_so(place: Place, small_disk: None) -> None:
+def test_a_full_disk_says_so(place: Place) -> None:
     uploader = Uploader(place.store, on_stored=place.publisher.rows.append)
     data = random_bytes(2 * MEBI)
     uploader.add(digest_of(data), data)
     content = Content(b"", ((digest_of(data), len(data)),), (), len(data))
     uploader.flush()
     uploader.close()
-    with pytest.raises(Exhausted) as caught:
+    with full_disk(MEBI), pytest.raises(Exhausted) as caught:
         place.lay_out({b"f": content})
 
     assert caught.value.reason == "disk_full"
