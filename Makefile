@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := proto pollinatord executors cli tests
+CODE := proto pollinatord executors cli tests typings
 
 .PHONY: test gates unit demo clean
 

@@ -1,4 +1,4 @@
-"""No stale read: a run contains every write that finished before it was asked for, a thousand times in a row."""
+"""No stale read: a run holds every write that finished before it was asked for, a thousand times in a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is used of boto3: it has no types of its own, and others' want one more package for each service."""
+# What is used of boto3: it has no types of its own, and others' want one more package for each service.
 
 from typing import Any
 
@@ -14,6 +14,4 @@ class Session:
         region_name: str | None = None,
         profile_name: str | None = None,
     ) -> None: ...
-    def client(
-        self, service_name: str, *, endpoint_url: str | None, verify: bool, config: Config
-    ) -> Any: ...
+    def client(self, service_name: str, *, endpoint_url: str | None, verify: bool, config: Config) -> Any: ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 
 import click
 
@@ -131,6 +130,8 @@ def _reader_gone() -> int:
 def _defect(error: Exception, verbose: bool) -> int:
     terminal = Terminal()
     if verbose:
+        import traceback
+
         terminal.say("".join(traceback.format_exception(error)).rstrip())
     terminal.fail(f"internal error: {type(error).__name__}: {error}")
     terminal.hint("this is a defect; `pollinator -v ...` shows where")

@@ -14,12 +14,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from pollinator.wire.channel import MAX_MESSAGE_BYTES
 from pollinator.wire.errors import Internal, PollinatorError
 from pollinator.wire.places import private_dir
 from pollinator.wire.status import error_status
-
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Specs, listings and diffs stay far below this; bulk data travels in blocks of 64 KiB."""
 
 if TYPE_CHECKING:
     # Generic in the stubs only.

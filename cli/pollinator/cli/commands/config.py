@@ -13,7 +13,7 @@ from pollinator.cli.options import json_option
     cls=LazyGroup,
     short_help="Show settings and where they come from.",
     lazy={"show": Lazy("pollinator.cli.commands.config", "show_config", "Show all settings in force.")},
-    examples=("pollinator config show --origin",),
+    examples=("pollinator config show",),
 )
 def config_command() -> None:
     """Show settings and where they come from."""
@@ -23,18 +23,17 @@ def config_command() -> None:
     "show",
     cls=Command,
     short_help="Show all settings in force.",
-    examples=("pollinator config show", "pollinator config show --origin", "pollinator config show --json"),
+    examples=("pollinator config show", "pollinator config show --json"),
 )
-@click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @json_option("Print each setting as a JSON object, one a line.")
-def show_config(origin: bool, as_json: bool) -> int:
-    """Show all settings in force at the daemon."""
+def show_config(as_json: bool) -> int:
+    """Show all settings in force at the daemon, and where each value comes from."""
     from pollinator.cli.session import run_async
 
-    return run_async(_show(origin=origin, as_json=as_json))
+    return run_async(_show(as_json=as_json))
 
 
-async def _show(*, origin: bool, as_json: bool) -> int:
+async def _show(*, as_json: bool) -> int:
     from pollinator.cli.connect import connected
     from pollinator.cli.exits import Exit
     from pollinator.cli.plain import json_text, plain
@@ -49,10 +48,6 @@ async def _show(*, origin: bool, as_json: bool) -> int:
         for each in answer.settings:
             terminal.print(json_text(plain(each)))
         return int(Exit.OK)
-    header = ["SETTING", "VALUE", *(["ORIGIN"] if origin else []), "DESCRIPTION"]
-    rows = [
-        [each.name, each.value, *([each.origin] if origin else []), each.description]
-        for each in answer.settings
-    ]
-    print_table(terminal, header, rows)
+    rows = [[each.name, each.value, each.origin, each.description] for each in answer.settings]
+    print_table(terminal, ["SETTING", "VALUE", "ORIGIN", "DESCRIPTION"], rows)
     return int(Exit.OK)
