@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pollinator.chunks.keys import pack_key
 from pollinator.chunks.s3 import Patience, S3Store
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import Denied, NeedsLogin, NotFound, PollinatorError, Unavailable
+from support.s3_servers import Certificate
 from support.scripted_s3 import CUT, Answer, Script, refusal, serving, unused_port
 
 KEY = pack_key("p", digest_of(b"object"))
@@ -223,21 +223,15 @@ def test_virtual_host_style_names_the_bucket_in_the_host(monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """A server's certificate that nobody trusts."""
-    folder: Path = tmp_path_factory.mktemp("tls")
-    made = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
-    )
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*made.split(), *names], cwd=folder, check=True, capture_output=True)
+def tls(certificate: Certificate) -> ssl.SSLContext:
+    """What a server needs to show a certificate that nobody trusts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    context.load_cert_chain(certificate.certificate, certificate.key)
     return context
 
 
-def test_a_certificate_that_is_not_trusted_is_refused_with_the_way_out(certificate: ssl.SSLContext) -> None:
-    with serving(Answer(200, b"object"), tls=certificate) as (script, port):
+def test_a_certificate_that_is_not_trusted_is_refused_with_the_way_out(tls: ssl.SSLContext) -> None:
+    with serving(Answer(200, b"object"), tls=tls) as (script, port):
         store = store_at(port, scheme="https")
         with pytest.raises(Unavailable) as caught:
             store.check()
@@ -247,8 +241,8 @@ def test_a_certificate_that_is_not_trusted_is_refused_with_the_way_out(certifica
     assert script.asked == []
 
 
-def test_a_certificate_goes_unchecked_where_the_user_says_so(certificate: ssl.SSLContext) -> None:
-    with serving(Answer(200, b"object"), tls=certificate) as (_, port):
+def test_a_certificate_goes_unchecked_where_the_user_says_so(tls: ssl.SSLContext) -> None:
+    with serving(Answer(200, b"object"), tls=tls) as (_, port):
         store = store_at(port, scheme="https", skip_verify=True)
         answer = get(store)
         store.close()
