@@ -237,7 +237,8 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
         max_pool_connections=32,
         retries={"total_max_attempts": 1},
         s3={"addressing_style": _addressing(settings)},
-        request_checksum_calculation="when_required" if settings.endpoint else "when_supported",
+        # Several servers take no checksums, and a profile of the AWS chain may name one of those.
+        request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
     session = boto3.session.Session(
