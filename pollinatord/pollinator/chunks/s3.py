@@ -179,8 +179,8 @@ class S3Store:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status == 416:
             return _PastTheEnd("the range begins behind the end", reason="past_the_end")
-        where = f"bucket {self._settings.bucket} at {self._endpoint}"
-        return refused(where, error.response.get("Error", {}).get("Code", ""), status)
+        code = error.response.get("Error", {}).get("Code", "")
+        return refused(self._settings.bucket, self._settings.endpoint, code, status)
 
     def _client(self) -> _Client:
         with self._lock:

@@ -23,6 +23,7 @@ class _Meaning:
     text: str
     """With ``{where}`` for the bucket and ``{code}`` for the server's word."""
     hint: str = ""
+    """With ``{make}`` for the command that makes the bucket."""
 
 
 _BAD_KEYS = _Meaning(
@@ -44,7 +45,13 @@ _NO_BUCKET = _Meaning(
     NotFound,
     "bucket_missing",
     "there is no {where}",
-    "create the bucket, or set AWS_S3_BUCKET to one that exists; it is never created for you",
+    "create it ({make}), or set AWS_S3_BUCKET to one that exists",
+)
+_NO_NAME = _Meaning(
+    InvalidInput,
+    "bad_store",
+    "there can be no {where}: the name is none for a bucket ({code})",
+    "set AWS_S3_BUCKET to 3 to 63 lower-case letters, digits, dots and dashes",
 )
 _DENIED = _Meaning(
     Denied,
@@ -63,7 +70,7 @@ _REFUSED = _Meaning(InvalidInput, "store_refused", "{where} refuses the request 
 
 _BY_CODE: Mapping[str, _Meaning] = {
     "NoSuchBucket": _NO_BUCKET,
-    "InvalidBucketName": _NO_BUCKET,
+    "InvalidBucketName": _NO_NAME,
     "InvalidAccessKeyId": _BAD_KEYS,
     "SignatureDoesNotMatch": _BAD_KEYS,
     "InvalidToken": _BAD_KEYS,
@@ -115,17 +122,20 @@ _BAD_SETTINGS = frozenset(
 )
 
 
-def refused(where: str, code: str, status: int) -> PollinatorError:
+def refused(bucket: str, endpoint: str, code: str, status: int) -> PollinatorError:
     """The error for an answer.
 
     Args:
-        where: the bucket, for people.
+        bucket: name of the bucket.
+        endpoint: URL of the server; empty for AWS.
         code: the server's word for it; a number when it sent none.
         status: HTTP status.
     """
     meaning = _BY_CODE.get(code) or _BY_STATUS.get(status) or (_BUSY if status >= 500 else _REFUSED)
+    where = f"bucket {bucket} at {endpoint or 'AWS'}"
+    make = f"aws s3 mb s3://{bucket}" + (f" --endpoint-url {endpoint}" if endpoint else "")
     text = meaning.text.format(where=where, code=code or status)
-    return meaning.kind(text, reason=meaning.reason, hint=meaning.hint)
+    return meaning.kind(text, reason=meaning.reason, hint=meaning.hint.format(make=make))
 
 
 def unanswered(endpoint: str, error: Exception) -> PollinatorError:

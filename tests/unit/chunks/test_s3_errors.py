@@ -15,13 +15,14 @@ from pollinator.wire.errors import (
     Unavailable,
 )
 
-WHERE = "bucket b at http://h:1"
+ENDPOINT = "http://h:1"
 
 
 @pytest.mark.parametrize(
     ("code", "status", "kind", "reason"),
     [
         ("NoSuchBucket", 404, NotFound, "bucket_missing"),
+        ("InvalidBucketName", 400, InvalidInput, "bad_store"),
         ("NoSuchKey", 404, NotFound, "object_missing"),
         ("404", 404, NotFound, "object_missing"),
         ("InvalidAccessKeyId", 403, NeedsLogin, "bad_credentials"),
@@ -46,17 +47,22 @@ WHERE = "bucket b at http://h:1"
 def test_each_refusal_is_the_error_it_means(
     code: str, status: int, kind: type[PollinatorError], reason: str
 ) -> None:
-    error = refused(WHERE, code, status)
+    error = refused("b", ENDPOINT, code, status)
 
     assert (type(error), error.reason) == (kind, reason)
-    assert WHERE in error.message
+    assert f"bucket b at {ENDPOINT}" in error.message
 
 
 @pytest.mark.parametrize(
     "code", ["NoSuchBucket", "InvalidAccessKeyId", "RequestTimeTooSkewed", "AccessDenied"]
 )
 def test_what_the_user_can_mend_comes_with_a_hint(code: str) -> None:
-    assert refused(WHERE, code, 403).hint
+    assert refused("b", ENDPOINT, code, 403).hint
+
+
+def test_a_missing_bucket_comes_with_the_command_that_makes_it() -> None:
+    assert "(aws s3 mb s3://b --endpoint-url http://h:1)" in refused("b", ENDPOINT, "NoSuchBucket", 404).hint
+    assert "(aws s3 mb s3://b)" in refused("b", "", "NoSuchBucket", 404).hint
 
 
 class NoCredentialsError(Exception):
