@@ -15,5 +15,5 @@ class Session:
         profile_name: str | None = None,
     ) -> None: ...
     def client(
-        self, service_name: str, *, endpoint_url: str | None, verify: bool | str, config: Config
+        self, service_name: str, *, endpoint_url: str | None, verify: bool | str | None, config: Config
     ) -> Any: ...

@@ -6,6 +6,7 @@ checksums: several servers ignore or garble them, and BLAKE3 covers every byte.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -229,6 +230,12 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
     if settings.skip_verify:
         # The user asked for it; one warning for every request helps nobody.
         urllib3.disable_warnings()
+    elif settings.ca_bundle and not os.path.isfile(settings.ca_bundle):
+        raise InvalidInput(
+            f"the certificates in {settings.ca_bundle} cannot be read",
+            reason="bad_store",
+            hint="AWS_CA_BUNDLE names the file",
+        )
     # Our own tries count requests and know what may be repeated; boto3 must not repeat as well.
     config = Config(
         signature_version="s3v4",
@@ -249,7 +256,11 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
         region_name=settings.region or ("us-east-1" if settings.endpoint else None),
     )
     client: _Client = session.client(
-        "s3", endpoint_url=settings.endpoint or None, verify=not settings.skip_verify, config=config
+        "s3",
+        endpoint_url=settings.endpoint or None,
+        # None leaves the choice to the AWS chain.
+        verify=False if settings.skip_verify else settings.ca_bundle or None,
+        config=config,
     )
     return client
 

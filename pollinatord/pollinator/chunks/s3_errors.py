@@ -151,7 +151,10 @@ def unanswered(endpoint: str, error: Exception) -> PollinatorError:
         return InvalidInput(f"the store's settings cannot be meant: {error}", reason="bad_store")
     hint = "is it running, is the address right, and does AWS_S3_TLS say what it speaks?"
     if kind == "SSLError":
-        hint = "does it speak TLS (else AWS_S3_TLS=false)? AWS_S3_SKIPVERIFY=true accepts any certificate"
+        hint = (
+            "does it speak TLS (else AWS_S3_TLS=false)? AWS_CA_BUNDLE names a file with the certificate "
+            "of its authority; AWS_S3_SKIPVERIFY=true accepts any"
+        )
     return Unavailable(
         f"no answer from the store at {endpoint} ({kind})", reason="store_unreachable", hint=hint
     )

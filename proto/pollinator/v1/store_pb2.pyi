@@ -253,6 +253,7 @@ class S3Store(message.Message):
     ADDRESSING_FIELD_NUMBER: builtins.int
     PROFILE_FIELD_NUMBER: builtins.int
     PREFIX_FIELD_NUMBER: builtins.int
+    CA_BUNDLE_FIELD_NUMBER: builtins.int
     endpoint: builtins.str
     """URL with scheme, or empty for AWS."""
     bucket: builtins.str
@@ -273,6 +274,8 @@ class S3Store(message.Message):
     """Profile of the standard AWS chain, or empty."""
     prefix: builtins.str
     """Prefix before all keys, or empty."""
+    ca_bundle: builtins.str
+    """File with the certificates of the authorities to trust, on the machine that uses the store, or empty."""
     def __init__(
         self,
         *,
@@ -286,9 +289,10 @@ class S3Store(message.Message):
         addressing: builtins.str = ...,
         profile: builtins.str = ...,
         prefix: builtins.str = ...,
+        ca_bundle: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["access_key", b"access_key", "addressing", b"addressing", "bucket", b"bucket", "endpoint", b"endpoint", "prefix", b"prefix", "profile", b"profile", "region", b"region", "secret_key", b"secret_key", "session_token", b"session_token", "skip_verify", b"skip_verify"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["access_key", b"access_key", "addressing", b"addressing", "bucket", b"bucket", "ca_bundle", b"ca_bundle", "endpoint", b"endpoint", "prefix", b"prefix", "profile", b"profile", "region", b"region", "secret_key", b"secret_key", "session_token", b"session_token", "skip_verify", b"skip_verify"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

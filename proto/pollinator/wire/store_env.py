@@ -60,6 +60,7 @@ def _s3(environ: Mapping[str, str], bucket: str, prefix: str) -> S3Store:
         region=_first(environ, "AWS_S3_REGION", "AWS_S3_REGION_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"),
         skip_verify=_flag(environ, "AWS_S3_SKIPVERIFY", violations) is True,
         addressing=environ.get("AWS_S3_ADDRESSING", ""),
+        ca_bundle=environ.get("AWS_CA_BUNDLE", ""),
     )
     if settings.addressing not in ("", "path", "virtual", "auto"):
         violations.append(Violation("AWS_S3_ADDRESSING", "write path, virtual or auto"))

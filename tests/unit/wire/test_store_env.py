@@ -81,6 +81,10 @@ def test_certificates_may_go_unchecked() -> None:
     assert s3({**ORIGINAL, "AWS_S3_SKIPVERIFY": "true"}).skip_verify
 
 
+def test_an_authority_of_ones_own_may_be_trusted() -> None:
+    assert s3({**ORIGINAL, "AWS_CA_BUNDLE": "/etc/ours.pem"}).ca_bundle == "/etc/ours.pem"
+
+
 @pytest.mark.parametrize("name", ["AWS_S3_REGION", "AWS_S3_REGION_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"])
 def test_the_region_is_read_from_what_is_set(name: str) -> None:
     assert s3({**ORIGINAL, name: "north"}).region == "north"

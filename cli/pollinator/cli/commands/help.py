@@ -9,7 +9,7 @@ from pollinator.cli.group import Command
 _ENVIRONMENT = """\
 POLLINATOR_STORE          store of the projects: folder:/path or s3://bucket/prefix
 AWS_S3_ENDPOINT, AWS_S3_BUCKET, AWS_S3_ACCESSKEY, AWS_S3_SECRETKEY, AWS_S3_REGION,
-AWS_S3_TLS, AWS_S3_SKIPVERIFY
+AWS_S3_TLS, AWS_S3_SKIPVERIFY, AWS_S3_ADDRESSING, AWS_CA_BUNDLE
                           store in an S3 bucket; without keys the standard AWS chain is asked
 POLLINATOR_NO_AUTOSTART   1: never start the daemon by itself
 POLLINATOR_VERBOSE        1: say more when something goes wrong, as -v does
