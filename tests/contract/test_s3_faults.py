@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import ssl
 import threading
@@ -248,6 +249,16 @@ def test_a_certificate_goes_unchecked_where_the_user_says_so(tls: ssl.SSLContext
         store.close()
 
     assert answer == b"object"
+
+
+def test_the_signature_covers_every_byte_of_an_upload_over_tls_as_well(tls: ssl.SSLContext) -> None:
+    with serving(Answer(200), tls=tls) as (script, port):
+        store = store_at(port, scheme="https", skip_verify=True)
+        put(store)
+        store.close()
+    expected = hashlib.sha256(b"object" * 1000).hexdigest()
+
+    assert script.asked[0].headers["X-Amz-Content-SHA256"] == expected
 
 
 def test_plain_http_where_tls_is_expected_hints_at_the_setting() -> None:

@@ -125,6 +125,12 @@ class Ceph:
         keys = ["--access-key", access_key, "--secret-key", secret_key]
         self._run("radosgw-admin", "user", "create", "--uid", access_key, "--display-name", "tests", *keys)
 
+    def limit_user(self, access_key: str, most_bytes: int) -> None:
+        """Give a user a quota."""
+        of = ["--quota-scope", "user", "--uid", access_key]
+        self._run("radosgw-admin", "quota", "set", *of, "--max-size", f"{most_bytes}B")
+        self._run("radosgw-admin", "quota", "enable", *of)
+
     def stop(self) -> None:
         """End every process."""
         for name in list(self._processes):
