@@ -47,7 +47,7 @@ class Uploader:
         self._pack_bytes = pack_bytes
         self._writer = f"pollinator {importlib.metadata.version('pollinatord')}"
         self._open = PackBuilder(self._writer)
-        self._sending: dict[Future[int], PackIndex] = {}
+        self._sending: dict[Future[None], tuple[PackIndex, int]] = {}
         self._pending: set[bytes] = set()
         self.chunks = 0
         self.bytes_sent = 0
@@ -57,6 +57,11 @@ class Uploader:
     def open_bytes(self) -> int:
         """Bytes in the pack that was not sent yet; 0 when it is empty."""
         return self._open.size if self._open.chunks else 0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that were added and that the store has not acknowledged."""
+        return self.open_bytes + sum(size for _, size in self._sending.values())
 
     def pending(self, digest: bytes) -> bool:
         """The chunk was added and is not acknowledged yet."""
@@ -80,17 +85,17 @@ class Uploader:
             self.reap()
         row, body = self._open.finish(PACK)
         self._open = PackBuilder(self._writer)
-        self._sending[self._threads.submit(self._put, row.key, body)] = row
+        self._sending[self._threads.submit(self._put, row.key, body)] = (row, len(body))
 
     def reap(self) -> None:
         """Deliver acknowledgements that have come in; raises the first failure."""
         failure: BaseException | None = None
         for future in [each for each in self._sending if each.done()]:
-            row = self._sending.pop(future)
+            row, size = self._sending.pop(future)
             self._pending.difference_update(entry.digest for entry in row.entries)
             error = future.exception()
             if error is None:
-                self._stored(row, future.result())
+                self._stored(row, size)
             else:
                 failure = failure or error
         if failure is not None:
@@ -150,8 +155,7 @@ class Uploader:
         if row.entries:
             self._on_stored(row)
 
-    def _put(self, key: str, body: bytes) -> int:
+    def _put(self, key: str, body: bytes) -> None:
         crash_point("before_pack_put")
         self._store.put(key, body)
         crash_point("after_pack_put")
-        return len(body)

@@ -297,7 +297,7 @@ class SyncEngine:
         """What the engine is at."""
         totals = [self._state.total(name) for name in TREES]
         backlog, backlog_bytes = self._dirty.backlog()
-        waiting = self._uploader.open_bytes if self._uploader else 0
+        waiting = self._uploader.waiting_bytes if self._uploader else 0
         state = ProjectState.PROJECT_STATE_IN_SYNC
         if self._halted:
             state = ProjectState.PROJECT_STATE_HALTED
