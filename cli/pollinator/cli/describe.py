@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from pollinator.cli.table import shown_state
 from pollinator.cli.words import (
     bytes_text,
+    count_text,
     duration_text,
     reason_word,
     run_time_s,
@@ -94,7 +96,9 @@ def _end(run: Run) -> Pairs:
     yield "reason", reason_word(run)
     yield "happened", what_happened(run)
     yield "what to do", what_to_do(run)
-    yield "exit code", str(run.outcome.exit_code) if run.HasField("outcome") else ""
+    # A run that never started has none.
+    known = run.HasField("outcome") and run.HasField("start_time")
+    yield "exit code", str(run.outcome.exit_code) if known else ""
     yield "signal", signal_text(run.outcome.signal) if run.outcome.signal else ""
 
 
@@ -107,13 +111,15 @@ def _times(run: Run) -> Pairs:
 
 
 def _resources(spec: RunSpec) -> Pairs:
-    yield "ranks", f"{spec.nodes} nodes x {spec.processes_per_node}" if spec.nodes else ""
-    yield "cpu", f"{spec.cpu_millis / 1000:g} cores" if spec.cpu_millis else ""
+    ranks = f"{spec.nodes * spec.processes_per_node} on {count_text(spec.nodes, 'node')}"
+    yield "ranks", ranks if spec.nodes else ""
+    yield "cpu", count_text(spec.cpu_millis / 1000, "core") if spec.cpu_millis else ""
     yield "memory", bytes_text(spec.memory_bytes) if spec.memory_bytes else ""
     yield "walltime", duration_text(spec.walltime_ms / 1000) if spec.walltime_ms else ""
     yield "gpu", f"{spec.gpu.count} {spec.gpu.name}".rstrip() if spec.gpu.count else ""
     yield "image", spec.image
-    yield "command", " ".join([spec.command, spec.source, *spec.arguments]).strip()
+    yield "command", " ".join(filter(None, [spec.command, spec.source, shlex.join(spec.arguments)]))
+    yield "environment", "\n".join(f"{each.name}={each.value}" for each in spec.environment)
 
 
 def _usage(run: Run) -> Pairs:

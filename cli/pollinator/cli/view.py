@@ -70,6 +70,7 @@ class TerminalView:
             else RawOutput(terminal.write)
         )
         self._waiting_for = ""
+        self._started = run.HasField("start_time")
 
     def take(self, message: WatchRunResponse) -> None:
         """Show one message."""
@@ -113,6 +114,8 @@ class TerminalView:
         tell_end(self._terminal, run)
 
     def _take_output(self, block: OutputBlock) -> None:
+        # The first bytes can be here before the word that the ranks have started.
+        self._tell_start()
         if self._style.rank is None or self._style.rank == block.rank:
             self._output.add(block.rank, block.data)
 
@@ -134,9 +137,15 @@ class TerminalView:
 
     def _moved(self, change: StateChanged) -> None:
         if change.state == RunState.RUN_STATE_RUNNING:
-            self._terminal.say("Process started", ProcessID=self._id)
+            self._tell_start()
         elif change.state == RunState.RUN_STATE_QUEUED and change.attempt > 1:
+            self._started = False
             self._terminal.say("Process queued again", ProcessID=self._id, Attempt=str(change.attempt))
+
+    def _tell_start(self) -> None:
+        if self._style.events and not self._started:
+            self._started = True
+            self._terminal.say("Process started", ProcessID=self._id)
 
     def _reachability(self, word: Reachability) -> None:
         if word.HasField("unreachable_since"):

@@ -26,6 +26,11 @@ def bytes_text(count: int) -> str:
     return f"{size:.1f} TiB"
 
 
+def count_text(count: float, noun: str) -> str:
+    """``1 node``, ``2 nodes``, ``0.5 cores``."""
+    return f"{count:g} {noun}" if count == 1 else f"{count:g} {noun}s"
+
+
 def duration_text(seconds: float) -> str:
     """``0.4s``, ``12s``, ``3m05s``, ``2h10m``, ``4d03h``."""
     if seconds < 10:
@@ -117,15 +122,15 @@ def reason_word(run: Run) -> str:
 
 
 def what_happened(run: Run) -> str:
-    """One sentence about how a run ended; empty for one that succeeded or goes on."""
+    """What there is to say about how a run ended; empty for one that succeeded or goes on."""
     from pollinator.v1.run_pb2 import RunState
 
-    detail = run.outcome.detail.strip()
+    detail, _ = _told(run)
     match run.state:
         case RunState.RUN_STATE_FAILED:
-            return _failure(run)
+            return _failure(run, detail)
         case RunState.RUN_STATE_CANCELLED:
-            return detail or "It was cancelled."
+            return detail
         case RunState.RUN_STATE_LOST:
             return detail or f"Executor {run.executor} does not know it any more."
         case _:
@@ -140,6 +145,9 @@ def what_to_do(run: Run) -> str:
         return f"start it again: pollinator rerun {run.id}"
     if run.state != RunState.RUN_STATE_FAILED:
         return ""
+    _, told = _told(run)
+    if told:
+        return told
     match run.outcome.reason:
         case OutcomeReason.OUTCOME_REASON_OUT_OF_MEMORY:
             more = f"{max(1, 2 * run.spec.memory_bytes // 2**20)}Mi"
@@ -159,11 +167,29 @@ def what_to_do(run: Run) -> str:
             return f"look at the executor: pollinator executors show {run.executor}"
 
 
-def _failure(run: Run) -> str:
+def _told(run: Run) -> tuple[str, str]:
+    """The detail of an outcome, and what the one who recorded it said to do.
+
+    Where something of ours failed, the detail is an error: a sentence, indented lines with places, a hint.
+    """
+    from pollinator.v1.run_pb2 import OutcomeReason
+
+    detail = run.outcome.detail.strip()
+    above, newline, last = detail.rpartition("\n")
+    of_ours = (
+        OutcomeReason.OUTCOME_REASON_SNAPSHOT,
+        OutcomeReason.OUTCOME_REASON_LAUNCH,
+        OutcomeReason.OUTCOME_REASON_MATERIALISE,
+    )
+    if newline and run.outcome.reason in of_ours and not last.startswith(" "):
+        return above, last
+    return detail, ""
+
+
+def _failure(run: Run, detail: str) -> str:
     from pollinator.v1.run_pb2 import OutcomeReason
 
     outcome = run.outcome
-    detail = outcome.detail.strip()
     match outcome.reason:
         case OutcomeReason.OUTCOME_REASON_EXIT_CODE:
             said = f"{_who(run, outcome)} ended with exit code {outcome.exit_code}."

@@ -126,6 +126,22 @@ def test_events_are_told_on_stderr() -> None:
     ]
 
 
+def test_the_start_is_told_once_and_before_the_first_output() -> None:
+    streams = Streams()
+
+    streams.take(printed(0, b"early\n"), moved(RunState.RUN_STATE_RUNNING), printed(0, b"later\n"))
+
+    assert streams.err == "Process started  ProcessID=abc\n"
+
+
+def test_a_run_that_was_running_already_is_not_said_to_start() -> None:
+    streams = Streams(Run(id="abc", start_time=Timestamp(seconds=1)))
+
+    streams.take(printed(0, b"late\n"))
+
+    assert streams.err == ""
+
+
 def test_silence_of_the_executor_is_told_and_taken_back() -> None:
     streams = Streams()
     silent = Reachability(unreachable_since=Timestamp(seconds=1), detail="connection refused")
@@ -172,10 +188,34 @@ def test_a_failure_says_what_happened_and_what_to_do() -> None:
 
     assert streams.out == "[0] last words\n"
     assert streams.err.splitlines() == [
+        "Process started  ProcessID=abc",
         "Process failed  ProcessID=abc",
         "Error: The job ended with exit code 3.",
         "Hint: its output says more: pollinator logs --tail 50 abc",
     ]
+
+
+def test_what_the_daemon_said_to_do_is_the_hint() -> None:
+    streams = Streams()
+    detail = "the bucket is not there\n  AWS_S3_BUCKET: look here\ncreate it"
+    outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_SNAPSHOT, detail=detail)
+
+    streams.view.end(Run(id="abc", state=RunState.RUN_STATE_FAILED, outcome=outcome))
+
+    assert streams.err.splitlines() == [
+        "Process failed  ProcessID=abc",
+        "Error: the bucket is not there",
+        "  AWS_S3_BUCKET: look here",
+        "Hint: create it",
+    ]
+
+
+def test_a_cancelled_run_is_no_error() -> None:
+    streams = Streams()
+
+    streams.view.end(Run(id="abc", state=RunState.RUN_STATE_CANCELLED))
+
+    assert streams.err == "Process cancelled  ProcessID=abc\n"
 
 
 def test_as_json_each_message_is_one_object_and_the_run_comes_last() -> None:

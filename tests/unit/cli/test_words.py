@@ -8,6 +8,7 @@ import pytest
 
 from pollinator.cli.words import (
     bytes_text,
+    count_text,
     duration_text,
     parse_duration_s,
     parse_since,
@@ -61,6 +62,12 @@ def test_since_takes_a_duration_or_a_date() -> None:
 def test_since_refuses_other_words() -> None:
     with pytest.raises(ValueError, match="neither a duration"):
         parse_since("yesterday", NOW)
+
+
+def test_one_thing_is_told_in_the_singular() -> None:
+    told = [count_text(number, "core") for number in (1, 2, 0.5)]
+
+    assert told == ["1 core", "2 cores", "0.5 cores"]
 
 
 @pytest.mark.parametrize("state", RunState.values())

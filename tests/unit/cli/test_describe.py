@@ -1,0 +1,43 @@
+"""A run as lines of text."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pollinator.cli.describe import describe_run
+from pollinator.v1.run_pb2 import Outcome, Run, RunState
+from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
+
+
+def lines_of(run: Run) -> dict[str, str]:
+    """The lines by their names."""
+    return dict(line.replace(" ", "").split(":", 1) for line in describe_run(run))
+
+
+def test_one_node_and_one_core_are_told_in_the_singular() -> None:
+    lines = describe_run(Run(spec=RunSpec(nodes=1, processes_per_node=4, cpu_millis=1000)))
+
+    assert "ranks:             4 on 1 node" in lines
+    assert "cpu:               1 core" in lines
+
+
+def test_a_command_can_be_pasted_into_a_shell() -> None:
+    spec = RunSpec(nodes=1, command="python3 -u", arguments=["--name", "two words"])
+
+    assert "command:           python3 -u --name 'two words'" in describe_run(Run(spec=spec))
+
+
+def test_variables_are_told_one_a_line() -> None:
+    variables = [EnvironmentVariable(name="A", value="1"), EnvironmentVariable(name="B", value="2")]
+
+    lines = describe_run(Run(spec=RunSpec(environment=variables)))
+
+    assert "environment:       A=1\n                   B=2" in lines
+
+
+def test_a_run_that_never_started_has_no_exit_code() -> None:
+    waiting = Run(state=RunState.RUN_STATE_CANCELLED, outcome=Outcome())
+    started = Run(state=RunState.RUN_STATE_CANCELLED, outcome=Outcome(), start_time=Timestamp(seconds=1))
+
+    assert "exitcode" not in lines_of(waiting)
+    assert lines_of(started)["exitcode"] == "0"
