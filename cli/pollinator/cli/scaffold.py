@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import secrets
@@ -11,7 +12,14 @@ from pathlib import Path
 
 from pollinator.cli.schema_file import install_schema
 from pollinator.cli.terminal import Terminal
-from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, PollinatorError, Violation
+from pollinator.wire.errors import (
+    AlreadyExists,
+    Denied,
+    Exhausted,
+    InvalidInput,
+    PollinatorError,
+    Violation,
+)
 
 LOCAL = "local"
 _IMAGE = "python:3.12-rc-bookworm"
@@ -36,21 +44,24 @@ class Plan:
     """Add only what is missing to a folder that may hold files."""
 
 
-def make_project(plan: Plan, terminal: Terminal) -> None:
-    """Write a project's first files.
+def make_project(plan: Plan, terminal: Terminal) -> bool:
+    """Write a project's first files; False when nothing was missing.
 
     Raises:
         InvalidInput: the name cannot be used.
         AlreadyExists: the folder is not empty, and nothing was said about adding to it.
         Denied: something cannot be written.
+        Exhausted: the disk is full.
     """
     try:
         _check(plan)
-        _write_all(plan, terminal)
+        return _write_all(plan, terminal)
     except OSError as error:
-        raise Denied(
-            f"cannot write {error.filename or plan.directory}: {error.strerror}", reason="cannot_write"
-        ) from error
+        text = f"cannot write {error.filename or plan.directory}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            hint = "free some space; pollinator new --here then adds what is missing"
+            raise Exhausted(text, reason="disk_full", hint=hint) from error
+        raise Denied(text, reason="cannot_write") from error
 
 
 def project_name(directory: Path) -> str:
@@ -93,12 +104,13 @@ def _check(plan: Plan) -> None:
         )
 
 
-def _write_all(plan: Plan, terminal: Terminal) -> None:
-    root = plan.directory
+def _write_all(plan: Plan, terminal: Terminal) -> bool:
+    root, made = plan.directory, False
     for tree in ("src", "data", "result"):
         folder = root / "cfs" / tree
         if not folder.is_dir():
             folder.mkdir(mode=0o755, parents=True)
+            made = True
             terminal.say("Creating directory", Dir=_shown(folder))
     name = plan.name or project_name(root)
     files: dict[Path, Callable[[], str]] = {
@@ -113,9 +125,22 @@ def _write_all(plan: Plan, terminal: Terminal) -> None:
         if has_source and path.name == "main.py":
             continue
         if not path.exists() and not path.is_symlink():
-            with path.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text())
+            _write(path, text())
+            made = True
             terminal.say("Generating", Filename=_shown(path))
+    return made
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Half a file would count as there the next time.
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _schema_address(terminal: Terminal) -> str:

@@ -16,6 +16,9 @@ from pollinator.wire import places
 
 CLASHING_DISTRIBUTION = "pollinator"
 
+FULL_BYTES = 1 << 20
+"""With less than this, not even a log or a socket's folder can be written for sure."""
+
 
 class Grade(Enum):
     """How a check ended."""
@@ -107,4 +110,6 @@ def _folder(name: str, path: Path) -> Finding:
         return Finding(
             f"folder of {name}", Grade.FAILED, f"{path} belongs to somebody else", "chown or move it"
         )
+    if shutil.disk_usage(nearest).free < FULL_BYTES:
+        return Finding(f"folder of {name}", Grade.FAILED, f"the disk of {path} is full", "free some space")
     return Finding(f"folder of {name}", Grade.OK, str(path))

@@ -95,7 +95,8 @@ class Starting:
             file.seek(self._from)
             lines = file.read().decode("utf-8", "replace").strip().splitlines()
         said = f": {lines[-1]}" if lines else ""
-        return Unavailable(message + said, reason="daemon_start_failed", hint=f"its words are in {self._log}")
+        hint = f"its words are in {self._log}" if lines else "pollinator doctor looks for the cause"
+        return Unavailable(message + said, reason="daemon_start_failed", hint=hint)
 
 
 def start_daemon(path: Path) -> None:

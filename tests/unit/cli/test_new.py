@@ -17,7 +17,8 @@ from pollinator.cli.scaffold import Plan, make_project, project_name, project_te
 from pollinator.cli.schema_file import install_schema, schema_text
 from pollinator.cli.terminal import Terminal
 from pollinator.model.project import load_spec
-from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput
+from pollinator.wire.errors import AlreadyExists, Denied, Exhausted, InvalidInput
+from support.disk import full_disk
 
 FILES = {"project.yaml", ".pollinatorignore", "cfs/src/main.py", "cfs/data/hello.txt"}
 
@@ -155,6 +156,14 @@ def test_here_twice_does_nothing_the_second_time(home: Path) -> None:
     make(plan(home / "demo"))
 
     assert make(plan(home / "demo", here=True)) == ""
+
+
+def test_a_full_disk_leaves_no_half_file_and_is_no_question_of_permissions(home: Path) -> None:
+    with full_disk(0), pytest.raises(Exhausted) as caught:
+        make(plan(home / "demo", name="demo"))
+
+    assert caught.value.reason == "disk_full"
+    assert files_below(home / "demo") == set()
 
 
 def test_names_are_readable_valid_and_unlike(home: Path) -> None:

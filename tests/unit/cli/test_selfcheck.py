@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pollinator.cli import selfcheck
 from pollinator.cli.selfcheck import Grade, check_installation
 
 
@@ -42,6 +43,12 @@ def test_the_unrelated_package_of_the_name_is_a_failure(home: Path, monkeypatch:
     monkeypatch.setattr(importlib.metadata, "version", version)
 
     assert grades({})["packages"] is Grade.FAILED
+
+
+def test_a_full_disk_is_a_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "FULL_BYTES", 1 << 80)
+
+    assert grades({})["folder of state"] is Grade.FAILED
 
 
 def test_a_folder_that_is_a_file_is_a_failure(home: Path) -> None:

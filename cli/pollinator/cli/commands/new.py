@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from pollinator.cli.options import complete_executors
     short_help="Make a new project.",
     examples=(
         "pollinator new demo && cd demo && pollinator run --follow",
-        "pollinator new -e lumi simulation",
+        "pollinator new --name heat-study study",
         "pollinator new --here",
     ),
 )
@@ -47,7 +48,11 @@ def new_command(directory: Path | None, executor: str, here: bool, name: str) ->
     from pollinator.cli.terminal import Terminal
 
     terminal = Terminal()
-    make_project(Plan(directory=directory or Path(), executor=executor, name=name, here=here), terminal)
-    go = f"cd {directory} && " if directory else ""
+    made = make_project(
+        Plan(directory=directory or Path(), executor=executor, name=name, here=here), terminal
+    )
+    if not made:
+        terminal.say("Nothing is missing; nothing was changed")
+    go = f"cd {shlex.quote(str(directory))} && " if directory else ""
     terminal.say(f"Run it: {go}pollinator run --follow")
     return int(Exit.OK)
