@@ -63,7 +63,7 @@ TABLE = (
     Row(Exit.NOT_READY, "something has to be put right first, for example a halted project"),
     Row(Exit.NOT_STARTED, "the run failed before or outside of its command: files, image, executor"),
     Row(Exit.NOT_ENDED, "wait --timeout passed; the run goes on"),
-    Row(Exit.NOT_FOUND, "there is no such run, project or executor"),
+    Row(Exit.NOT_FOUND, "there is no such run, project or bucket"),
     Row(Exit.CANCELLED, "the run was cancelled"),
     Row(Exit.NO_RESULTS, "the command ended with 0, but its results could not be brought home"),
     Row(Exit.LOST, "the run is lost: its executor does not know it any more"),

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import getpass
 import os
+import re
 import signal
 import socket
 from collections.abc import Generator
@@ -28,9 +29,10 @@ from pollinator.v1.run_pb2 import (
     StartRunRequest,
     WatchRunRequest,
 )
-from pollinator.wire.errors import PollinatorError
+from pollinator.wire.errors import NotFound, PollinatorError
 from pollinator.wire.streams import follow_run
 
+_EARLIER = re.compile(r"latest~(\d{1,3})")
 _BAR_AFTER_S = 0.4
 """A bar for what takes less would only flicker."""
 
@@ -38,11 +40,25 @@ _BAR_AFTER_S = 0.4
 async def find_run(daemon: Daemon, named: str, root: str) -> Run:
     """The run with this id or unique prefix; ``latest`` is the newest of the project in ``root``.
 
+    ``latest~1`` is the one before it, and so on.
+
     Raises:
-        NotFound: there is no such run, or more than one begins so.
+        NotFound: there is no such run.
+        InvalidInput: more than one begins so.
     """
+    if earlier := _EARLIER.fullmatch(named):
+        return await _earlier_run(daemon, int(earlier[1]), root)
     answer = await daemon.ask(daemon.runs.GetRun, GetRunRequest(run_id=named, root=root))
     return answer.run
+
+
+async def _earlier_run(daemon: Daemon, back: int, root: str) -> Run:
+    answer = await daemon.ask(daemon.runs.ListRuns, ListRunsRequest(root=root, page_size=back + 1))
+    if len(answer.runs) <= back:
+        raise NotFound(
+            f"there are only {len(answer.runs)} runs", reason="run_missing", hint="pollinator list shows them"
+        )
+    return answer.runs[back]
 
 
 async def unfinished_runs(daemon: Daemon, root: str) -> list[Run]:

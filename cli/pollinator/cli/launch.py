@@ -57,10 +57,15 @@ async def _launch(
 
 
 def _let_go(run: Run, terminal: Terminal, *, as_json: bool) -> int:
-    terminal.print(json_text(plain(run)) if as_json else run.id)
+    if as_json:
+        terminal.print(json_text(plain(run)))
+    elif not terminal.read_by_people:
+        terminal.print(run.id)
     for notice in run.notices:
         tell_notice(terminal, notice)
     if run.state not in ENDS:
+        if terminal.read_by_people and not as_json:
+            terminal.say(f"Follow it: pollinator logs -f {run.id}")
         return int(Exit.OK)
     # It can have ended before its start was answered: refused by the executor, or simply quick.
     tell_end(terminal, run)

@@ -38,7 +38,7 @@ COMMANDS = {
     "daemon": _at("daemon", "Start, stop and look at the daemon."),
     "completion": _at("completion", "Print the completion script for a shell."),
     "version": _at("version", "Print versions."),
-    "help": _at("help", "Explain a command or a topic: exit-codes, environment."),
+    "help": _at("help", "Explain a command or a topic: runs, exit-codes, environment."),
 }
 
 

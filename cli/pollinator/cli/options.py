@@ -28,7 +28,7 @@ def complete_executors(ctx: click.Context, param: click.Parameter, incomplete: s
 
 
 def run_argument(*, default: str | None = None) -> Decorator[Any]:
-    """RUN: an id, a unique prefix of one, or ``latest``."""
+    """RUN: an id, a unique prefix of one, ``latest``, or ``latest~1`` for the one before."""
     return click.argument(
         "run_id",
         metavar="RUN" if default is None else "[RUN]",

@@ -55,6 +55,7 @@ class Terminal:
         environ = os.environ if environ is None else environ
         self.colour_out = colour_wanted(self._out.isatty(), environ)
         self.colour_err = colour_wanted(self._err.isatty(), environ)
+        self.read_by_people = self._out.isatty()
         self.bars = bars_wanted(self._err.isatty(), environ)
         self._bar = ""
         self._bar_drawn_at = 0.0

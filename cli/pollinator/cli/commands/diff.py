@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     "diff",
     cls=Command,
     short_help="Show what changed between two runs.",
-    examples=("pollinator diff 01jb2 01jb3", "pollinator diff latest", "pollinator diff --name-only latest"),
+    examples=(
+        "pollinator diff latest",
+        "pollinator diff latest~1 latest",
+        "pollinator diff --name-only 01jb2 01jb3",
+    ),
 )
 @click.option("--name-only", is_flag=True, help="Only names, no text.")
 @json_option()

@@ -18,7 +18,7 @@ from pollinator.cli.options import follow_options, json_option, override_options
     examples=(
         "pollinator run --follow",
         "pollinator run -f --set conditions.mem=4Gi -- --epochs 3",
-        "pollinator run -f --on lumi --secret-file ~/.tokens",
+        "pollinator run -f --secret-file ~/.tokens",
         "ID=$(pollinator run) && pollinator wait $ID",
     ),
 )
@@ -32,9 +32,9 @@ def run_command(project: Path | None, **given: Any) -> int:
     """Run the project as it is on disk now.
 
     Everything that was written before this command is part of the run; nothing written later is. Without
-    --follow, the id of the run is printed and the run goes on by itself. With it, the job's output comes on
-    stdout and its exit code ends this command: see `pollinator help exit-codes`. ARGS are added to the
-    arguments of the command in project.yaml.
+    --follow, the run goes on by itself, and its id is printed where stdout is not a terminal. With it, the
+    job's output comes on stdout and its exit code ends this command: see `pollinator help exit-codes`. ARGS
+    are added to the arguments of the command in project.yaml.
     """
     from pollinator.cli.folder import project_here
     from pollinator.cli.launch import launch, wishes_of
