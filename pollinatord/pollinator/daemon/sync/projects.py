@@ -59,10 +59,12 @@ def read_spec(root: Path, overrides: SpecOverrides | None = None) -> RunSpec:
 class OpenProject:
     """One watched project: its worker, its name and its store."""
 
-    def __init__(self, worker: ProjectWorker, name: str, store_id: str) -> None:
+    def __init__(self, worker: ProjectWorker, name: str, store_id: str, settings: StoreSettings) -> None:
         self.worker = worker
         self.name = name
         self.store_id = store_id
+        self.settings = settings
+        """How its store is reached, with credentials."""
 
     def describe(self) -> Project:
         """Its state, for clients."""
@@ -114,11 +116,12 @@ class Projects:
         """Watch every project that was open when the daemon ended."""
         for root, name, store_id in self._database.execute("SELECT root, name, store_id FROM project"):
             try:
+                settings = self._keeper.settings(store_id)
                 store = await self._pool.run(self._keeper.reopen, store_id, name)
             except PollinatorError as error:
                 _log.warning("%s is not watched: %s", root, error.message)
                 continue
-            self._start(Path(root), name, store_id, store)
+            self._start(Path(root), name, store_id, settings, store)
 
     async def open(self, root: Path, store: StoreSettings | None) -> OpenProject:
         """Watch a project; ``store`` None keeps the one it had.
@@ -134,7 +137,9 @@ class Projects:
                 return current
             wanted = store or (self._keeper.settings(current.store_id) if current else DEFAULT)
             store_id, opened = await self._pool.run(self._keeper.open, wanted, spec.project)
-            if current is not None and (current.store_id, current.name) == (store_id, spec.project):
+            # The same store by other keys is opened anew: keys are put right, renewed, and expire.
+            wish = (spec.project, store_id, wanted)
+            if current is not None and (current.name, current.store_id, current.settings) == wish:
                 await self._pool.run(opened.close)
                 return current
             if current is not None:
@@ -144,7 +149,7 @@ class Projects:
                     "INSERT OR REPLACE INTO project (root, name, store_id) VALUES (?, ?, ?)",
                     (str(root), spec.project, store_id),
                 )
-            return self._start(root, spec.project, store_id, opened)
+            return self._start(root, spec.project, store_id, wanted, opened)
 
     def get(self, root: str) -> OpenProject:
         """An opened project; raises NotFound."""
@@ -173,10 +178,12 @@ class Projects:
         for project in self.all():
             await project.worker.close()
 
-    def _start(self, root: Path, name: str, store_id: str, store: Store) -> OpenProject:
+    def _start(
+        self, root: Path, name: str, store_id: str, settings: StoreSettings, store: Store
+    ) -> OpenProject:
         place = hashlib.blake2b(f"{root}\0{store_id}".encode(errors="surrogateescape"), digest_size=8)
         worker = ProjectWorker(root, self._indexes / f"{place.hexdigest()}.db", store)
-        project = OpenProject(worker, name, store_id)
+        project = OpenProject(worker, name, store_id, settings)
         self._open[str(root)] = project
         self._group.create_task(worker.run(), name=f"project {root}")
         return project

@@ -1,0 +1,71 @@
+"""Which projects are open, and by which store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pollinator.daemon.database import connect, migrate
+from pollinator.daemon.pool import Pool
+from pollinator.daemon.sync.projects import PROJECT_MIGRATION, Projects
+from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.v1.store_pb2 import S3Store as S3Settings
+from pollinator.v1.store_pb2 import StoreSettings
+from support.scripted_s3 import Answer, serving
+
+
+@asynccontextmanager
+async def projects_in(folder: Path) -> AsyncGenerator[Projects]:
+    database = connect(folder / "daemon.db")
+    migrate(database, (PROJECT_MIGRATION,))
+    pool = Pool("io", 2)
+    async with asyncio.TaskGroup() as group:
+        projects = Projects(database, StoreKeeper(folder / "stores"), folder / "indexes", group, pool)
+        try:
+            yield projects
+        finally:
+            await projects.close()
+            pool.close()
+            database.close()
+
+
+def project_in(folder: Path) -> Path:
+    root = folder / "demo"
+    for tree in ("src", "data"):
+        (root / "cfs" / tree).mkdir(parents=True)
+    (root / "project.yaml").write_text("projectname: demo\nenvironment:\n  cmd: python3\n")
+    return root
+
+
+def by_key(port: int, key: str) -> StoreSettings:
+    settings = S3Settings(
+        endpoint=f"http://127.0.0.1:{port}", bucket="bucket", access_key=key, secret_key="secretsecret"
+    )
+    return StoreSettings(s3=settings)
+
+
+async def test_keys_that_were_put_right_are_used_at_once(tmp_path: Path) -> None:
+    root = project_in(tmp_path)
+    listing = Answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+    with serving(listing) as (script, port):
+        async with projects_in(tmp_path / "state") as projects:
+            await projects.open(root, by_key(port, "WRONGKEY"))
+
+            project = await projects.open(root, by_key(port, "RIGHTKEY"))
+
+            await project.worker.call(project.worker.store.check)
+            assert "Credential=RIGHTKEY/" in script.asked[-1].headers["Authorization"]
+            assert projects.all() == [project]
+
+
+async def test_the_same_store_by_the_same_keys_goes_on(tmp_path: Path) -> None:
+    root = project_in(tmp_path)
+    with serving(Answer(200)) as (_, port):
+        async with projects_in(tmp_path / "state") as projects:
+            first = await projects.open(root, by_key(port, "ANYKEY"))
+
+            second = await projects.open(root, by_key(port, "ANYKEY"))
+
+            assert second is first
