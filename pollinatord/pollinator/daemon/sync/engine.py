@@ -171,7 +171,9 @@ class SyncEngine:
             uploader.send()
         uploader.reap()
         self._list_packs(index, uploader)
-        self._failures, self._problem = 0, ""
+        self._failures = 0
+        if not self._halted:
+            self._problem = ""
         return self._dirty.ready
 
     def _upload_failed(self, error: PollinatorError) -> None:
@@ -223,8 +225,8 @@ class SyncEngine:
             for name in TREES:
                 getattr(snapshot, name).CopyFrom(self._tree(name))
             ref = self._publish(snapshot)
-        except Halted:
-            self._halted = True
+        except Halted as error:
+            self._halted, self._problem = True, f"{error.message}; {error.hint}"
             raise
         except PollinatorError as error:
             if error.reason not in _OF_THE_USER:
