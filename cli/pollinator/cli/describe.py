@@ -137,7 +137,7 @@ def _files(run: Run) -> Pairs:
 def _backlog(project: Project) -> str:
     if not project.backlog_files and not project.backlog_bytes:
         return "none"
-    return f"{project.backlog_files} files, {bytes_text(project.backlog_bytes)}"
+    return f"{count_text(project.backlog_files, 'file')}, {bytes_text(project.backlog_bytes)}"
 
 
 def _time(message: object, field: str) -> str:

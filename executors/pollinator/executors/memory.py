@@ -15,7 +15,7 @@ from typing import Protocol
 _ROOT = Path("/sys/fs/cgroup")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
-V2, V1, SAMPLED = "cgroup-v2", "cgroup-v1", "rlimit"
+V2, V1, SAMPLED = "cgroup-v2", "cgroup-v1", "sampling"
 
 
 class MemoryGuard(Protocol):

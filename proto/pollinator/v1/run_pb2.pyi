@@ -385,7 +385,7 @@ class Usage(message.Message):
     peak_memory_bytes: builtins.int
     """Highest memory in bytes over all ranks of a node."""
     memory_source: builtins.str
-    """How memory was measured and limited: `cgroup-v2`, `cgroup-v1` or `rlimit`."""
+    """How memory was measured and limited: `cgroup-v2`, `cgroup-v1` or `sampling`."""
     @builtins.property
     def cpu(self) -> duration_pb2.Duration:
         """User and system CPU time over all ranks."""

@@ -33,7 +33,7 @@ async def _checkout(run_id: str, directory: str, *, as_json: bool) -> int:
     from pollinator.cli.follow import find_run
     from pollinator.cli.plain import json_text, plain
     from pollinator.cli.terminal import Terminal
-    from pollinator.cli.words import bytes_text
+    from pollinator.cli.words import bytes_text, count_text
     from pollinator.v1.project_pb2 import CheckoutRequest
 
     terminal = Terminal()
@@ -43,5 +43,6 @@ async def _checkout(run_id: str, directory: str, *, as_json: bool) -> int:
         answer = await daemon.ask(daemon.projects.Checkout, request, timeout_s=LONG_S)
     if as_json:
         terminal.print(json_text(plain(answer)))
-    terminal.say(f"{answer.files} files restored, {bytes_text(answer.bytes)}", Dir=request.directory)
+    restored = count_text(answer.files, "file")
+    terminal.say(f"{restored} restored, {bytes_text(answer.bytes)}", Dir=request.directory)
     return int(Exit.OK)

@@ -106,7 +106,7 @@ async def _stop() -> int:
         await shut_down(daemon, only_if_idle=False)
         terminal.say("Daemon stopped", Pid=str(daemon.info.pid))
         if daemon.info.active_runs:
-            terminal.say(f"{daemon.info.active_runs} runs go on without it")
+            terminal.say(f"Runs that go on without it: {daemon.info.active_runs}")
     return int(Exit.OK)
 
 

@@ -39,6 +39,7 @@ async def _pull(run_id: str, directory: str, *, as_json: bool) -> int:
     from pollinator.cli.follow import find_run
     from pollinator.cli.plain import json_text, plain
     from pollinator.cli.terminal import Terminal
+    from pollinator.cli.words import count_text
     from pollinator.v1.project_pb2 import PullResultsRequest
 
     terminal = Terminal()
@@ -48,9 +49,8 @@ async def _pull(run_id: str, directory: str, *, as_json: bool) -> int:
         answer = await daemon.ask(daemon.projects.PullResults, request, timeout_s=LONG_S)
     if as_json:
         terminal.print(json_text(plain(answer)))
-    terminal.say(
-        f"{answer.files_written} files written, {answer.files_unchanged} unchanged", Dir=answer.directory
-    )
+    written = count_text(answer.files_written, "file")
+    terminal.say(f"{written} written, {answer.files_unchanged} unchanged", Dir=answer.directory)
     for conflict in answer.conflicts:
         terminal.warn(f"the local file had been edited, so the run's version is {conflict}")
     return int(Exit.OK)

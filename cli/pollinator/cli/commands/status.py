@@ -76,6 +76,7 @@ async def _print_status(daemon: Daemon, terminal: Terminal, *, as_json: bool) ->
     from pollinator.cli.describe import describe_project
     from pollinator.cli.plain import json_text, plain
     from pollinator.cli.table import print_runs
+    from pollinator.cli.words import count_text
     from pollinator.v1.project_pb2 import ListProjectsRequest
     from pollinator.v1.run_pb2 import ListRunsRequest
 
@@ -90,7 +91,8 @@ async def _print_status(daemon: Daemon, terminal: Terminal, *, as_json: bool) ->
         terminal.print(json_text(words))
         return
     info = daemon.info
-    terminal.print(f"daemon:  version {info.version}, process {info.pid}, {info.active_runs} active runs")
+    active = count_text(info.active_runs, "active run")
+    terminal.print(f"daemon:  version {info.version}, process {info.pid}, {active}")
     for project in projects:
         terminal.print("")
         for line in describe_project(project):
