@@ -76,8 +76,11 @@ class Lifecycle:
         if (folder.path / "laid-out").exists():
             return True
         try:
-            await self._in_thread(self._lay_out, folder)
+            await self._patiently(self._lay_out, folder, lambda: not folder.run.cancel_requested)
         except PollinatorError as error:
+            if folder.run.cancel_requested:
+                self._end(folder, _S.RUN_STATE_CANCELLED, Outcome())
+                return False
             detail = f"{error.message}\n{error.hint}".strip()
             outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_MATERIALISE, detail=detail)
             self._end(folder, _S.RUN_STATE_FAILED, outcome)
@@ -146,29 +149,23 @@ class Lifecycle:
         folder.append(collecting)
 
     async def _collect(self, folder: RunFolder) -> None:
-        """Seal the results and end; a store that does not answer is waited for."""
+        """Seal the results and end."""
         seen = self._executor.observe(folder.job)
         state, outcome = seen.state, seen.outcome or Outcome()
-        for left in range(TRIES - 1, -1, -1):
-            crash_point("before_collect")
-            try:
-                captured = await self._in_thread(self._capture, folder)
-            except PollinatorError as error:
-                if error.retryable and left:
-                    _log.warning("run %s: results wait: %s", folder.run.id, error.message)
-                    await asyncio.sleep(RETRY_S)
-                    continue
-                outcome.detail = f"the results could not be stored: {error.message}\n{outcome.detail}".strip()
-                outcome.reason = OutcomeReason.OUTCOME_REASON_COLLECT
-                self._end(folder, _S.RUN_STATE_FAILED, outcome, keep_work=True)
-                return
-            if captured is not None and not folder.run.HasField("result"):
-                for line in captured.skipped[:10]:
-                    text = f"not collected: result/{line}"
-                    notice = Notice(severity=Severity.SEVERITY_WARNING, code="not_collected", text=text)
-                    folder.append(RunEvent(notice=notice))
-                folder.append(RunEvent(collected=captured.ref))
-            break
+        crash_point("before_collect")
+        try:
+            captured = await self._patiently(self._capture, folder)
+        except PollinatorError as error:
+            outcome.detail = f"the results could not be stored: {error.message}\n{outcome.detail}".strip()
+            outcome.reason = OutcomeReason.OUTCOME_REASON_COLLECT
+            self._end(folder, _S.RUN_STATE_FAILED, outcome, keep_work=True)
+            return
+        if captured is not None and not folder.run.HasField("result"):
+            for line in captured.skipped[:10]:
+                text = f"not collected: result/{line}"
+                notice = Notice(severity=Severity.SEVERITY_WARNING, code="not_collected", text=text)
+                folder.append(RunEvent(notice=notice))
+            folder.append(RunEvent(collected=captured.ref))
         crash_point("after_collect")
         self._end(folder, state, outcome)
 
@@ -191,6 +188,24 @@ class Lifecycle:
         self._executor.forget(folder.job)
         if not keep_work:
             folder.clean()
+
+    async def _patiently(
+        self,
+        work: Callable[[RunFolder], _Result],
+        folder: RunFolder,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> _Result:
+        """Do something with the store; one that does not answer is waited for while ``goes_on()``."""
+        left = TRIES
+        while True:
+            left -= 1
+            try:
+                return await self._in_thread(work, folder)
+            except PollinatorError as error:
+                if not (error.retryable and left and goes_on()):
+                    raise
+                _log.warning("run %s waits for the store: %s", folder.run.id, error.message)
+            await asyncio.sleep(RETRY_S)
 
     async def _in_thread(self, work: Callable[[RunFolder], _Result], folder: RunFolder) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, folder)

@@ -24,6 +24,7 @@ from pollinator.daemon.sync.projects import Projects
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
+    Notice,
     Outcome,
     OutcomeReason,
     OutputOffset,
@@ -47,6 +48,8 @@ LAUNCH_S = 60.0
 
 CANCEL_TRY_S = 5.0
 RETRY_S = 1.0
+BRING_TRIES = 120
+"""How often results are asked for while their store is away: some minutes."""
 FOREVER_S = 10.0 * 365 * 86400
 """A run outlives everything: word from its executor is waited for without limit."""
 
@@ -235,13 +238,26 @@ class RunDriver:
             run = self._runs.append(run_id, RunEvent(collected=answer.result))
         crash_point("before_results")
         try:
-            notices = await self._home.bring(run)
+            notices = await self._bring(run)
         except PollinatorError as error:
             self._fail(run_id, OutcomeReason.OUTCOME_REASON_COLLECT, error)
             return
         crash_point("after_results")
         end = end_event(answer.state, answer.outcome, run.attempt)
         self._runs.append(run_id, *(RunEvent(notice=notice) for notice in notices), end)
+
+    async def _bring(self, run: Run) -> list[Notice]:
+        """Lay the results out; a store that does not answer is waited for."""
+        left = BRING_TRIES
+        while True:
+            left -= 1
+            try:
+                return await self._home.bring(run)
+            except PollinatorError as error:
+                if not (error.retryable and left):
+                    raise
+                _log.warning("the results of run %s wait for the store: %s", run.id, error.message)
+            await asyncio.sleep(RETRY_S)
 
     async def _final_word(self, run_id: str, link: ExecutorLink) -> Run:
         request = WatchRunRequest(run_id=run_id, after_seq=2**62)
