@@ -117,6 +117,14 @@ class Sandbox:
         """Process id of the local executor, 0 when there is none."""
         return self._find("pollinator.executors.main")
 
+    def command_lines(self) -> list[bytes]:
+        """How every process of this user was called, as all users of the machine can see."""
+        found: list[bytes] = []
+        for pid in self._pids():
+            with contextlib.suppress(OSError):
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+        return found
+
     def kill_daemon(self) -> None:
         """As a crash would."""
         self._kill(self.daemon_pid(), self.folder / "r" / "pollinator" / "daemon.lock")
