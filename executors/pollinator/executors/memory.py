@@ -1,42 +1,42 @@
-"""Limiting and measuring the memory of a run: by a cgroup where one can be made, else by looking.
+"""Limiting and measuring the memory of a run: by a control group where one can be made, else by looking.
 
 Standard library only: the supervisor imports it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
+import resource
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Protocol
 
-_ROOT = Path("/sys/fs/cgroup")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+from pollinator.executors.cgroups import KERNEL, Kernel, group_guard
+from pollinator.executors.processes import below, kernel_kills, proportional, resident
 
-V2, V1, SAMPLED = "cgroup-v2", "cgroup-v1", "sampling"
+SAMPLING = "sampling"
+SPARE_BYTES = 4 << 30
+"""What the backstop allows beyond twice the limit: stacks of threads and memory that is never touched."""
 
 
 class MemoryGuard(Protocol):
-    """Holds a run to its limit."""
+    """Holds a run to its limit; a limit of 0 only measures."""
 
     source: str
+    """How: ``cgroup-v2``, ``cgroup-v1`` or ``sampling``."""
+    held_by_kernel: bool
+    """The run cannot get beyond its limit: it need not be killed in a hurry."""
 
     def wrap(self, argv: list[str]) -> list[str]:
         """The command that starts a process inside the limit."""
         ...
 
-    def add(self, pid: int) -> None:
-        """Take a process in."""
+    def over(self) -> bool:
+        """Look; the run has to be ended for its use of memory."""
         ...
 
-    def over(self, pids: Iterable[int]) -> bool:
-        """The run has to be killed for its use of memory."""
-        ...
-
-    def exceeded(self) -> bool:
-        """Something in the run was killed for its use of memory."""
+    def exceeded(self, code: int, largest_process: int) -> bool:
+        """The use of memory is why a rank ended with this exit code (negative for a signal)."""
         ...
 
     def peak(self, largest_process: int) -> int:
@@ -55,150 +55,85 @@ def memory_source() -> str:
     return probe.source
 
 
-def guard_memory(run_id: str, limit: int) -> MemoryGuard:
-    """The best guard this machine offers; a limit of 0 only measures."""
-    for kind, base in _bases():
-        folder = base / f"pollinator-{run_id}"
-        try:
-            folder.mkdir()
-        except OSError:
-            continue
-        try:
-            return _CgroupGuard(kind, folder, limit)
-        except OSError:
-            folder.rmdir()
-    return _SamplingGuard(limit)
+def guard_memory(run_id: str, limit: int, kernel: Kernel = KERNEL) -> MemoryGuard:
+    """The best guard this machine offers. Tests ask for the last one by ``POLLINATOR_MEMORY_GUARD``."""
+    if os.environ.get("POLLINATOR_MEMORY_GUARD") != SAMPLING:
+        group = group_guard(run_id, limit, kernel)
+        if group is not None:
+            return group
+    return SamplingGuard(limit)
 
 
-def _bases() -> list[tuple[str, Path]]:
-    """Where a child cgroup may be made: below our own, so that outer limits still hold."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return []
-    own = {controllers: path.lstrip("/") for _, controllers, path in (line.split(":", 2) for line in lines)}
-    bases: list[tuple[str, Path]] = []
-    if (_ROOT / "cgroup.controllers").exists() and "" in own:
-        bases.append((V2, _ROOT / own[""]))
-    if "memory" in own and (_ROOT / "memory").is_dir():
-        bases.append((V1, _ROOT / "memory" / own["memory"]))
-    return bases
+class SamplingGuard:
+    """No group can be made: the memory of all processes below this one is added up many times a second.
 
+    Between two looks nothing holds the run but the backstop: RLIMIT_DATA, far above the limit because it
+    counts what is reserved and never used, and the wish that the kernel, when memory runs out, takes this
+    run and nothing else.
+    """
 
-_FILES: Mapping[str, tuple[str, str, str, str, str]] = {
-    V2: ("memory.max", "memory.peak", "memory.events", "cgroup.procs", "memory.swap.max"),
-    V1: (
-        "memory.limit_in_bytes",
-        "memory.max_usage_in_bytes",
-        "memory.oom_control",
-        "cgroup.procs",
-        "memory.memsw.limit_in_bytes",
-    ),
-}
+    source = SAMPLING
+    held_by_kernel = False
 
-
-class _CgroupGuard:
-    """The kernel holds the limit."""
-
-    def __init__(self, kind: str, folder: Path, limit: int) -> None:
-        self.source = kind
-        self._folder = folder
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
-        maximum, self._peak, self._events, self._procs, swap = _FILES[kind]
-        # Asked now: a guard that cannot tell is worse than one that looks.
-        self._kills()
-        if limit:
-            (folder / maximum).write_text(str(limit), encoding="ascii")
-            # Without swap accounting the limit is on memory alone.
-            with contextlib.suppress(OSError):
-                (folder / swap).write_text("0" if kind == V2 else str(limit), encoding="ascii")
-
-    def wrap(self, argv: list[str]) -> list[str]:
-        # The shell joins the group before it becomes the program: no moment outside of the limit.
-        return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._folder / self._procs), *argv]
-
-    def add(self, pid: int) -> None:
-        return None
-
-    def over(self, pids: Iterable[int]) -> bool:
-        return False
-
-    def exceeded(self) -> bool:
-        return self._kills() > 0
-
-    def peak(self, largest_process: int) -> int:
-        try:
-            return int((self._folder / self._peak).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return largest_process
-
-    def close(self) -> None:
-        for _ in range(50):
-            try:
-                self._folder.rmdir()
-            except FileNotFoundError:
-                return
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return
-
-    def _kills(self) -> int:
-        text = (self._folder / self._events).read_text(encoding="ascii")
-        counts = dict(line.split() for line in text.splitlines())
-        return int(counts["oom_kill"])
-
-
-class _SamplingGuard:
-    """No cgroup can be made: memory of all processes is added up many times a second."""
-
-    def __init__(self, limit: int) -> None:
-        self.source = SAMPLED
-        self._limit = limit
-        self._groups: set[int] = set()
+        self._clock = clock
         self._highest = 0
+        self._kills = kernel_kills()
+        self._careful_at = 0.0
 
     def wrap(self, argv: list[str]) -> list[str]:
-        return argv
+        """The shell sets the backstop before it becomes the program."""
+        if not self._limit:
+            return argv
+        script = '{ echo 1000 > /proc/self/oom_score_adj; ulimit -S -d "$0"; } 2> /dev/null; exec "$@"'
+        return ["/bin/sh", "-c", script, str(self.backstop // 1024), *argv]
 
-    def add(self, pid: int) -> None:
-        self._groups.add(pid)
+    @property
+    def backstop(self) -> int:
+        """Bytes of data that one process may have; an allocation beyond fails in the program."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = 2 * self._limit + SPARE_BYTES
+        return wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
 
-    def over(self, pids: Iterable[int]) -> bool:
-        used = sum(_resident(pid) for pid in _processes(self._groups))
+    def over(self) -> bool:
+        """Add up; where shared pages may have made it too much, count them once, which takes longer."""
+        sizes = {pid: resident(pid) for pid in below()}
+        used = sum(sizes.values())
+        if self._limit and used > self._limit and max(sizes.values()) <= self._limit:
+            now = self._clock()
+            if now < self._careful_at:
+                return False
+            used = sum(map(proportional, sizes))
+            # At most a tenth of the time goes into this.
+            self._careful_at = now + 10 * (self._clock() - now)
         self._highest = max(self._highest, used)
-        return self.exceeded()
-
-    def exceeded(self) -> bool:
         return bool(self._limit) and self._highest > self._limit
 
+    def exceeded(self, code: int, largest_process: int) -> bool:
+        """Too much was seen, or the kernel counted it, or it killed the rank as memory ran out."""
+        if self._limit and max(self._highest, _own(largest_process)) > self._limit:
+            return True
+        return code == -9 and kernel_kills() > self._kills
+
     def peak(self, largest_process: int) -> int:
+        """The most that was seen, or its largest process: a peak may fall between two looks."""
         return max(self._highest, largest_process)
 
     def close(self) -> None:
-        return None
+        """Nothing was set up."""
 
 
-def _processes(groups: set[int]) -> list[int]:
-    """All processes of these process groups."""
-    found: list[int] = []
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return list(groups)
-    for name in names:
-        if name.isdecimal():
-            try:
-                if os.getpgid(int(name)) in groups:
-                    found.append(int(name))
-            except (ProcessLookupError, PermissionError):
-                continue
-    return found
+def _own(largest_process: int) -> int:
+    """0 where this may be the size of this process: a child starts with its parent's."""
+    return largest_process if largest_process > _largest(resource.RUSAGE_SELF) else 0
 
 
-def _resident(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except (OSError, IndexError, ValueError):
-        return 0
+def largest_child() -> int:
+    """Most memory in bytes that a single ended process below this one had."""
+    return _largest(resource.RUSAGE_CHILDREN)
+
+
+def _largest(who: int) -> int:
+    peak = resource.getrusage(who).ru_maxrss
+    return peak if os.uname().sysname == "Darwin" else peak * 1024

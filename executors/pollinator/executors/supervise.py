@@ -7,6 +7,7 @@ It holds a lock as long as it lives; whoever finds the lock free and no exit rec
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -18,12 +19,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
-from pollinator.executors.memory import MemoryGuard, guard_memory
+from pollinator.executors.memory import MemoryGuard, guard_memory, largest_child
+from pollinator.executors.processes import below
 
 TICK_S = 0.02
 SLOW_TICK_S = 0.1
+REPORTED_S = 0.5
+"""Longest time from a kill to the report of that process's end; freeing its memory takes time."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -33,74 +38,77 @@ class Supervision:
     def __init__(self, workspace: Path, plan: dict[str, Any]) -> None:
         self._workspace = workspace
         self._plan = plan
-        self._ranks: dict[int, int] = {}
-        self._groups: set[int] = set()
+        # Each with its rank. The objects are kept, and never asked: one that is dropped or asked takes the
+        # exit status, and a rank that failed would be taken for one that did not.
+        self._running: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
         self._memory: MemoryGuard = guard_memory(str(plan["run_id"]), int(plan["memory_bytes"]))
         self._started = time.time()
+        self._began = time.monotonic()
         self._verdict: dict[str, Any] | None = None
         self._kill_at: float | None = None
-        self._left: dict[int, int] = {}
+        self._initialising = False
+        self._over_since: float | None = None
 
     def run(self) -> dict[str, Any]:
         """Run to the end; returns the exit record."""
-        init = self._plan["init_command"]
-        if init and not self._init(init):
-            return self._record()
-        deadline = self._deadline()
+        self._look()
+        if init := self._plan["init_command"]:
+            self._initialising = True
+            self._start(self._plan["ranks"][0], ["/bin/sh", "-c", init])
+            self._wait()
+            self._initialising = False
         for rank in self._plan["ranks"]:
-            if not self._start(rank):
-                break
-        while self._ranks:
-            self._reap()
-            if self._ranks:
-                self._look(deadline)
-                time.sleep(TICK_S if time.time() - self._started < 5 else SLOW_TICK_S)
+            self._start(rank, rank["argv"])
+        self._wait()
         self._sweep()
         return self._record()
 
-    def _deadline(self) -> float | None:
-        limit_ms = self._plan["walltime_ms"]
-        return time.monotonic() + limit_ms / 1000 if limit_ms else None
-
-    def _init(self, command: str) -> bool:
-        first = self._plan["ranks"][0]
-        with _output(first["output"]) as output:
-            child = self._spawn(["/bin/sh", "-c", command], first["env"], output)
-        code = child.wait()
-        if code:
-            self._decide("exit_code", first["rank"], code, f"init-cmd ended with {_shown(code)}")
-        return code == 0
-
-    def _start(self, rank: dict[str, Any]) -> bool:
-        program = str(rank["argv"][0])
-        place = os.path.join(str(self._plan["cwd"]), program) if "/" in program else program
-        if shutil.which(place, path=rank["env"].get("PATH", os.defpath)) is None:
-            self._decide("launch", rank["rank"], 127, f"there is no program {program!r} on this machine")
-            self._end_all(signal.SIGKILL)
-            return False
-        with _output(rank["output"]) as output:
+    def _start(self, rank: dict[str, Any], argv: list[str]) -> None:
+        """Start a rank, or what comes before it, unless the end is decided."""
+        if self._verdict is not None:
+            return
+        number = int(rank["rank"])
+        problem = self._not_found(argv[0], rank["env"])
+        if not problem:
             try:
-                child = self._spawn(rank["argv"], rank["env"], output)
-            except OSError as error:
-                self._decide("launch", rank["rank"], 127, f"cannot start {program!r}: {error.strerror}")
-                self._end_all(signal.SIGKILL)
-                return False
-        self._ranks[child.pid] = rank["rank"]
-        return True
+                self._running.update(self._spawn(number, argv, rank["env"], rank["output"]))
+                return
+            except (OSError, ValueError) as error:
+                problem = f"cannot start {argv[0]!r}: {error}"
+        self._decide("launch", number, 127, problem)
+        self._end_all(signal.SIGKILL)
 
-    def _spawn(self, argv: list[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-        child = subprocess.Popen(
-            self._memory.wrap(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=self._plan["cwd"],
-            env=env,
-            process_group=0,
-        )
-        self._groups.add(child.pid)
-        self._memory.add(child.pid)
-        return child
+    def _not_found(self, program: str, env: dict[str, str]) -> str:
+        """Why the program cannot be run, as far as that can be told before."""
+        place = os.path.join(str(self._plan["cwd"]), program) if "/" in program else program
+        if shutil.which(place, path=env.get("PATH", os.defpath)) is not None:
+            return ""
+        if os.path.isfile(place) and "/" in program:
+            return f"{program!r} is not executable; chmod +x makes it so"
+        return f"there is no program {program!r} on this machine"
+
+    def _spawn(
+        self, rank: int, argv: list[str], env: dict[str, str], output: str
+    ) -> dict[int, tuple[int, subprocess.Popen[bytes]]]:
+        with _output(output) as printed:
+            child = subprocess.Popen(
+                self._memory.wrap(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+                cwd=self._plan["cwd"],
+                env=env,
+                process_group=0,
+            )
+        return {child.pid: (rank, child)}
+
+    def _wait(self) -> None:
+        """Until nothing that was started runs any more."""
+        while self._running:
+            self._reap()
+            if self._running:
+                self._look()
+                time.sleep(TICK_S if time.monotonic() - self._began < 5 else SLOW_TICK_S)
 
     def _reap(self) -> None:
         """Take the exit of every child that has ended, ranks and strays alike."""
@@ -108,40 +116,55 @@ class Supervision:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                self._ranks.clear()
+                for rank, _ in self._running.values():
+                    self._decide("node_failed", rank, 1, "how a rank ended was lost")
+                self._running.clear()
                 return
             if pid == 0:
                 return
-            rank = self._ranks.pop(pid, None)
-            if rank is not None:
-                self._left[rank] = os.waitstatus_to_exitcode(status)
-                self._rank_ended(rank, self._left[rank])
+            if pid in self._running:
+                rank, child = self._running.pop(pid)
+                child.returncode = os.waitstatus_to_exitcode(status)
+                self._rank_ended(rank, child.returncode)
 
     def _rank_ended(self, rank: int, code: int) -> None:
-        if code and self._verdict is None:
-            if self._memory.exceeded():
-                self._decide("out_of_memory", rank, code)
-            elif code < 0:
-                self._decide("signal", rank, code)
-            else:
-                self._decide("exit_code", rank, code)
-            # All or nothing: ranks that wait for the lost one would wait for ever.
-            self._end_all(signal.SIGTERM)
+        if not code or self._verdict is not None:
+            return
+        detail = f"init-cmd ended with {_shown(code)}" if self._initialising else ""
+        if self._memory.exceeded(code, largest_child()):
+            self._decide("out_of_memory", rank, code, detail)
+        else:
+            self._decide("signal" if code < 0 else "exit_code", rank, code, detail)
+        # All or nothing: ranks that wait for the lost one would wait for ever.
+        self._end_all(signal.SIGTERM)
 
-    def _look(self, deadline: float | None) -> None:
+    def _look(self) -> None:
+        """Decide the end if there is a reason for one, and see that it comes."""
         now = time.monotonic()
+        rank = min((rank for rank, _ in self._running.values()), default=0)
+        limit_ms = self._plan["walltime_ms"]
         if self._verdict is None:
-            if self._memory.over(self._ranks):
-                self._decide("out_of_memory", min(self._ranks.values()), -9)
-                self._end_all(signal.SIGKILL)
-            elif deadline is not None and now >= deadline:
-                self._decide("time_limit", min(self._ranks.values()), -15)
+            if self._memory.over():
+                self._out_of_memory(rank)
+            elif limit_ms and now >= self._began + limit_ms / 1000:
+                self._decide("time_limit", rank, -15)
                 self._end_all(signal.SIGTERM)
             elif (self._workspace / "cancel").exists():
-                self._decide("cancelled", min(self._ranks.values()), -15)
+                self._decide("cancelled", rank, -15)
                 self._end_all(signal.SIGTERM)
         if self._kill_at is not None and now >= self._kill_at:
             self._end_all(signal.SIGKILL)
+
+    def _out_of_memory(self, rank: int) -> None:
+        if not self._memory.held_by_kernel:
+            self._decide("out_of_memory", rank, -9)
+            self._end_all(signal.SIGKILL)
+        elif self._over_since is None:
+            # If it is a rank that the kernel has killed, its end will be reported in a moment.
+            self._over_since = time.monotonic()
+        elif time.monotonic() - self._over_since > REPORTED_S:
+            self._decide("out_of_memory", rank, -9, "one of its processes was killed for that")
+            self._end_all(signal.SIGTERM)
 
     def _decide(self, reason: str, rank: int, code: int, detail: str = "") -> None:
         """The first verdict stands; ``detail`` adds what the rest of the record does not say."""
@@ -157,21 +180,24 @@ class Supervision:
     def _end_all(self, number: signal.Signals) -> None:
         if number != signal.SIGKILL and self._kill_at is None:
             self._kill_at = time.monotonic() + self._plan["grace_ms"] / 1000
-        for group in self._groups:
-            try:
+        # Only groups that are known to live: the id of one that is gone may be somebody else's by now.
+        groups = set(self._running)
+        own = os.getpgrp()
+        for pid in below():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                group = os.getpgid(pid)
+                if group == own:
+                    os.kill(pid, number)
+                else:
+                    groups.add(group)
+        for group in groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
-            except (ProcessLookupError, PermissionError):
-                continue
 
     def _sweep(self) -> None:
-        """Kill whatever the ranks left behind, also what made a session of its own."""
-        self._end_all(signal.SIGKILL)
+        """Kill whatever the ranks left behind."""
         for _ in range(50):
-            for pid in _children():
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            self._end_all(signal.SIGKILL)
             try:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
@@ -180,7 +206,7 @@ class Supervision:
             time.sleep(0.01)
 
     def _record(self) -> dict[str, Any]:
-        if self._verdict is None and self._memory.exceeded():
+        if self._verdict is None and self._memory.held_by_kernel and self._memory.over():
             self._decide("out_of_memory", 0, 0, "it exited 0, but one of its processes was killed for that")
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         verdict = self._verdict or {
@@ -190,7 +216,7 @@ class Supervision:
             "signal": 0,
             "detail": "",
         }
-        peak = self._memory.peak(usage.ru_maxrss * 1024)
+        peak = self._memory.peak(largest_child())
         self._memory.close()
         return {
             **verdict,
@@ -213,11 +239,12 @@ def main(arguments: list[str]) -> int:
     # An earlier supervisor started this run already. Once is enough, whatever became of it.
     if (workspace / "started.json").exists() or (workspace / "exit.json").exists():
         return 0
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _usual_signals()
     _become_subreaper()
     plan = json.loads((workspace / "launch.json").read_text(encoding="utf-8"))
-    _with_secrets(workspace, plan)
+    # Before the secrets are taken: a supervisor without them must never start the run.
     _write(workspace / "started.json", {"pid": os.getpid(), "time": time.time()})
+    _with_secrets(workspace, plan)
     record = Supervision(workspace, plan).run()
     while True:
         try:
@@ -270,12 +297,21 @@ def _become_subreaper() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _children() -> list[int]:
-    try:
-        text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
-    except OSError:
-        return []
-    return [int(word) for word in text.split()]
+def _usual_signals() -> None:
+    """Ranks begin with the usual handling of signals, whatever started this process.
+
+    A shell in the background ignores SIGINT for all that it starts; with SIGCHLD ignored no exit status
+    would ever be told. SIGHUP is caught, not ignored, because what is ignored stays so in the ranks.
+    """
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, _take_no_notice)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _take_no_notice(number: int, frame: FrameType | None) -> None:
+    return None
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ class Capabilities(message.Message):
     nodes: builtins.int
     """Largest number of nodes; 0 is unknown."""
     memory_source: builtins.str
-    """How memory is limited and measured: `cgroup-v2`, `cgroup-v1` or `sampling`."""
+    """How memory is limited and measured: `cgroup-v2`, `cgroup-v1` or `sampling`; see Usage."""
     @builtins.property
     def gpus(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of GPU models."""

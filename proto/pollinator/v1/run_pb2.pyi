@@ -385,7 +385,9 @@ class Usage(message.Message):
     peak_memory_bytes: builtins.int
     """Highest memory in bytes over all ranks of a node."""
     memory_source: builtins.str
-    """How memory was measured and limited: `cgroup-v2`, `cgroup-v1` or `sampling`."""
+    """How memory was measured and limited: by the kernel in a `cgroup-v2` or `cgroup-v1`, or by `sampling`:
+    the memory of all processes is added up many times a second, with RLIMIT_DATA as a backstop.
+    """
     @builtins.property
     def cpu(self) -> duration_pb2.Duration:
         """User and system CPU time over all ranks."""
