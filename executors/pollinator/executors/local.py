@@ -17,6 +17,7 @@ from typing import Any
 from pollinator.executors.base import Executor, Job, Observation
 from pollinator.executors.environment import RankPlace, base_environment, rank_environment
 from pollinator.executors.memory import memory_source
+from pollinator.executors.ports import free_port
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.run_pb2 import (
     Notice,
@@ -60,6 +61,8 @@ class LocalExecutor(Executor):
         self._secrets: dict[str, dict[str, str]] = {}
         self._taken: dict[str, RunSpec] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports: dict[str, int] = {}
+        """Of runs that have started: a rank may take its port late."""
 
     def capabilities(self) -> Capabilities:
         """This machine."""
@@ -105,6 +108,8 @@ class LocalExecutor(Executor):
         """Put the job into the queue, or take note of one that an earlier process started."""
         if (job.workspace / "started.json").exists():
             self._taken[job.run_id] = job.spec
+            if (launched := _record(job.workspace / "launch.json")) is not None:
+                self._ports[job.run_id] = int(launched["ranks"][0]["env"]["MASTER_PORT"])
             return
         self._waiting[job.run_id] = job
         self._secrets[job.run_id] = secrets
@@ -146,6 +151,7 @@ class LocalExecutor(Executor):
         """Give cores and memory back."""
         self._taken.pop(job.run_id, None)
         self._secrets.pop(job.run_id, None)
+        self._ports.pop(job.run_id, None)
         self._start_next()
 
     # Queue
@@ -212,7 +218,7 @@ class LocalExecutor(Executor):
 
     def _plan(self, job: Job) -> dict[str, Any]:
         spec = job.spec
-        port = _free_port()
+        port = self._ports[job.run_id] = free_port(self._ports.values())
         inherited = base_environment()
         command = shlex.split(spec.command)
         if spec.source:
@@ -299,12 +305,6 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(value, file)
     temporary.replace(path)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _kill_leftovers(run_id: str) -> int:
