@@ -5,7 +5,6 @@ Events are framed and checksummed in one append-only file. A torn tail, as a kil
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import struct
@@ -15,12 +14,12 @@ from pathlib import Path
 import xxhash
 
 from pollinator.executors.base import Job
+from pollinator.executors.growth import Growth
 from pollinator.model.run import apply, is_terminal
 from pollinator.v1.run_pb2 import Run, RunEvent, StartRunRequest
 from pollinator.wire.errors import InvalidInput, NotFound
 
 _FRAME = struct.Struct("<II")
-POLL_S = 0.01
 
 
 class RunFolder:
@@ -28,6 +27,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.growth = Growth(path / "output")
         self.log: list[RunEvent] = []
         self.run = Run()
         for event in _read_events(path / "events.log"):
@@ -54,6 +54,9 @@ class RunFolder:
             os.close(descriptor)
         self.log.append(event)
         self.run = after
+        # What was printed before an event is told no later than the event.
+        self.growth.look()
+        self.growth.tell()
         return after
 
     def request(self) -> StartRunRequest:
@@ -78,20 +81,6 @@ class RunFolder:
         for name in ("private.pb", "secrets.json", "launch.json"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "work", ignore_errors=True)
-
-    def ranks(self) -> Sequence[int]:
-        """Ranks that have an output file."""
-        try:
-            return sorted(int(name) for name in os.listdir(self.path / "output"))
-        except FileNotFoundError:
-            return ()
-
-    def output_size(self, rank: int) -> int:
-        """Bytes a rank has printed."""
-        try:
-            return (self.path / "output" / str(rank)).stat().st_size
-        except FileNotFoundError:
-            return 0
 
 
 class RunFolders:
@@ -163,40 +152,38 @@ class RunFolders:
         return self.folder(run_id).log[after_seq:]
 
     def ranks(self, run_id: str) -> Sequence[int]:
-        """Ranks that have an output file."""
-        return self.folder(run_id).ranks()
+        """Ranks that have an output file, as of a moment ago."""
+        return sorted(self.folder(run_id).growth.sizes)
 
     def output_size(self, run_id: str, rank: int) -> int:
-        """Bytes a rank has printed."""
-        return self.folder(run_id).output_size(rank)
+        """Bytes a rank has printed, as of a moment ago; never fewer than were read."""
+        return self.folder(run_id).growth.sizes.get(rank, 0)
 
     def read_output(self, run_id: str, rank: int, offset: int, limit: int) -> bytes:
         """A piece of a rank's output."""
+        folder = self.folder(run_id)
         try:
-            descriptor = os.open(self.folder(run_id).path / "output" / str(rank), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(folder.path / "output" / str(rank), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return b""
         try:
-            return os.pread(descriptor, limit, offset)
+            data = os.pread(descriptor, limit, offset)
         finally:
             os.close(descriptor)
+        folder.growth.note(rank, offset + len(data))
+        return data
 
     def output_complete(self, run_id: str) -> bool:
         """Every process of an ended run is gone."""
         return is_terminal(self.get(run_id).state)
 
     def version(self, run_id: str) -> int:
-        """Grows with every event and every byte."""
-        folder = self.folder(run_id)
-        return folder.run.last_seq + sum(folder.output_size(rank) for rank in folder.ranks())
+        """Grows with events and output."""
+        return self.folder(run_id).growth.version
 
     async def changed(self, run_id: str, seen: int, timeout_s: float) -> None:
-        """Ranks write their files themselves, so growth is looked for."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while self.version(run_id) <= seen and loop.time() < deadline:  # noqa: ASYNC110
-            # The ranks are other processes: there is no event to wait for.
-            await asyncio.sleep(POLL_S)
+        """Sleep until there is news of the run, or the time is over."""
+        await self.folder(run_id).growth.changed(seen, timeout_s)
 
 
 def write_private(path: Path, body: bytes) -> None:

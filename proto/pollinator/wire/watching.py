@@ -91,7 +91,9 @@ class _Position:
             self.seq = event.seq
         if self._output:
             for rank in self._source.ranks(self._run_id):
-                yield from self._printed(rank)
+                # Most have printed nothing since: their files are not even opened.
+                if self._source.output_size(self._run_id, rank) > self._offsets.get(rank, 0):
+                    yield from self._printed(rank)
 
     def _printed(self, rank: int) -> Iterator[WatchRunResponse]:
         offset = self._offsets.get(rank)

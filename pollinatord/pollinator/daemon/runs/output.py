@@ -19,6 +19,7 @@ class OutputFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = private_dir(root)
+        self._sizes: dict[str, dict[int, int]] = {}
 
     def append(self, run_id: str, rank: int, offset: int, data: bytes) -> None:
         """Write a block; what is there already is not written again.
@@ -34,6 +35,7 @@ class OutputFiles:
             try:
                 self._append(descriptor, offset, data)
             finally:
+                self.sizes(run_id)[rank] = os.fstat(descriptor).st_size
                 os.close(descriptor)
         except OSError as error:
             raise Exhausted(
@@ -55,17 +57,18 @@ class OutputFiles:
 
     def ranks(self, run_id: str) -> Sequence[int]:
         """Ranks that have printed something, in order."""
-        try:
-            return sorted(int(name) for name in os.listdir(self._root / run_id))
-        except FileNotFoundError:
-            return ()
+        return sorted(self.sizes(run_id))
 
     def size(self, run_id: str, rank: int) -> int:
         """Bytes that are here."""
-        try:
-            return self._path(run_id, rank).stat().st_size
-        except FileNotFoundError:
-            return 0
+        return self.sizes(run_id).get(rank, 0)
+
+    def sizes(self, run_id: str) -> dict[int, int]:
+        """Bytes of each rank that are here. Read once: nobody else writes these files."""
+        known = self._sizes.get(run_id)
+        if known is None:
+            known = self._sizes[run_id] = _sizes(self._root / run_id)
+        return known
 
     def read(self, run_id: str, rank: int, offset: int, limit: int) -> bytes:
         """Up to ``limit`` bytes from ``offset`` on; empty at the end."""
@@ -80,3 +83,11 @@ class OutputFiles:
 
     def _path(self, run_id: str, rank: int) -> Path:
         return self._root / run_id / str(rank)
+
+
+def _sizes(folder: Path) -> dict[int, int]:
+    try:
+        with os.scandir(folder) as found:
+            return {int(each.name): each.stat().st_size for each in found}
+    except FileNotFoundError:
+        return {}
