@@ -24,7 +24,7 @@ from pollinator.v1.store_pb2 import (
     PutRequest,
     PutResponse,
 )
-from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
+from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable, Violation
 from pollinator.wire.status import to_error
 
 BLOCK_BYTES = 64 * 1024
@@ -75,7 +75,11 @@ class BlobServicer(store_pb2_grpc.BlobServiceServicer):
             if size > MAX_OBJECT_BYTES:
                 raise InvalidInput("the object is too large", reason="object_too_large")
         if store is None:
-            raise InvalidInput("the upload names no object", reason="bad_key")
+            raise InvalidInput(
+                "the upload names no object",
+                reason="bad_key",
+                violations=[Violation("key", "the first message names the object")],
+            )
         body = b"".join(parts)
         await self._blocking(verify, key, body)
         await self._blocking(store.put, key, body)

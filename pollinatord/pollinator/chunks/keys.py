@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pollinator.wire.errors import InvalidInput
+from pollinator.wire.errors import InvalidInput, Violation
 
 PACK = "p"
 """A pack of chunks."""
@@ -17,6 +17,7 @@ INDEX = "i"
 
 _KEY = re.compile(r"[psi]/([0-9a-f]{2})/\1[0-9a-f]{62}")
 _PROJECT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_MEANT = "letters, digits, '.', '_' and '-', at most 128 of them, no '.' at the start"
 
 
 def pack_key(kind: str, name: bytes) -> str:
@@ -32,7 +33,11 @@ def check_key(key: str) -> str:
         InvalidInput: it is not.
     """
     if not _KEY.fullmatch(key):
-        raise InvalidInput(f"{key!r} is not the key of an object", reason="bad_key")
+        raise InvalidInput(
+            f"{key!r} is not the key of an object",
+            reason="bad_key",
+            violations=[Violation("key", "a key is like p/ab/abcd..., with 64 hexadecimal digits")],
+        )
     return key
 
 
@@ -46,6 +51,6 @@ def namespace(project: str) -> str:
         raise InvalidInput(
             f"{project!r} cannot be the name of a project in a store",
             reason="bad_project",
-            hint="letters, digits, '.', '_' and '-', at most 128 of them, no '.' at the start",
+            violations=[Violation("project", f"write {_MEANT}")],
         )
     return f"pollinator/{project}"
