@@ -11,6 +11,22 @@ from pollinator.executors.base import Job
 HIDDEN = ("AWS_", "COLONIES_", "POLLINATOR_", "GRPC_", "PYTHONPATH", "PYTHONHOME")
 """What the executor's own environment holds and a rank must not see."""
 
+CONTRACT = frozenset(
+    {
+        *(
+            "POLLINATOR_RUN_ID",
+            "POLLINATOR_PROJECT",
+            "POLLINATOR_SRC",
+            "POLLINATOR_DATA",
+            "POLLINATOR_RESULT",
+        ),
+        *("POLLINATOR_NODE_RANK", "POLLINATOR_NNODES", "POLLINATOR_NODELIST"),
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+        *("PROJECT_DIR", "COLONIES_PROCESS_ID"),
+    }
+)
+"""What every rank gets, so that no spec may set it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RankPlace:
@@ -49,7 +65,7 @@ def rank_environment(job: Job, place: RankPlace) -> dict[str, str]:
         "MASTER_PORT": str(place.master_port),
         "PROJECT_DIR": work,
         "COLONIES_PROCESS_ID": job.run_id,
-        # Output is followed while it is written, so it must not wait in a buffer.
-        "PYTHONUNBUFFERED": "1",
     }
-    return contract | {variable.name: variable.value for variable in spec.environment}
+    # Output is followed while it is written, so it must not wait in a buffer.
+    usual = {"PYTHONUNBUFFERED": "1"}
+    return usual | {variable.name: variable.value for variable in spec.environment} | contract

@@ -6,11 +6,13 @@ import asyncio
 import importlib.metadata
 import logging
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import Any
 
 import grpc
 
 from pollinator.executors.base import Executor
+from pollinator.executors.intake import check_request, check_variables
 from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolder, RunFolders
 from pollinator.model.run import is_terminal
@@ -28,6 +30,8 @@ from pollinator.v1.run_pb2 import (
     CancelRequested,
     CancelRunRequest,
     CancelRunResponse,
+    ForgetRunRequest,
+    ForgetRunResponse,
     GetRunRequest,
     GetRunResponse,
     ListRunsRequest,
@@ -40,11 +44,13 @@ from pollinator.v1.run_pb2 import (
     WatchRunRequest,
     WatchRunResponse,
 )
-from pollinator.wire.errors import InvalidInput, PollinatorError
+from pollinator.wire.errors import AlreadyExists, PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
 from pollinator.wire.watching import watch_run
 
 RETRY_S = 5.0
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
 _log = logging.getLogger(__name__)
 
 
@@ -68,16 +74,17 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def StartRun(  # noqa: N802 - the protocol's name
         self, request: StartRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> StartRunResponse:
-        """Accept a run; the same run id always answers with the same run."""
+        """Accept a run; the same request id always answers with the same run."""
+        known = self._folders.by_request(request.request_id)
+        if known is not None:
+            return StartRunResponse(run=known.run)
+        check_request(request)
         source = request.snapshot
-        if not source.run_id or not source.snapshot.key or not source.spec.project:
-            raise InvalidInput(
-                "an executor needs a run id, a snapshot and its spec", reason="source_incomplete"
-            )
-        if not source.run_id.isalnum():
-            raise InvalidInput(f"{source.run_id!r} is not the id of a run", reason="bad_run_id")
         if self._folders.has(source.run_id):
-            return StartRunResponse(run=self._folders.get(source.run_id))
+            raise AlreadyExists(
+                f"there is a run {source.run_id} already, of another request", reason="run_id_taken"
+            )
+        check_variables(source.spec)
         self._executor.preflight(source.spec)
         run = Run(
             id=source.run_id,
@@ -99,23 +106,17 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self, request: GetRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> GetRunResponse:
         """One run."""
-        return GetRunResponse(run=self._folders.find(request.run_id).run)
+        return GetRunResponse(run=self._folders.find(request.run_id, request.root).run)
 
     async def ListRuns(  # noqa: N802
         self, request: ListRunsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ListRunsResponse:
         """Runs, newest first."""
-        runs = [folder.run for folder in reversed(self._folders.all())]
-        chosen = [
-            run
-            for run in runs
-            if run.id.startswith(request.id_prefix)
-            and not (request.active and is_terminal(run.state))
-            and (not request.page_token or run.id < request.page_token)
-        ]
-        size = request.page_size or 100
-        token = chosen[size - 1].id if len(chosen) > size else ""
-        return ListRunsResponse(runs=chosen[:size], next_page_token=token)
+        size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
+        runs = (folder.run for folder in reversed(self._folders.all()))
+        found = list(islice((run for run in runs if _fits(run, request)), size + 1))
+        token = found[size - 1].id if len(found) > size else ""
+        return ListRunsResponse(runs=found[:size], next_page_token=token)
 
     async def WatchRun(  # noqa: N802
         self, request: WatchRunRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -133,6 +134,17 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         if not is_terminal(folder.run.state) and not folder.run.cancel_requested:
             folder.append(RunEvent(cancel_requested=CancelRequested(by=request.by)))
         return CancelRunResponse(run=folder.run)
+
+    async def ForgetRun(  # noqa: N802
+        self, request: ForgetRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ForgetRunResponse:
+        """Keep the newest of the runs that nobody needs any more."""
+        folder = self._folders.find(request.run_id)
+        if not is_terminal(folder.run.state):
+            raise WrongState(f"run {folder.run.id} has not ended", reason="run_active")
+        for path in self._folders.forget(folder):
+            await self._lifecycle.remove(path)
+        return ForgetRunResponse()
 
     def _drive(self, folder: RunFolder) -> None:
         self._group.create_task(self._live(folder), name=f"run {folder.run.id}")
@@ -183,4 +195,15 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         self, request: PreflightRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> PreflightResponse:
         """Check a spec."""
+        check_variables(request.spec)
         return PreflightResponse(notices=self._executor.preflight(request.spec))
+
+
+def _fits(run: Run, request: ListRunsRequest) -> bool:
+    return (
+        run.id.startswith(request.id_prefix)
+        and not (request.active and is_terminal(run.state))
+        and (not request.page_token or run.id < request.page_token)
+        and (not request.root or run.root == request.root)
+        and run.accept_time.ToNanoseconds() >= request.since.ToNanoseconds()
+    )

@@ -66,6 +66,10 @@ class Lifecycle:
             await self._observe(folder)
         await self._collect(folder)
 
+    async def remove(self, path: Path) -> None:
+        """Remove the folder of a run that is not known any more."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, shutil.rmtree, path, True)
+
     async def _launch(self, folder: RunFolder) -> bool:
         """Lay the files out, unless that was done; False when the run ended here."""
         if folder.run.state == _S.RUN_STATE_ACCEPTED:

@@ -16,10 +16,15 @@ import xxhash
 from pollinator.executors.base import Job
 from pollinator.executors.growth import Growth
 from pollinator.model.run import apply, is_terminal
-from pollinator.v1.run_pb2 import Run, RunEvent, StartRunRequest
+from pollinator.v1.run_pb2 import OutcomeReason, Run, RunEvent, StartRunRequest
 from pollinator.wire.errors import InvalidInput, NotFound
 
+KEPT = 100
+"""So many runs that somebody else has taken over are kept for whoever looks."""
+
 _FRAME = struct.Struct("<II")
+_DROPPED = "."
+"""Names of folders on their way out begin so."""
 
 
 class RunFolder:
@@ -38,6 +43,16 @@ class RunFolder:
     def job(self) -> Job:
         """The run for the backend."""
         return Job(self.run.id, self.run.spec, self.path)
+
+    @property
+    def forgotten(self) -> Path:
+        """Is there once nobody needs the run any more."""
+        return self.path / "forgotten"
+
+    @property
+    def holds_results(self) -> bool:
+        """Results are here that could not be stored."""
+        return self.run.outcome.reason == OutcomeReason.OUTCOME_REASON_COLLECT
 
     def append(self, event: RunEvent) -> Run:
         """Write an event; returns the run it leads to."""
@@ -90,9 +105,10 @@ class RunFolders:
         self._root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folders: dict[str, RunFolder] = {}
+        self._requests: dict[str, RunFolder] = {}
         for path in sorted(root.iterdir()):
-            if (path / "events.log").exists():
-                self._folders[path.name] = RunFolder(path)
+            if (path / "events.log").exists() and not path.name.startswith(_DROPPED):
+                self._keep(RunFolder(path))
             else:
                 # Killed before it was accepted: whoever asked has no answer and asks again.
                 shutil.rmtree(path, ignore_errors=True)
@@ -112,14 +128,25 @@ class RunFolders:
         except KeyError:
             raise NotFound(f"this executor does not know run {run_id!r}", reason="run_missing") from None
 
-    def find(self, name: str) -> RunFolder:
-        """One run by its id or a unique prefix.
+    def by_request(self, request_id: str) -> RunFolder | None:
+        """The run that a request with this id started."""
+        return self._requests.get(request_id)
+
+    def find(self, name: str, root: str = "") -> RunFolder:
+        """One run by its id or a unique prefix; ``latest`` is the newest.
+
+        Args:
+            name: of the run.
+            root: for ``latest``, the folder of its project, or empty for any.
 
         Raises:
             NotFound: none fits.
             InvalidInput: several fit.
         """
-        found = [each for run_id, each in self._folders.items() if name and run_id.startswith(name)]
+        if name == "latest":
+            found = [each for each in self.all() if not root or each.run.root == root][-1:]
+        else:
+            found = [each for run_id, each in self._folders.items() if name and run_id.startswith(name)]
         if len(found) > 1 and name not in self._folders:
             raise InvalidInput(f"{name!r} fits several runs", reason="run_ambiguous")
         return self.folder(name if name in self._folders or not found else found[0].run.id)
@@ -138,8 +165,30 @@ class RunFolders:
         write_private(path / "request.pb", public.SerializeToString())
         folder = RunFolder(path)
         folder.append(RunEvent(accepted=run))
-        self._folders[run.id] = folder
+        self._keep(folder)
         return folder
+
+    def forget(self, folder: RunFolder) -> list[Path]:
+        """Take note that an ended run is not needed any more.
+
+        Returns:
+            Folders to remove, of runs that are not known any more: the oldest of all that are not needed.
+        """
+        folder.forgotten.touch()
+        # What could not be stored is nowhere else.
+        needless = [each for each in self.all() if each.forgotten.exists() and not each.holds_results]
+        return [self._drop(each) for each in needless[:-KEPT]]
+
+    def _drop(self, folder: RunFolder) -> Path:
+        # Renamed first, so that a kill leaves no half of a run.
+        gone = folder.path.rename(self._root / f"{_DROPPED}{folder.run.id}")
+        del self._folders[folder.run.id]
+        self._requests.pop(folder.run.request_id, None)
+        return gone
+
+    def _keep(self, folder: RunFolder) -> None:
+        self._folders[folder.run.id] = folder
+        self._requests[folder.run.request_id] = folder
 
     # RunSource
 

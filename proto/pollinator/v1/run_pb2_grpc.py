@@ -60,6 +60,11 @@ class RunServiceStub(object):
                 request_serializer=pollinator_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=pollinator_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.ForgetRun = channel.unary_unary(
+                '/pollinator.v1.RunService/ForgetRun',
+                request_serializer=pollinator_dot_v1_dot_run__pb2.ForgetRunRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_run__pb2.ForgetRunResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -102,6 +107,14 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetRun(self, request, context):
+        """ForgetRun says that the caller has taken over all it needs of a run that has ended, and will not ask for it
+        again: from now on the server may drop it. An executor keeps all other runs for ever.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +142,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=pollinator_dot_v1_dot_run__pb2.CancelRunRequest.FromString,
                     response_serializer=pollinator_dot_v1_dot_run__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'ForgetRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetRun,
+                    request_deserializer=pollinator_dot_v1_dot_run__pb2.ForgetRunRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_run__pb2.ForgetRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +285,33 @@ class RunService(object):
             '/pollinator.v1.RunService/CancelRun',
             pollinator_dot_v1_dot_run__pb2.CancelRunRequest.SerializeToString,
             pollinator_dot_v1_dot_run__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.RunService/ForgetRun',
+            pollinator_dot_v1_dot_run__pb2.ForgetRunRequest.SerializeToString,
+            pollinator_dot_v1_dot_run__pb2.ForgetRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

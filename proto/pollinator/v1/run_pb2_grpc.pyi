@@ -29,6 +29,10 @@ class RunServiceStub:
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CancelRunRequest, _run_pb2.CancelRunResponse]
     """CancelRun records the wish that a run ends. What happens first decides how it ended."""
+    ForgetRun: _aio.UnaryUnaryMultiCallable[_run_pb2.ForgetRunRequest, _run_pb2.ForgetRunResponse]
+    """ForgetRun says that the caller has taken over all it needs of a run that has ended, and will not ask for it
+    again: from now on the server may drop it. An executor keeps all other runs for ever.
+    """
 
 class RunServiceServicer:
     """RunService starts, follows and cancels runs."""
@@ -69,5 +73,14 @@ class RunServiceServicer:
         context: _aio.ServicerContext[_run_pb2.CancelRunRequest, _abc.Awaitable[_run_pb2.CancelRunResponse]],
     ) -> _abc.Awaitable[_run_pb2.CancelRunResponse]:
         """CancelRun records the wish that a run ends. What happens first decides how it ended."""
+
+    def ForgetRun(
+        self,
+        request: _run_pb2.ForgetRunRequest,
+        context: _aio.ServicerContext[_run_pb2.ForgetRunRequest, _abc.Awaitable[_run_pb2.ForgetRunResponse]],
+    ) -> _abc.Awaitable[_run_pb2.ForgetRunResponse]:
+        """ForgetRun says that the caller has taken over all it needs of a run that has ended, and will not ask for it
+        again: from now on the server may drop it. An executor keeps all other runs for ever.
+        """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _aio.Server) -> None: ...

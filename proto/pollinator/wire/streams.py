@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import grpc
 
@@ -47,7 +47,7 @@ async def follow_run(
     *,
     patience_s: float,
     on_cut: Callable[[PollinatorError], Awaitable[None]] | None = None,
-) -> AsyncIterator[WatchRunResponse]:
+) -> AsyncGenerator[WatchRunResponse]:
     """Follow a run, going on by sequence number and offset after a cut: no gap, no repeat.
 
     The first message is the run as it is now, and another such message follows each cut. A stream that ends

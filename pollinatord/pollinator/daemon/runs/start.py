@@ -19,7 +19,7 @@ from pollinator.model.project import apply_overrides
 from pollinator.v1.executor_pb2 import PreflightRequest
 from pollinator.v1.run_pb2 import Notice, Run, RunEvent, RunState, SpecOverrides, StartRunRequest
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.wire.errors import InvalidInput, PollinatorError, WrongState
+from pollinator.wire.errors import InvalidInput, PollinatorError, Violation, WrongState
 from pollinator.wire.faults import crash_point
 from pollinator.wire.status import to_error
 
@@ -51,7 +51,13 @@ class RunStarter:
             NotFound: there is no such project or run.
         """
         if not request.request_id:
-            raise InvalidInput("the request has no request_id", reason="request_id_missing")
+            raise InvalidInput(
+                "the request has no request_id",
+                reason="request_id_missing",
+                violations=[
+                    Violation("request_id", "make one, and use it again when the request is repeated")
+                ],
+            )
         run = self._runs.by_request(request.request_id)
         if run is None:
             run = await self._accept(request)
@@ -65,7 +71,9 @@ class RunStarter:
                 run, overrides = self._of_rerun(request)
             case _:
                 raise InvalidInput(
-                    "this daemon starts runs of projects, not of snapshots", reason="source_unsupported"
+                    "this daemon starts runs of projects, not of snapshots",
+                    reason="source_unsupported",
+                    violations=[Violation("project", "name the project, or the run to repeat")],
                 )
         link = self._choose(run.spec, overrides)
         notices = await self._preflight(link, run.spec)

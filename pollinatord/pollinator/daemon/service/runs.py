@@ -16,6 +16,8 @@ from pollinator.v1.run_pb2 import (
     CancelRequested,
     CancelRunRequest,
     CancelRunResponse,
+    ForgetRunRequest,
+    ForgetRunResponse,
     GetRunRequest,
     GetRunResponse,
     ListRunsRequest,
@@ -28,7 +30,7 @@ from pollinator.v1.run_pb2 import (
     WatchRunRequest,
     WatchRunResponse,
 )
-from pollinator.wire.errors import NotFound
+from pollinator.wire.errors import NotFound, WrongState
 from pollinator.wire.watching import watch_run
 
 MAX_PAGE = 1000
@@ -86,6 +88,15 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         if not is_terminal(run.state) and not run.cancel_requested:
             run = self._runs.append(run.id, RunEvent(cancel_requested=CancelRequested(by=request.by)))
         return CancelRunResponse(run=run)
+
+    async def ForgetRun(  # noqa: N802
+        self, request: ForgetRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ForgetRunResponse:
+        """Harmless: a daemon's runs are its user's history, which stays."""
+        run = self._runs.find(request.run_id)
+        if not is_terminal(run.state):
+            raise WrongState(f"run {run.id} has not ended", reason="run_active")
+        return ForgetRunResponse()
 
     async def _sealing(self, run_id: str, root: str) -> AsyncIterator[WatchRunResponse]:
         while self._runs.get(run_id).state == RunState.RUN_STATE_SNAPSHOTTING:
