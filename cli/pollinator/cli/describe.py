@@ -50,7 +50,7 @@ def describe_project(project: Project) -> list[str]:
         ("watched by", project.watching),
         ("degraded", project.degraded),
         ("store", project.store),
-        ("in sync since", _time(project, "last_sync_time")),
+        ("last in sync", _time(project, "last_sync_time")),
         ("missed changes", str(project.missed_changes or "")),
     ]
     return lines + [f"  {_line(name, value)}" for name, value in pairs if value]

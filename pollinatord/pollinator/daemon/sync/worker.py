@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ from pollinator.chunks.store import Store
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.sealed import Sealed, SyncStatus
+from pollinator.v1.project_pb2 import ProjectState
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import PollinatorError
 
@@ -44,6 +46,8 @@ class ProjectWorker:
         self._news = asyncio.Event()
         self._progress: tuple[int, int] = (0, 0)
         self.status: SyncStatus = self._engine.status()
+        self.in_sync_ns = 0
+        """When everything was in the store last; 0 before the first time."""
         self.problem = ""
 
     async def run(self) -> None:
@@ -122,6 +126,8 @@ class ProjectWorker:
 
     async def _refresh(self) -> None:
         status = await self.call(self._engine.status)
+        if status.state == ProjectState.PROJECT_STATE_IN_SYNC:
+            self.in_sync_ns = time.time_ns()
         if status != self.status:
             self.status = status
             self._news.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,8 +12,8 @@ from pollinator.daemon.database import connect, migrate
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.projects import PROJECT_MIGRATION, Projects
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.v1.store_pb2 import S3Store as S3Settings
-from pollinator.v1.store_pb2 import StoreSettings
 from support.scripted_s3 import Answer, serving
 
 
@@ -58,6 +59,18 @@ async def test_keys_that_were_put_right_are_used_at_once(tmp_path: Path) -> None
             await project.worker.call(project.worker.store.check)
             assert "Credential=RIGHTKEY/" in script.asked[-1].headers["Authorization"]
             assert projects.all() == [project]
+
+
+async def test_when_everything_was_in_the_store_last_is_told(tmp_path: Path) -> None:
+    root = project_in(tmp_path)
+    begin = time.time()
+    async with projects_in(tmp_path / "state") as projects:
+        project = await projects.open(root, StoreSettings(folder=FolderStore(path=str(tmp_path / "store"))))
+
+        while not (told := project.describe()).HasField("last_sync_time"):
+            await project.worker.changed(1.0)
+
+    assert begin <= told.last_sync_time.ToNanoseconds() / 1e9 <= time.time()
 
 
 async def test_the_same_store_by_the_same_keys_goes_on(tmp_path: Path) -> None:
