@@ -28,6 +28,15 @@ def test_earlier_runs_are_named_by_how_far_back_they_are(sandbox: Sandbox) -> No
     assert (102, b"Error: there are only 2 runs") == (beyond.returncode, beyond.stderr.splitlines()[0])
 
 
+def test_a_folder_that_cannot_be_made_is_no_missing_run(sandbox: Sandbox) -> None:
+    root = sandbox.project()
+    assert sandbox.cli("run", "--follow", cwd=root).returncode == 0
+
+    ended = sandbox.cli("pull", "latest", "project.yaml/below", cwd=root)
+
+    assert 77 == ended.returncode, ended.stderr
+
+
 def test_a_script_gets_the_id_and_a_person_the_next_command(sandbox: Sandbox) -> None:
     root = sandbox.project()
 

@@ -3,7 +3,7 @@
 ``.pollinatorignore`` works as ``.gitignore`` does: at any level, patterns relative to the file's directory,
 deeper files and later lines win, and nothing below an ignored directory can be taken back. The one in the
 project's folder sees paths such as ``cfs/src/x``. Built-in defaults come last, so a file may negate them.
-One engine decides for watching, sealing and ``pollinator ignored``; patterns are ``gitignore``'s business.
+One engine decides for watching and sealing; patterns are ``gitignore``'s business.
 """
 
 from __future__ import annotations

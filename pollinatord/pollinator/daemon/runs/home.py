@@ -11,7 +11,7 @@ from pollinator.daemon.sync.results import Applied, Ledger, apply_results
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.project_pb2 import CheckoutResponse, PullResultsResponse
 from pollinator.v1.run_pb2 import Notice, Run, Severity
-from pollinator.wire.errors import AlreadyExists, NotFound, WrongState
+from pollinator.wire.errors import AlreadyExists, Denied, WrongState
 from pollinator.wire.places import private_dir
 
 RESULT = Path("cfs", "result")
@@ -93,7 +93,7 @@ class ResultsHome:
         try:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise NotFound(f"cannot use {target}: {error.strerror}", reason="bad_directory") from error
+            raise Denied(f"cannot use {target}: {error.strerror}", reason="bad_directory") from error
         with Ledger(self._ledgers, target) as ledger:
             return apply_results(reader, tree, target, ledger, run.id)
 

@@ -27,8 +27,10 @@ def check_readable(unreadable: Mapping[bytes, str], ignore_problems: Sequence[st
         for path, why in sorted(unreadable.items())[:NAMED]
     ]
     violations += [Violation(".pollinatorignore", problem) for problem in ignore_problems]
+    count = len(unreadable) + len(ignore_problems)
+    files = "a file" if count == 1 else f"{count} files"
     raise InvalidInput(
-        f"{len(unreadable) + len(ignore_problems)} files cannot be read, so the snapshot would lack them",
+        f"{files} cannot be read, so the snapshot would lack what is there",
         reason="unreadable_file",
         hint="make them readable, or name them in .pollinatorignore",
         violations=violations,
