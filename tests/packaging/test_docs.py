@@ -20,8 +20,9 @@ from pollinator.cli.main import cli
 from pollinator.daemon.settings import load_settings
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.executors.base import Job
+from pollinator.executors.cgroups import V1, V2
 from pollinator.executors.environment import RankPlace, rank_environment
-from pollinator.executors.memory import SAMPLED, V1, V2
+from pollinator.executors.memory import SAMPLING
 from pollinator.model.keys import KEYS, LISTS, VARIABLES
 from pollinator.model.project import load_spec
 from pollinator.v1.run_pb2 import OutcomeReason
@@ -184,7 +185,7 @@ def test_every_variable_of_a_rank_is_documented() -> None:
 def test_every_way_to_limit_memory_is_documented() -> None:
     told = sections("docs/environment.md", "##")["Memory"]
 
-    assert [word for word in (V1, V2, SAMPLED) if f"`{word}`" not in told] == []
+    assert [word for word in (V1, V2, SAMPLING) if f"`{word}`" not in told] == []
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
