@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import stat
 from collections.abc import Generator, Mapping
@@ -158,6 +159,20 @@ def test_a_project_moves_from_the_embedded_store_to_a_bucket(
         assert words == (target / "src/n").read_text()
 
 
+def test_a_project_keeps_its_store_until_a_command_names_another(
+    sandbox: Sandbox, root: Path, rclone_s3: S3Server
+) -> None:
+    run(sandbox, root, rclone_s3.environment())
+    bucket = project_state(sandbox, root)["store"]
+
+    run(sandbox, root, {})
+    kept = project_state(sandbox, root)["store"]
+    run(sandbox, root, {"POLLINATOR_STORE": "folder"})
+
+    assert bucket == kept
+    assert project_state(sandbox, root)["store"].startswith("folder:")
+
+
 def test_a_daemon_that_starts_again_keeps_the_store_and_its_keys(
     sandbox: Sandbox, root: Path, ceph_s3: S3Server
 ) -> None:
@@ -199,7 +214,7 @@ def test_a_key_that_was_wrong_and_is_set_right_is_used_at_once(
 def test_a_missing_bucket_is_an_error_with_the_command_that_makes_it(
     sandbox: Sandbox, root: Path, rclone_s3: S3Server
 ) -> None:
-    bucket = f"no-{root.name}"
+    bucket = f"none-{secrets.token_hex(4)}"
     env = rclone_s3.environment() | {"AWS_S3_BUCKET": bucket}
 
     ended = sandbox.cli("run", "--follow", cwd=root, env=env)

@@ -12,7 +12,6 @@ from pollinator.cli.terminal import Terminal
 from pollinator.cli.variables import open_to_others, parse_environment, read_secrets
 from pollinator.v1.run_pb2 import ProjectSource, RerunSource, Secret, SpecOverrides, StartRunRequest
 from pollinator.v1.spec_pb2 import EnvironmentVariable
-from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.wire.store_env import store_settings_from_environment
 
 
@@ -28,22 +27,14 @@ class Wishes:
     arguments: Sequence[str]
 
 
-def store_here() -> StoreSettings:
-    """The store that this environment asks for: its own words, or the embedded one.
-
-    Raises:
-        InvalidInput: the environment is half set.
-    """
-    return store_settings_from_environment(os.environ) or StoreSettings(folder=FolderStore())
-
-
 def project_run(root: Path, wishes: Wishes, terminal: Terminal, *, strict: bool) -> StartRunRequest:
     """A request for a run of the project in ``root``, with an id that makes its repetition harmless.
 
     Raises:
         InvalidInput: a variable cannot be read.
     """
-    source = ProjectSource(root=str(root), store=store_here(), overrides=_overrides(wishes), strict=strict)
+    store = store_settings_from_environment(os.environ)
+    source = ProjectSource(root=str(root), store=store, overrides=_overrides(wishes), strict=strict)
     return StartRunRequest(request_id=str(uuid.uuid4()), project=source, secrets=_secrets(wishes, terminal))
 
 

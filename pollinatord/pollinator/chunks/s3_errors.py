@@ -149,7 +149,10 @@ def unanswered(endpoint: str, error: Exception) -> PollinatorError:
         )
     if kind in _BAD_SETTINGS:
         return InvalidInput(f"the store's settings cannot be meant: {error}", reason="bad_store")
-    hint = "is it running, is the address right, and does AWS_S3_TLS say what it speaks?"
+    hint = (
+        "is it running, is the address right, and does AWS_S3_TLS say what it speaks? "
+        "POLLINATOR_STORE=folder keeps the project on this machine"
+    )
     if kind == "SSLError":
         hint = (
             "does it speak TLS (else AWS_S3_TLS=false)? AWS_CA_BUNDLE names a file with the certificate "

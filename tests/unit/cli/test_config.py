@@ -13,7 +13,9 @@ def told(environ: dict[str, str]) -> dict[str, tuple[str, str]]:
 
 
 def test_without_variables_everything_is_the_default() -> None:
-    assert told({}) == {"autostart": ("true", "default"), "store": ("folder", "default")}
+    store = "the project's own; folder for a new one"
+
+    assert told({}) == {"autostart": ("true", "default"), "store": (store, "default")}
 
 
 @pytest.mark.parametrize(

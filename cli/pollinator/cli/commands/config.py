@@ -85,7 +85,7 @@ def _store(environ: Mapping[str, str]) -> tuple[str, str]:
 
     settings = store_settings_from_environment(environ)
     if settings is None:
-        return "folder", "default"
+        return "the project's own; folder for a new one", "default"
     origin = _origin(environ, "POLLINATOR_STORE", "AWS_S3_BUCKET")
     if settings.WhichOneof("kind") == "folder":
         return f"folder:{settings.folder.path}".rstrip(":"), origin

@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 @json_option("Print one JSON object: files, bytes, chunks, bytes_uploaded, requests, seconds, snapshot.")
 def sync_command(strict: bool, accept_deletions: bool, project: Path | None, as_json: bool) -> int:
     """Wait until what is on disk now is in the store, as one snapshot; print what it took."""
+    import os
+
     from pollinator.cli.folder import project_here
-    from pollinator.cli.requests import store_here
     from pollinator.cli.session import run_async
     from pollinator.v1.project_pb2 import SealRequest
+    from pollinator.wire.store_env import store_settings_from_environment
 
     request = SealRequest(
         root=str(project_here(project)),
-        store=store_here(),
+        store=store_settings_from_environment(os.environ),
         strict=strict,
         accept_deletions=accept_deletions,
     )
