@@ -15,6 +15,10 @@ from pollinator.daemon.watch.base import COOKIE_DIR, Skip, Watch
 from pollinator.daemon.watch.portable import WatchdogWatch
 from support.watching import nothing, started
 
+# watchdog warns in a thread of its own when it meets a new directory twice, which is harmless; as an error
+# the warning would end that thread.
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
+
 
 @contextmanager
 def watchdog(root: Path, skip: Skip = nothing) -> Generator[Watch]:
