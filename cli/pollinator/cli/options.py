@@ -73,21 +73,7 @@ def override_options(function: Function) -> Function:
                 multiple=True,
                 help="Change a setting, for example conditions.mem=4Gi.",
             ),
-            click.option(
-                "--env",
-                "environment",
-                metavar="NAME[=VALUE]",
-                multiple=True,
-                help="Set a variable for every rank; without =VALUE it is taken from here.",
-            ),
-            click.option(
-                "--secret-file",
-                "secret_files",
-                metavar="FILE",
-                multiple=True,
-                type=click.Path(dir_okay=False, allow_dash=True),
-                help="Set variables that are never recorded: NAME=VALUE a line; - is stdin.",
-            ),
+            *_variable_options(),
             click.option(
                 "--require-container",
                 is_flag=True,
@@ -97,6 +83,27 @@ def override_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def _variable_options() -> tuple[Decorator[Any], Decorator[Any]]:
+    """``--env`` and ``--secret-file``."""
+    return (
+        click.option(
+            "--env",
+            "environment",
+            metavar="NAME[=VALUE]",
+            multiple=True,
+            help="Set a variable for every rank; without =VALUE it is taken from here.",
+        ),
+        click.option(
+            "--secret-file",
+            "secret_files",
+            metavar="FILE",
+            multiple=True,
+            type=click.Path(dir_okay=False, allow_dash=True),
+            help="Set variables that are never recorded: NAME=VALUE a line; - is stdin.",
+        ),
+    )
 
 
 def follow_options(function: Function) -> Function:
