@@ -47,6 +47,7 @@ class ExecutorLink:
         self.runs = RunServiceStub(self._channel)
         self.executor = ExecutorServiceStub(self._channel)
         self._starting = asyncio.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
 
     async def describe(self, timeout_s: float = 2.0) -> Executor:
         """What the executor says about itself; raises Unavailable."""
@@ -67,19 +68,26 @@ class ExecutorLink:
         async with self._starting:
             if await self._answers():
                 return
-            process = self._spawn()
+            self._let_go()
+            self._process = self._spawn()
             try:
                 async with asyncio.timeout(START_S):
                     while not await self._answers():
-                        if process.poll() not in (None, 0):
-                            raise self._no_start(f"its process ended with {process.returncode}")
+                        if self._process.poll() not in (None, 0):
+                            raise self._no_start(f"its process ended with {self._process.returncode}")
                         await asyncio.sleep(0.02)
             except TimeoutError:
                 raise self._no_start(f"it gave no answer for {START_S:.0f} s") from None
 
     async def close(self) -> None:
         """Drop the connection; the executor goes on."""
+        self._let_go()
         await self._channel.close()
+
+    def _let_go(self) -> None:
+        """Take notice if the process has ended; if not, it lives on by itself: nobody waits for it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.returncode = 0
 
     async def _answers(self) -> bool:
         if not self.place.socket.exists():
