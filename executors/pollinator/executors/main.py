@@ -50,6 +50,9 @@ def main(kind: str, socket: Path, state: Path) -> None:
         except BlockingIOError:
             # One for this state is there already, and whoever started us will find it.
             return
+        lock.truncate(0)
+        lock.write(b"%d\n" % os.getpid())
+        lock.flush()
         os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
         asyncio.run(_serve(executor(), socket, state))
 
