@@ -1,5 +1,3 @@
-"""Fixtures for all tests."""
+"""What holds for every test, and the servers that tests may ask for; each is explained in its module."""
 
-from support.s3_servers import ceph, ceph_s3, ceph_s3_tls, certificate, rclone_s3, rclone_s3_tls
-
-__all__ = ["ceph", "ceph_s3", "ceph_s3_tls", "certificate", "rclone_s3", "rclone_s3_tls"]
+pytest_plugins = ["support.private", "support.leaks", "support.blocking", "support.s3_servers"]
