@@ -1,35 +1,85 @@
-# One command for each job; each does its own set-up on a fresh Debian machine.
-PYTHON ?= python3.11
-VENV := .venv
+# One command for each job. Each does its own set-up on a fresh Debian machine with Python 3.11 or newer.
+#
+#   make demo     install, make a new project in a temporary folder, run it
+#   make test     all of the following
+#   make gates    what needs no test: style, types, imports, protocol, packages
+#   make floors   the unit tests, with the oldest dependencies that are allowed
+#   make unit     every test
+
+# The newest Python that can make a virtual environment. Each is run: a name on PATH may be a mere pointer.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+VENV ?= .venv
 BIN := $(VENV)/bin
 CODE := proto pollinatord executors cli tests typings
+FLOORS := .cache/floors
 
-.PHONY: test gates unit demo clean
+.PHONY: demo test gates lint types imports protocol breaking wheel unit floors components clean
 
-test: gates unit
+test: gates floors unit
 
-# Installed anew when what it is made from changes.
-$(VENV)/.installed: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+demo: $(VENV)/.program
+	sh docs/demo.sh $(abspath $(BIN))
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { test "$$(id -u)" = 0 && apt-get update && apt-get install --yes python3-venv; } \
+	|| { echo "Needed: Python 3.11 or newer with its venv module, as in python3-venv of Debian" >&2; exit 1; }
+	$(or $(PYTHON),python3) -m venv $(VENV)
+
+# Both are installed anew when what they are made from changes.
+$(VENV)/.program: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-gates: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $(VENV)/.program $@
+
+gates: lint types imports protocol wheel
+
+lint: $(VENV)/.installed
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+
+types: $(VENV)/.installed
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+imports: $(VENV)/.installed
 	$(BIN)/lint-imports
+
+protocol: $(VENV)/.installed breaking
+	cd proto && $(abspath $(BIN))/buf lint
+	cd proto && $(abspath $(BIN))/buf format --diff --exit-code
 	$(BIN)/python proto/generate.py --check
+
+# What the last release speaks must stay. Without a release (or without git) there is nothing to compare with.
+breaking: $(VENV)/.installed
+	@release=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null); \
+	if [ -z "$$release" ]; then echo "buf breaking: SKIPPED, no tag v* is reachable from here"; exit; fi; \
+	echo "buf breaking against $$release"; \
+	old=$$(mktemp -d) && trap 'rm -rf "$$old"' EXIT && \
+	git archive "$$release" proto | tar -x -C "$$old" && \
+	cd proto && $(abspath $(BIN))/buf breaking --against "$$old/proto"
+
+wheel: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/check-wheel-contents dist
 
 unit: $(VENV)/.installed components
 	$(BIN)/pytest
 
+floors: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FLOORS)
+	$(BIN)/uv pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable . --group test
+	$(FLOORS)/bin/pytest tests/unit
+
 # The real servers that tests start. Without them those tests are skipped and say so; they fail where
 # POLLINATOR_REQUIRE names the server. Tests name their packages as well: see tests/support/ceph.py.
 SERVERS := ceph-base ceph-common ceph-mon ceph-osd radosgw openssl
-.PHONY: components
 components:
 	@if type ceph ceph-mon ceph-osd radosgw openssl >/dev/null 2>&1; then :; \
 	elif [ "$$(id -u)" != 0 ] || ! type apt-get >/dev/null 2>&1; then \
@@ -40,4 +90,4 @@ components:
 	fi
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
