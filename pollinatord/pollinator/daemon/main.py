@@ -18,8 +18,8 @@ from pollinator.daemon.settings import Settings, load_settings
 from pollinator.wire import places
 from pollinator.wire.errors import InvalidInput
 
-LAST_RESORT_S = 30.0
-"""A daemon that was asked to end is gone after this time, whatever hangs."""
+LAST_RESORT_S = 15.0
+"""A daemon that was asked to end is gone after this time, whatever hangs: before who asked gives up."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +49,19 @@ def main() -> int:
     return 0
 
 
+class _Stop(asyncio.Event):
+    """Set when the daemon is to end, by a signal or by a client; from then on its time is limited."""
+
+    def set(self) -> None:
+        if not self.is_set():
+            timer = threading.Timer(LAST_RESORT_S, os._exit, (1,))
+            timer.daemon = True
+            timer.start()
+        super().set()
+
+
 async def _run(settings: Settings, state: Path, log_path: Path) -> None:
-    stop = asyncio.Event()
+    stop = _Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _asked_to_end, stop)
@@ -62,9 +73,6 @@ def _asked_to_end(stop: asyncio.Event) -> None:
         _log.warning("asked twice: ending at once")
         os._exit(1)
     stop.set()
-    timer = threading.Timer(LAST_RESORT_S, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
 
 
 def _lock(path: Path) -> IO[bytes] | None:
