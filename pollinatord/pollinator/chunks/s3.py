@@ -130,7 +130,7 @@ class S3Store:
         self._page("", {}, most=1, tries=2)
 
     def close(self) -> None:
-        """Close the connections; a request under way is not made again."""
+        """Close the connections; a request under way is not made again, and no other is made."""
         self._closed.set()
         with self._lock:
             if self._made is not None:
@@ -159,6 +159,8 @@ class S3Store:
         patience = self._patience
         pause_s = patience.first_pause_s
         for left in range((tries or patience.tries) - 1, -1, -1):
+            if self._closed.is_set():
+                break
             client = self._client()
             with self._lock:
                 self._requests += 1
@@ -169,8 +171,7 @@ class S3Store:
                 if not failure.retryable or not left:
                     raise failure from error
             # Full jitter: those who failed together must not come back together.
-            if self._closed.wait(random.uniform(0, pause_s)):  # noqa: S311 - no secret
-                break
+            self._closed.wait(random.uniform(0, pause_s))  # noqa: S311 - no secret
             pause_s = min(pause_s * 2, patience.longest_pause_s)
         raise Unavailable(f"the store at {self._endpoint} was closed", reason="store_closed")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import defaultdict
 from pathlib import Path
 
 from pollinator.chunks.store import Store
@@ -112,7 +113,8 @@ class Projects:
         self._group = group
         self._pool = pool
         self._open: dict[str, OpenProject] = {}
-        self._lock = asyncio.Lock()
+        self._locks = defaultdict[str, asyncio.Lock](asyncio.Lock)
+        """One for each folder: a project that is slow to close holds up no other."""
 
     async def resume(self) -> None:
         """Watch every project that was open when the daemon ended."""
@@ -132,7 +134,7 @@ class Projects:
             NotFound: there is no project.
             InvalidInput: its project.yaml or the store's settings cannot be meant.
         """
-        async with self._lock:
+        async with self._locks[str(root)]:
             spec = await self._pool.run(read_spec, root)
             current = self._open.get(str(root))
             if store is None and current is not None and current.name == spec.project:
@@ -168,7 +170,7 @@ class Projects:
 
     async def forget(self, root: str) -> None:
         """Stop watching a project. Its files, runs and what is in the store stay."""
-        async with self._lock:
+        async with self._locks[root]:
             project = self.get(root)
             await project.worker.close()
             del self._open[root]
@@ -177,8 +179,7 @@ class Projects:
 
     async def close(self) -> None:
         """Stop watching all projects."""
-        for project in self.all():
-            await project.worker.close()
+        await asyncio.gather(*(project.worker.close() for project in self.all()))
 
     def _start(
         self, root: Path, name: str, store_id: str, settings: StoreSettings, store: Store

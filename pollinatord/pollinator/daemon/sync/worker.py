@@ -44,6 +44,7 @@ class ProjectWorker:
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
         self._news = asyncio.Event()
+        self._seals = 0
         self._progress: tuple[int, int] = (0, 0)
         self.status: SyncStatus = self._engine.status()
         self.in_sync_ns = 0
@@ -79,9 +80,11 @@ class ProjectWorker:
                 progress=self._note_progress,
             )
 
+        self._seals += 1
         try:
             return await self.call(work)
         finally:
+            self._seals -= 1
             self._progress = (0, 0)
             await self._refresh()
 
@@ -103,8 +106,11 @@ class ProjectWorker:
             return
 
     async def close(self) -> None:
-        """Stop and release everything; returns when the engine is closed."""
+        """Stop and release everything; returns when the engine is closed. A seal under way is finished."""
         self._closing.set()
+        if not self._seals and not self._closed.is_set():
+            # Nobody waits for what it may be sending: a store that is silent must not hold the end up.
+            await self._sleeper.run(self.store.close)
         await self._closed.wait()
 
     def _note_progress(self, done: int, total: int) -> None:

@@ -8,13 +8,18 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
+from pollinator.chunks import s3
 from pollinator.daemon.database import connect, migrate
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.projects import PROJECT_MIGRATION, Projects
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from support.scripted_s3 import Answer, serving
+from support.storing import random_bytes
 
 
 @asynccontextmanager
@@ -32,8 +37,8 @@ async def projects_in(folder: Path) -> AsyncGenerator[Projects]:
             database.close()
 
 
-def project_in(folder: Path) -> Path:
-    root = folder / "demo"
+def project_in(folder: Path, name: str = "demo") -> Path:
+    root = folder / name
     for tree in ("src", "data"):
         (root / "cfs" / tree).mkdir(parents=True)
     (root / "project.yaml").write_text("projectname: demo\nenvironment:\n  cmd: python3\n")
@@ -82,3 +87,43 @@ async def test_the_same_store_by_the_same_keys_goes_on(tmp_path: Path) -> None:
             second = await projects.open(root, by_key(port, "ANYKEY"))
 
             assert second is first
+
+
+async def test_a_store_that_is_silent_holds_up_neither_its_own_end_nor_another_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = s3.Patience(tries=1000, first_pause_s=0.01, silence_s=1.0)
+    monkeypatch.setattr(s3, "Patience", lambda: patience)
+    root, other = project_in(tmp_path), project_in(tmp_path, "other")
+    (root / "cfs" / "data" / "large").write_bytes(random_bytes(17 * 1024 * 1024))
+    folder = StoreSettings(folder=FolderStore(path=str(tmp_path / "folder")))
+    with serving(Answer(200, silent_s=60)) as (script, port):
+        async with projects_in(tmp_path / "state") as projects:
+            silent = await projects.open(root, by_key(port, "ANYKEY"))
+            while not script.asked:
+                await silent.worker.changed(0.05)
+
+            async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+                moving = group.create_task(projects.open(root, folder))
+                await silent.worker._closing.wait()
+                await projects.open(other, folder)
+                first_to_come = moving.done()
+
+            assert not first_to_come
+            assert moving.result().store_id != silent.store_id
+
+
+async def test_a_seal_under_way_is_finished_before_its_store_is_left(tmp_path: Path) -> None:
+    root = project_in(tmp_path)
+    one, two = (StoreSettings(folder=FolderStore(path=str(tmp_path / name))) for name in ("one", "two"))
+    async with projects_in(tmp_path / "state") as projects:
+        left = await projects.open(root, one)
+        (root / "cfs" / "data" / "large").write_bytes(random_bytes(17 * 1024 * 1024))
+
+        async with asyncio.TaskGroup() as group:
+            sealing = group.create_task(left.worker.seal(RunSpec(), strict=False, git_commit=""))
+            while not left.worker._seals:
+                await left.worker.changed(0.01)
+            await projects.open(root, two)
+
+        assert left.worker.store.missing([sealing.result().ref.key]) == []
