@@ -105,7 +105,7 @@ async def test_a_store_that_is_silent_holds_up_neither_its_own_end_nor_another_p
 
             async with asyncio.timeout(20), asyncio.TaskGroup() as group:
                 moving = group.create_task(projects.open(root, folder))
-                await silent.worker._closing.wait()
+                await silent.worker._closing.wait()  # pyright: ignore[reportPrivateUsage]
                 await projects.open(other, folder)
                 first_to_come = moving.done()
 
@@ -122,7 +122,7 @@ async def test_a_seal_under_way_is_finished_before_its_store_is_left(tmp_path: P
 
         async with asyncio.TaskGroup() as group:
             sealing = group.create_task(left.worker.seal(RunSpec(), strict=False, git_commit=""))
-            while not left.worker._seals:
+            while not left.worker._seals:  # pyright: ignore[reportPrivateUsage]
                 await left.worker.changed(0.01)
             await projects.open(root, two)
 
