@@ -25,11 +25,14 @@ VIOLATIONS = {
     "layers of the daemon": ("pollinatord/pollinator/daemon/scan.py", "import pollinator.daemon.registry"),
     "layers of the daemon: a module of no layer": ("pollinatord/pollinator/daemon/extra.py", ""),
     "decisions do no input or output": ("pollinatord/pollinator/daemon/runs/plan.py", "import os"),
-    "layers of the executors": (
+    "layers of the executors, where none knows another": (
         "executors/pollinator/executors/host.py",
         "import pollinator.executors.local",
     ),
-    "layers of the executors: a module of no layer": ("executors/pollinator/executors/extra.py", ""),
+    "layers of the executors, where none knows another: a module of no layer": (
+        "executors/pollinator/executors/extra.py",
+        "",
+    ),
     "heavy clients in one module each": ("pollinatord/pollinator/chunks/folder.py", "import boto3"),
 }
 
