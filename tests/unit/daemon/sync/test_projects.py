@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,12 @@ import pytest
 from pollinator.chunks import s3
 from pollinator.daemon.database import connect, migrate
 from pollinator.daemon.pool import Pool
-from pollinator.daemon.sync.projects import PROJECT_MIGRATION, Projects
+from pollinator.daemon.sync.projects import PROJECT_MIGRATION, OpenProject, Projects
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.v1.store_pb2 import S3Store as S3Settings
-from support.scripted_s3 import Answer, serving
+from support.scripted_s3 import Answer, refusal, serving
 from support.storing import random_bytes
 
 
@@ -94,18 +96,25 @@ async def test_a_store_that_is_silent_holds_up_neither_its_own_end_nor_another_p
 ) -> None:
     patience = s3.Patience(tries=1000, first_pause_s=0.01, silence_s=1.0)
     monkeypatch.setattr(s3, "Patience", lambda: patience)
+    left = threading.Event()
+    close = s3.S3Store.close
+
+    def close_and_tell(store: s3.S3Store) -> None:
+        close(store)
+        left.set()
+
+    monkeypatch.setattr(s3.S3Store, "close", close_and_tell)
     root, other = project_in(tmp_path), project_in(tmp_path, "other")
     (root / "cfs" / "data" / "large").write_bytes(random_bytes(17 * 1024 * 1024))
     folder = StoreSettings(folder=FolderStore(path=str(tmp_path / "folder")))
     with serving(Answer(200, silent_s=60)) as (script, port):
         async with projects_in(tmp_path / "state") as projects:
             silent = await projects.open(root, by_key(port, "ANYKEY"))
-            while not script.asked:
-                await silent.worker.changed(0.05)
+            await until(silent, lambda: bool(script.asked))
 
             async with asyncio.timeout(20), asyncio.TaskGroup() as group:
                 moving = group.create_task(projects.open(root, folder))
-                await silent.worker._closing.wait()  # pyright: ignore[reportPrivateUsage]
+                await until(silent, left.is_set)
                 await projects.open(other, folder)
                 first_to_come = moving.done()
 
@@ -115,15 +124,21 @@ async def test_a_store_that_is_silent_holds_up_neither_its_own_end_nor_another_p
 
 async def test_a_seal_under_way_is_finished_before_its_store_is_left(tmp_path: Path) -> None:
     root = project_in(tmp_path)
-    one, two = (StoreSettings(folder=FolderStore(path=str(tmp_path / name))) for name in ("one", "two"))
-    async with projects_in(tmp_path / "state") as projects:
-        left = await projects.open(root, one)
-        (root / "cfs" / "data" / "large").write_bytes(random_bytes(17 * 1024 * 1024))
+    folder = StoreSettings(folder=FolderStore(path=str(tmp_path / "folder")))
+    # The first try fails, late enough for the project to be moved meanwhile; the next one is good.
+    with serving(replace(refusal(503, "SlowDown"), silent_s=1.0), Answer(200)) as (script, port):
+        async with projects_in(tmp_path / "state") as projects:
+            left = await projects.open(root, by_key(port, "ANYKEY"))
 
-        async with asyncio.TaskGroup() as group:
-            sealing = group.create_task(left.worker.seal(RunSpec(), strict=False, git_commit=""))
-            while not left.worker._seals:  # pyright: ignore[reportPrivateUsage]
-                await left.worker.changed(0.01)
-            await projects.open(root, two)
+            async with asyncio.TaskGroup() as group:
+                sealing = group.create_task(left.worker.seal(RunSpec(), strict=False, git_commit=""))
+                await until(left, lambda: bool(script.asked))
+                await projects.open(root, folder)
 
-        assert left.worker.store.missing([sealing.result().ref.key]) == []
+    assert script.asked[-1].path.endswith(sealing.result().ref.key)
+    assert len(script.asked) == 2
+
+
+async def until(project: OpenProject, condition: Callable[[], bool]) -> None:
+    while not condition():
+        await project.worker.changed(0.02)
