@@ -80,7 +80,7 @@ class Lifecycle:
         if (folder.path / "laid-out").exists():
             return True
         try:
-            await self._patiently(self._lay_out, folder, lambda: not folder.run.cancel_requested)
+            await self._patiently(self._lay_out, folder)
         except PollinatorError as error:
             if folder.run.cancel_requested:
                 self._end(folder, _S.RUN_STATE_CANCELLED, Outcome())
@@ -193,23 +193,20 @@ class Lifecycle:
         if not keep_work:
             folder.clean()
 
-    async def _patiently(
-        self,
-        work: Callable[[RunFolder], _Result],
-        folder: RunFolder,
-        goes_on: Callable[[], bool] = lambda: True,
-    ) -> _Result:
-        """Do something with the store; one that does not answer is waited for while ``goes_on()``."""
+    async def _patiently(self, work: Callable[[RunFolder], _Result], folder: RunFolder) -> _Result:
+        """Do something with the store; one that does not answer is waited for."""
         left = TRIES
         while True:
             left -= 1
             try:
                 return await self._in_thread(work, folder)
             except PollinatorError as error:
-                if not (error.retryable and left and goes_on()):
+                if not (error.retryable and left):
                     raise
                 _log.warning("run %s waits for the store: %s", folder.run.id, error.message)
-            await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_S)
+                if folder.run.cancel_requested and folder.run.state != _S.RUN_STATE_COLLECTING:
+                    raise
 
     async def _in_thread(self, work: Callable[[RunFolder], _Result], folder: RunFolder) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, folder)
