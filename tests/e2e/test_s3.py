@@ -44,14 +44,18 @@ def root(sandbox: Sandbox) -> Path:
     return made
 
 
-def objects(server: S3Server, root: Path) -> dict[str, int]:
-    """Kinds of the project's objects in the bucket, p for packs and s for snapshots, and their bytes."""
+def prefix_of(root: Path) -> str:
+    """Where a project's objects are; its name is that in project.yaml."""
     lines = (root / "project.yaml").read_text().splitlines()
     name = next(line.split()[1] for line in lines if line.startswith("projectname:"))
-    prefix = f"pollinator/{name}/"
+    return f"pollinator/{name}/"
+
+
+def objects(server: S3Server, root: Path) -> dict[str, int]:
+    """Kinds of the project's objects in the bucket, p for packs and s for snapshots, and their bytes."""
     totals: dict[str, int] = {}
-    for key, size in server.objects(prefix).items():
-        kind = key.removeprefix(prefix)[0]
+    for key, size in server.objects(prefix_of(root)).items():
+        kind = key.removeprefix(prefix_of(root))[0]
         totals[kind] = totals.get(kind, 0) + size
     return totals
 
@@ -69,16 +73,6 @@ def save_large(root: Path, size: int) -> None:
     (root / "large").rename(root / "cfs/data/large")
 
 
-def wait_for_sync(sandbox: Sandbox, root: Path, files: int) -> None:
-    """Wait until so many files are in the store, without asking for it."""
-
-    def there() -> bool:
-        state = project_state(sandbox, root)
-        return (files, "in_sync") == (state["files"], state["state"])
-
-    wait_until(there, "all is in the store")
-
-
 def run(sandbox: Sandbox, root: Path, env: Mapping[str, str]) -> str:
     """Run the project; its result."""
     ended = sandbox.cli("run", "--follow", cwd=root, env=env)
@@ -90,7 +84,7 @@ def run(sandbox: Sandbox, root: Path, env: Mapping[str, str]) -> str:
 # The path
 
 
-@pytest.mark.parametrize("name", ["rclone_s3", "ceph_s3", "rclone_s3_tls", "ceph_s3_tls"])
+@pytest.mark.parametrize("name", ["rclone_s3", "ceph_s3", "ceph_s3_tls"])
 def test_the_sample_runs_through_a_bucket(
     sandbox: Sandbox, request: pytest.FixtureRequest, name: str
 ) -> None:
@@ -113,7 +107,7 @@ def test_what_is_saved_is_in_the_bucket_before_a_run_which_then_uploads_little(
     env = server.environment()
     assert "first" == run(sandbox, root, env)
     save_large(root, 3 * MIB)
-    wait_for_sync(sandbox, root, 3)
+    server.wait_for_bytes(f"{prefix_of(root)}p/", 3 * MIB)
     before = objects(server, root)
     assert {"p", "s"} == set(before)
     assert 3 * MIB < before["p"] < 4 * MIB
@@ -182,9 +176,8 @@ def test_a_daemon_that_starts_again_keeps_the_store_and_its_keys(
     # From here on no command has the variables.
     assert 0 == sandbox.cli("daemon", "start", cwd=root).returncode
     save_large(root, MIB)
-    wait_for_sync(sandbox, root, 3)
+    ceph_s3.wait_for_bytes(f"{prefix_of(root)}p/", MIB)
 
-    assert objects(ceph_s3, root)["p"] > MIB
     assert 0 == sandbox.cli("rerun", "latest", "--follow", cwd=root).returncode
     assert 0 == sandbox.cli("pull", "latest", "there", cwd=root).returncode
     assert "first" == (root / "there/r.txt").read_text()
@@ -298,10 +291,10 @@ def holders(sandbox: Sandbox, secret: bytes) -> dict[Path, int]:
 
 
 def test_the_secret_key_is_in_one_private_file_and_nowhere_else(
-    sandbox: Sandbox, root: Path, server: S3Server
+    sandbox: Sandbox, root: Path, ceph_s3: S3Server
 ) -> None:
-    env = server.environment() | {"POLLINATOR_VERBOSE": "1"}
-    secret = server.secret_key.encode()
+    env = ceph_s3.environment() | {"POLLINATOR_VERBOSE": "1"}
+    secret = ceph_s3.secret_key.encode()
     (root / "cfs/src/main.py").write_text(
         "import os, time\nprint(sorted(os.environ.items()))\n"
         "while not os.path.exists('../go'): time.sleep(0.02)\n"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import secrets
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from botocore.config import Config
 from pollinator.v1.store_pb2 import S3Store, StoreSettings
 from support.ceph import Ceph
 from support.components import NotUp, Process, listens, program
+from support.sandbox import wait_until
 from support.scripted_s3 import unused_port
 
 STARTS = 3
@@ -86,14 +88,25 @@ class S3Server(ABC):
 
     def objects(self, prefix: str = "") -> dict[str, int]:
         """All keys of the bucket that begin with a prefix, and their sizes."""
-        pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
+        with self._client() as client:
+            return self._listed(client, prefix)
+
+    def wait_for_bytes(self, prefix: str, size: int) -> None:
+        """Wait until the objects that begin with a prefix have so many bytes."""
+        with self._client() as client:
+            wait_until(lambda: sum(self._listed(client, prefix).values()) >= size, f"{size} bytes are there")
 
     def make_bucket(self, name: str) -> None:
         """Create a bucket."""
-        self._client().create_bucket(Bucket=name)
+        with self._client() as client:
+            client.create_bucket(Bucket=name)
 
-    def _client(self) -> Any:
+    def _listed(self, client: Any, prefix: str) -> dict[str, int]:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", ())}
+
+    @contextmanager
+    def _client(self) -> Generator[Any]:
         session = boto3.session.Session(
             aws_access_key_id=self.access_key, aws_secret_access_key=self.secret_key, region_name="us-east-1"
         )
@@ -101,7 +114,11 @@ class S3Server(ABC):
             signature_version="s3v4", s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}
         )
         verify = str(self.certificate.certificate)
-        return session.client("s3", endpoint_url=self.endpoint, verify=verify, config=config)
+        client = session.client("s3", endpoint_url=self.endpoint, verify=verify, config=config)
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 class Rclone(S3Server):

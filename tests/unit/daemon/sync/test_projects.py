@@ -54,6 +54,11 @@ def by_key(port: int, key: str) -> StoreSettings:
     return StoreSettings(s3=settings)
 
 
+async def until(project: OpenProject, condition: Callable[[], bool]) -> None:
+    while not condition():
+        await project.worker.changed(0.02)
+
+
 async def test_keys_that_were_put_right_are_used_at_once(tmp_path: Path) -> None:
     root = project_in(tmp_path)
     listing = Answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
@@ -137,8 +142,3 @@ async def test_a_seal_under_way_is_finished_before_its_store_is_left(tmp_path: P
 
     assert script.asked[-1].path.endswith(sealing.result().ref.key)
     assert len(script.asked) == 2
-
-
-async def until(project: OpenProject, condition: Callable[[], bool]) -> None:
-    while not condition():
-        await project.worker.changed(0.02)
