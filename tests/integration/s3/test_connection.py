@@ -74,14 +74,12 @@ def asked_hosts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture(params=["rclone", "ceph"])
-def virtual_server(
-    request: pytest.FixtureRequest, tmp_path: Path, certificate: Certificate
-) -> Iterator[S3Server]:
+def virtual_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S3Server]:
     """Servers that find the bucket in the host's name; this rclone finds it nowhere else."""
     if request.param == "ceph":
         yield request.getfixturevalue("ceph_s3")
         return
-    server = started(lambda: Rclone(tmp_path / "rclone", certificate, virtual_hosts=True))
+    server = started(lambda: Rclone(tmp_path / "rclone", virtual_hosts=True))
     yield server
     server.stop()
 
@@ -245,8 +243,8 @@ def test_a_bucket_of_somebody_else_is_denied(
     assert error.reason == "store_denied"
 
 
-def test_a_quota_that_is_used_up_is_named(ceph: Ceph, certificate: Certificate, opened: Opener) -> None:
-    server = CephGateway(ceph, certificate)
+def test_a_quota_that_is_used_up_is_named(ceph: Ceph, opened: Opener) -> None:
+    server = CephGateway(ceph)
     ceph.limit_user(server.access_key, 50_000)
     store = opened(server.settings())
     store.put(KEY, BODY[:10_000])
