@@ -183,12 +183,12 @@ def test_an_outage_is_told_and_nothing_is_lost(server: S3Server, project: str, t
 
 
 def test_the_background_goes_on_by_itself_after_an_outage(
-    server: S3Server, project: str, tmp_path: Path
+    rclone_s3: S3Server, project: str, tmp_path: Path
 ) -> None:
-    store = S3Store(server.settings().s3, namespace(project), SHORT)
+    store = S3Store(rclone_s3.settings().s3, namespace(project), SHORT)
     with desk_at(tmp_path / "desk", store) as desk:
         desk.seal()
-        server.stop()
+        rclone_s3.stop()
         try:
             (desk.src / "saved").write_bytes(random_bytes(MIB))
 
@@ -199,7 +199,7 @@ def test_the_background_goes_on_by_itself_after_an_outage(
 
             wait_until(failed, "the outage is noticed")
         finally:
-            server.start()
+            rclone_s3.start()
         desk.settle()
         left = desk.seal().report.bytes_uploaded
 
