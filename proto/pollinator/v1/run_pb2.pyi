@@ -1042,7 +1042,9 @@ class WatchRunRequest(message.Message):
     follow: builtins.bool
     """Stay until the run has ended; otherwise end when everything known so far was sent."""
     tail_lines: builtins.int
-    """Only for ranks without an offset: start at most this many lines before the end; 0 is all."""
+    """Only for ranks without an offset that have printed already: start at most this many lines before the
+    end; 0 is all.
+    """
     @builtins.property
     def offsets(self) -> containers.RepeatedCompositeFieldContainer[OutputOffset]:
         """From where on for each rank; a rank that is not named starts at 0."""
@@ -1088,7 +1090,9 @@ class WatchRunResponse(message.Message):
 
     @builtins.property
     def heartbeat(self) -> Heartbeat:
-        """The connection is alive; sent after 10 seconds of silence."""
+        """All that was there has been sent and the connection is alive; comes after 10 seconds of silence, and
+        once to a follower with tail_lines when it has the tail.
+        """
 
     @builtins.property
     def progress(self) -> Progress:

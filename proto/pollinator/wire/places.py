@@ -33,11 +33,12 @@ def cache_dir() -> Path:
 
 def runtime_dir() -> Path:
     """Sockets and locks; private to the user, on a local file system, with a short path."""
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    path = Path(given, "pollinator") if given else Path(tempfile.gettempdir(), f"pollinator-{os.getuid()}")
+    given = _given("XDG_RUNTIME_DIR")
+    path = given / "pollinator" if given else Path(tempfile.gettempdir(), f"pollinator-{os.getuid()}")
     if len(os.fsencode(path)) > SOCKET_PATH_LIMIT - len("/executor-0123456789ab.sock"):
+        # Not where TMPDIR says: that may be long itself.
         short = hashlib.blake2b(os.fsencode(path), digest_size=6).hexdigest()
-        path = Path(tempfile.gettempdir(), f"pollinator-{os.getuid()}-{short}")
+        path = Path("/tmp", f"pollinator-{os.getuid()}-{short}")  # noqa: S108 - it must belong to this user
     return path
 
 
@@ -54,15 +55,23 @@ def private_dir(path: Path) -> Path:
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = path.stat()
-    if info.st_uid != os.getuid():
-        raise PermissionError(f"{path} belongs to user {info.st_uid}, not to you")
+    # The folder may be a link to another disk, but not one that somebody else has put there.
+    for owner in (path.lstat().st_uid, info.st_uid):
+        if owner != os.getuid():
+            raise PermissionError(f"{path} belongs to user {owner}, not to you")
     if info.st_mode & 0o077:
         path.chmod(0o700)
     return path
 
 
 def _base(variable: str, linux: str, mac: str) -> Path:
-    given = os.environ.get(variable)
+    given = _given(variable)
     if given:
-        return Path(given, "pollinator")
+        return given / "pollinator"
     return Path.home() / (mac if sys.platform == "darwin" else linux) / "pollinator"
+
+
+def _given(variable: str) -> Path | None:
+    """A folder named by the environment; one that is not absolute is ignored, as the standard says."""
+    path = Path(os.environ.get(variable) or ".")
+    return path if path.is_absolute() else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 # These ship their types but not the marker that mypy asks for; the separate stubs spoil those of gRPC.
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, Help, RetryInfo  # type: ignore[import-untyped]
@@ -17,6 +19,10 @@ from pollinator.wire.errors import Code, PollinatorError, Violation
 
 DOMAIN = "pollinator.dev"
 _DETAILS_KEY = "grpc-status-details-bin"
+_TEXT_BYTES = 800
+"""A message is sent twice, once with three bytes for each that is not ASCII."""
+_VIOLATIONS_BYTES = 2500
+"""gRPC's clients refuse answers with more than 8 KiB of metadata in all, and with them the whole error."""
 
 _CLASSES: dict[Code, type[PollinatorError]] = {
     kind.code: kind
@@ -45,33 +51,53 @@ class _Status(
 
 
 def error_status(error: PollinatorError) -> grpc.Status:
-    """The status that carries ``error`` to a client."""
+    """The status that carries ``error`` to a client, cut to what every client takes."""
     code = grpc.StatusCode[error.code.value]
-    message = Status(code=code.value[0], message=error.message)
+    text = _fit(error.message, _TEXT_BYTES)
+    message = Status(code=code.value[0], message=text)
     info = ErrorInfo(reason=error.reason, domain=DOMAIN)
     info.metadata["retryable"] = str(error.retryable).lower()
     message.details.append(_packed(info))
     if error.hint:
-        link = Help.Link(description=error.hint)
+        link = Help.Link(description=_fit(error.hint, _TEXT_BYTES))
         message.details.append(_packed(Help(links=[link])))
-    if error.violations:
-        fields = [
-            BadRequest.FieldViolation(field=each.where, description=each.message) for each in error.violations
-        ]
-        message.details.append(_packed(BadRequest(field_violations=fields)))
     if error.retryable:
         retry = RetryInfo()
         retry.retry_delay.FromMilliseconds(500)
         message.details.append(_packed(retry))
-    return _Status(code, error.message, ((_DETAILS_KEY, message.SerializeToString()),))
+    if error.violations:
+        message.details.append(_packed(_bad_request(error.violations)))
+    return _Status(code, text, ((_DETAILS_KEY, message.SerializeToString()),))
+
+
+def _bad_request(violations: Sequence[Violation]) -> BadRequest:
+    bad = BadRequest()
+    for at, each in enumerate(violations):
+        field = BadRequest.FieldViolation(
+            field=_fit(each.where, _TEXT_BYTES), description=_fit(each.message, _TEXT_BYTES)
+        )
+        if bad.ByteSize() + field.ByteSize() > _VIOLATIONS_BYTES:
+            field.description = f"this is not right either, nor are {len(violations) - at - 1} things more"
+            bad.field_violations.append(field)
+            break
+        bad.field_violations.append(field)
+    return bad
+
+
+def _fit(text: str, limit: int) -> str:
+    """As much as fits; a path may hold bytes that are no text, and they are shown as escapes."""
+    data = text.encode("utf-8", "backslashreplace")
+    return data.decode() if len(data) <= limit else data[: limit - 3].decode("utf-8", "ignore") + "..."
 
 
 def to_error(error: grpc.aio.AioRpcError) -> PollinatorError:
     """The error a peer meant. A peer that sent no details is understood by its status code alone."""
-    status = Status(message=error.details() or "")
+    status = Status()
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
-            status.ParseFromString(value)
+            with contextlib.suppress(DecodeError):
+                status = Status.FromString(value)
+    status.message = status.message or error.details() or ""
     return _from_details(error.code(), status)
 
 
@@ -79,15 +105,16 @@ def _from_details(code: grpc.StatusCode, status: Status) -> PollinatorError:
     reason, hint = code.name.lower(), ""
     violations: list[Violation] = []
     for detail in status.details:
-        info = ErrorInfo()
-        links = Help()
-        bad = BadRequest()
-        if detail.Unpack(info):
-            reason = info.reason
-        elif detail.Unpack(links) and links.links:
-            hint = links.links[0].description
-        elif detail.Unpack(bad):
-            violations += [Violation(each.field, each.description) for each in bad.field_violations]
+        info, links, bad = ErrorInfo(), Help(), BadRequest()
+        try:
+            if detail.Unpack(info):
+                reason = info.reason
+            elif detail.Unpack(links) and links.links:
+                hint = links.links[0].description
+            elif detail.Unpack(bad):
+                violations += [Violation(each.field, each.description) for each in bad.field_violations]
+        except DecodeError:
+            continue
     kind = _CLASSES.get(_code_of(code), errors.Internal)
     return kind(status.message or code.name, reason=reason, hint=hint, violations=violations)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 import grpc
 
@@ -37,6 +38,9 @@ class _Cursor:
                 self.request.after_seq = message.event.seq
             case "output":
                 self._offsets[message.output.rank] = message.output.offset + len(message.output.data)
+            case "heartbeat":
+                # All that was there has come: of a rank that is silent so far, nothing may be left out.
+                self.request.tail_lines = 0
             case _:
                 pass
 
@@ -67,10 +71,12 @@ async def follow_run(
     pause_s = 0.02
     while True:
         try:
-            async for message in _messages(stub, cursor.next_request()):
-                last_word, pause_s = time.monotonic(), 0.02
-                cursor.note(message)
-                yield message
+            async with aclosing(_messages(stub, cursor.next_request())) as messages:
+                async for message in messages:
+                    cursor.note(message)
+                    yield message
+                    # Only now: what the consumer does with it is no silence of the server.
+                    last_word, pause_s = time.monotonic(), 0.02
             return
         except grpc.aio.AioRpcError as cut:
             error = to_error(cut)
@@ -84,7 +90,7 @@ async def follow_run(
         pause_s = min(1.0, pause_s * 2)
 
 
-async def _messages(stub: RunServiceStub, request: WatchRunRequest) -> AsyncIterator[WatchRunResponse]:
+async def _messages(stub: RunServiceStub, request: WatchRunRequest) -> AsyncGenerator[WatchRunResponse]:
     call = stub.WatchRun(request)
     try:
         while True:

@@ -7,7 +7,7 @@ the source may have grown, so a slow client costs nothing and a client that come
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Protocol
 
 from pollinator.v1.run_pb2 import (
@@ -23,6 +23,9 @@ from pollinator.wire.errors import OutOfRange
 
 BLOCK_BYTES = 64 * 1024
 """Small messages are dear: 100-byte ones carry 0.8 MiB/s, 64 KiB ones some 345."""
+
+BLOCKS = 16
+"""So many blocks of one rank are sent before others have their turn, however fast it prints."""
 
 HEARTBEAT_S = 10.0
 
@@ -79,29 +82,39 @@ class _Position:
         self._tail_lines = request.tail_lines
         self._offsets = {each.rank: each.offset for each in request.offsets}
         self._output = request.output
+        self.behind = False
+        """There is more than the last ``news`` carried."""
         self.seq = request.after_seq
         for rank, offset in self._offsets.items():
             if offset > source.output_size(self._run_id, rank):
                 raise OutOfRange(f"rank {rank} has not printed {offset} bytes", reason="offset_beyond_end")
 
     def news(self) -> Iterator[WatchRunResponse]:
-        """All events and output since the last call."""
+        """Events and output since the last call; not all of it when there is much."""
         for event in self._source.events(self._run_id, self.seq):
             yield WatchRunResponse(event=event)
             self.seq = event.seq
+        self.behind = False
         if self._output:
             for rank in self._source.ranks(self._run_id):
                 # Most have printed nothing since: their files are not even opened.
                 if self._source.output_size(self._run_id, rank) > self._offsets.get(rank, 0):
                     yield from self._printed(rank)
+        # A rank that comes later has printed nothing yet that could be left out.
+        self._tail_lines = 0
 
     def _printed(self, rank: int) -> Iterator[WatchRunResponse]:
         offset = self._offsets.get(rank)
         if offset is None:
             offset = self._tail_start(rank) if self._tail_lines else 0
-        while data := self._source.read_output(self._run_id, rank, offset, BLOCK_BYTES):
+        for _ in range(BLOCKS):
+            data = self._source.read_output(self._run_id, rank, offset, BLOCK_BYTES)
+            if not data:
+                break
             yield WatchRunResponse(output=OutputBlock(rank=rank, offset=offset, data=data))
             offset += len(data)
+        else:
+            self.behind = True
         self._offsets[rank] = offset
 
     def _tail_start(self, rank: int) -> int:
@@ -120,7 +133,9 @@ class _Position:
         return 0
 
 
-async def watch_run(source: RunSource, request: WatchRunRequest) -> AsyncIterator[WatchRunResponse]:
+async def watch_run(
+    source: RunSource, request: WatchRunRequest, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[WatchRunResponse]:
     """Answer WatchRun for the run with exactly ``request.run_id``.
 
     Raises:
@@ -130,7 +145,9 @@ async def watch_run(source: RunSource, request: WatchRunRequest) -> AsyncIterato
     run_id = request.run_id
     yield WatchRunResponse(run=source.get(run_id))
     position = _Position(source, request)
-    last_word = time.monotonic()
+    # A watcher that began before the end must know when it has all of that, in case it is cut off.
+    mark = request.tail_lines > 0 and request.follow
+    last_word = clock()
     while True:
         # Both looked at before reading: what was complete then is read completely below, and what grows
         # while this watcher is busy sending does not go unnoticed.
@@ -138,10 +155,13 @@ async def watch_run(source: RunSource, request: WatchRunRequest) -> AsyncIterato
         ended = source.get(run_id).state in _ENDS and source.output_complete(run_id)
         for message in position.news():
             yield message
-            last_word = time.monotonic()
+            last_word = clock()
+        if position.behind:
+            continue
         if ended or not request.follow:
             return
-        await source.changed(run_id, seen, HEARTBEAT_S)
-        if time.monotonic() - last_word >= HEARTBEAT_S:
+        if not mark:
+            await source.changed(run_id, seen, HEARTBEAT_S)
+        if mark or clock() - last_word >= HEARTBEAT_S:
             yield WatchRunResponse(heartbeat=Heartbeat())
-            last_word = time.monotonic()
+            last_word, mark = clock(), False
