@@ -9,55 +9,133 @@ import yaml
 
 from pollinator.wire.errors import Violation
 
+_LONGEST = 300
+_Place = tuple[int, int]
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 class Document:
     """Gathers what is wrong with one file."""
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        self.violations: list[Violation] = []
+        self._found: list[tuple[_Place, str]] = []
 
-    def where(self, mark: yaml.Mark | None) -> str:
-        """A place in the file."""
-        return f"{self.filename}:{mark.line + 1}:{mark.column + 1}" if mark else f"{self.filename}:1:1"
+    @property
+    def violations(self) -> list[Violation]:
+        """All that is wrong, from top to bottom."""
+        ordered = sorted(self._found, key=lambda found: found[0])
+        return [Violation(f"{self.filename}:{line}:{column}", text) for (line, column), text in ordered]
 
     def complain(self, node: yaml.Node, message: str) -> None:
         """Something is wrong at ``node``."""
-        self.violations.append(Violation(self.where(node.start_mark), message))
+        self._add(_at(node.start_mark), message)
+
+    def decode(self, data: bytes) -> str | None:
+        """The text of the file; None, with a complaint, when it is none."""
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            place = _end_of(data[: error.start].decode("utf-8"))
+            self._add(place, f"byte {data[error.start]:#04x} is not UTF-8; save the file as UTF-8")
+            return None
 
     def compose(self, text: str) -> yaml.MappingNode | None:
         """The top of the document; None, with a complaint, when it is no mapping."""
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            message = " ".join(part for part in (error.problem, error.context) if part)
-            self.violations.append(Violation(self.where(error.problem_mark), message or "this is not YAML"))
+            loader = yaml.SafeLoader(text)
+        except yaml.reader.ReaderError as error:
+            character = f"character U+{ord(text[error.position]):04X}"
+            self._add(_end_of(text[: error.position]), f"{character} is not allowed in YAML")
             return None
-        except yaml.YAMLError as error:
-            self.violations.append(Violation(f"{self.filename}:1:1", str(error).splitlines()[0]))
+        try:
+            node = loader.get_single_node()
+        except yaml.MarkedYAMLError as error:
+            self._add(_at(error.problem_mark), _sentence(error))
+            return None
+        except RecursionError:
+            self._add(_at(loader.get_mark()), "this is nested too deeply")
+            return None
+        except (ValueError, OverflowError):
+            self._add(_at(loader.get_mark()), "this escape stands for no character")
             return None
         if isinstance(node, yaml.MappingNode):
             return node
-        self.violations.append(Violation(f"{self.filename}:1:1", "write settings as `key: value` lines"))
+        self._add((1, 1), "write settings as `key: value` lines")
         return None
 
-    def entries(
-        self, node: yaml.MappingNode, path: str, known: Iterable[str]
-    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """Key and value nodes by name; complains about unknown and repeated keys. ``x-`` keys are skipped."""
-        names = list(known)
-        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    def pairs(
+        self, node: yaml.MappingNode, within: tuple[yaml.Node, ...] = ()
+    ) -> list[tuple[yaml.Node, yaml.Node]]:
+        """Keys and values of a mapping, with those that ``<<`` merges in where it has none itself."""
+        own: list[tuple[yaml.Node, yaml.Node]] = []
+        merged: list[tuple[yaml.Node, yaml.Node]] = []
         for key, value in node.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            if not (isinstance(key, yaml.ScalarNode) and key.tag == _MERGE):
+                own.append((key, value))
+                continue
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode) or source in (*within, node):
+                    self.complain(key, "`<<` takes another mapping, for example *name")
+                else:
+                    merged += self.pairs(source, (*within, node))
+        known = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
+        for key, value in merged:
+            if isinstance(key, yaml.ScalarNode) and key.value not in known:
+                known.add(key.value)
+                own.append((key, value))
+        return own
+
+    def entries(
+        self, node: yaml.MappingNode, path: str, known: Iterable[str], elsewhere: Iterable[str]
+    ) -> dict[str, yaml.Node]:
+        """Values by name; complains about unknown and repeated keys. ``x-`` keys are skipped.
+
+        Args:
+            node: the mapping.
+            path: where it is, with a dot at its end.
+            known: the names it may have.
+            elsewhere: full names of all keys there are: one may stand in a wrong place.
+        """
+        names = list(known)
+        found: dict[str, yaml.Node] = {}
+        for key, value in self.pairs(node):
+            if not isinstance(key, yaml.ScalarNode):
+                self.complain(key, "a key is plain text")
+                continue
+            name = str(key.value)
             if name.startswith("x-"):
                 continue
-            if name not in names:
-                self.complain(key, f"unknown key {path + name!r}{suggestion(name, names)}")
-            elif name in found:
+            if name in found:
                 self.complain(key, f"{path + name!r} is there twice")
+            elif name in names:
+                found[name] = value
             else:
-                found[name] = (key, value)
+                homes = [each for each in elsewhere if each.endswith(f".{name}")]
+                meant = f"; did you mean {homes[0]!r}?" if len(homes) == 1 else suggestion(name, names)
+                self.complain(key, f"unknown key {path + name!r}{meant}")
         return found
+
+    def _add(self, place: _Place, message: str) -> None:
+        half = _LONGEST // 2
+        short = message if len(message) <= _LONGEST else f"{message[:half]}...{message[-half:]}"
+        self._found.append((place, short))
+
+
+def _at(mark: yaml.Mark | None) -> _Place:
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _end_of(text: str) -> _Place:
+    return text.count("\n") + 1, len(text) - text.rfind("\n")
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    parts = [error.problem or "this is not YAML", error.context or ""]
+    if parts[0].startswith("but "):
+        parts.reverse()
+    hint = "; indent with spaces, not tabs" if "'\\t'" in parts[0] else ""
+    return " ".join(filter(None, parts)) + hint
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

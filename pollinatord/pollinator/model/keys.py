@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pollinator.model.quantity import (
+    BYTES,
+    CPU,
+    DURATION,
     format_bytes,
     format_cpu,
     format_duration,
@@ -20,6 +23,7 @@ from pollinator.model.quantity import (
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_COUNT = 1_000_000
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,18 @@ class Key:
     """What it is for."""
 
 
+def passable(text: str) -> str:
+    """The text itself, if a program can be given it as an argument or variable.
+
+    Raises:
+        ValueError: it holds NUL or half a character.
+    """
+    for character in text:
+        if character == "\0" or "\ud800" <= character <= "\udfff":
+            raise ValueError(f"{text!r} holds U+{ord(character):04X}, which no program can be given")
+    return text
+
+
 def _name(text: str) -> str:
     if not NAME.fullmatch(text):
         raise ValueError(f"{text!r} is not a name; use letters, digits, '.', '_' and '-', at most 128")
@@ -46,15 +62,15 @@ def _name(text: str) -> str:
 
 def _count(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d+", text) or not least <= int(text) <= MAX_COUNT:
-            raise ValueError(f"{text!r} is not a whole number of at least {least}")
+        if not _WHOLE.fullmatch(text) or not least <= int(text) <= MAX_COUNT:
+            raise ValueError(f"{text!r} is not a whole number from {least} to {MAX_COUNT}")
         return int(text)
 
     return parse
 
 
 def _port(text: str) -> int:
-    if not re.fullmatch(r"\d+", text) or not 1 <= int(text) <= 65535:
+    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= 65535:
         raise ValueError(f"{text!r} is not a port from 1 to 65535")
     return int(text)
 
@@ -76,7 +92,7 @@ def _command(text: str) -> str:
 
 
 def _below_src(text: str) -> str:
-    if text.startswith("/") or ".." in text.split("/") or "\0" in text:
+    if text.startswith("/") or ".." in text.split("/"):
         raise ValueError(f"{text!r} must be a path below cfs/src")
     return text
 
@@ -94,8 +110,13 @@ def _counted(least: int) -> Mapping[str, object]:
     return {"type": "integer", "minimum": least, "maximum": MAX_COUNT}
 
 
-def _amount(*examples: object) -> Mapping[str, object]:
-    return {"type": ["string", "integer", "number"], "examples": list(examples)}
+def _amount(pattern: str, *examples: object) -> Mapping[str, object]:
+    return {
+        "type": ["string", "number", "null"],
+        "minimum": 0,
+        "pattern": f"^(?:{pattern})$",
+        "examples": list(examples),
+    }
 
 
 KEYS: Mapping[str, Key] = {
@@ -114,16 +135,20 @@ KEYS: Mapping[str, Key] = {
         "processes_per_node", _count(1), str, _counted(1), "Number of ranks on each node."
     ),
     "conditions.cpu": Key(
-        "cpu_millis", parse_cpu, format_cpu, _amount("1000m", 2), "CPU for each node: 1000m or 1 is one core."
+        "cpu_millis",
+        parse_cpu,
+        format_cpu,
+        _amount(CPU, "1000m", 2),
+        "CPU for each node: 1000m or 1 is one core.",
     ),
     "conditions.mem": Key(
-        "memory_bytes", parse_bytes, format_bytes, _amount("1000Mi", "4Gi"), "Memory for each node."
+        "memory_bytes", parse_bytes, format_bytes, _amount(BYTES, "1000Mi", "4Gi"), "Memory for each node."
     ),
     "conditions.walltime": Key(
         "walltime_ms",
         parse_duration_ms,
         format_duration,
-        _amount(600, "10m", "01:30:00"),
+        _amount(DURATION, 600, "10m", "01:30:00"),
         "Longest run time: seconds, 10m, 1h30m or HH:MM:SS; 0 is unlimited.",
     ),
     "conditions.gpu.count": Key("gpu.count", _count(0), str, _counted(0), "Number of GPUs on each node."),
@@ -135,7 +160,9 @@ KEYS: Mapping[str, Key] = {
     "environment.init-cmd": Key(
         "init_command", str, str, _STRING, "Shell command that each node runs once before the ranks start."
     ),
-    "environment.cmd": Key("command", _command, str, _STRING, "Program with its fixed arguments."),
+    "environment.cmd": Key(
+        "command", _command, str, {"type": "string", "minLength": 1}, "Program with its fixed arguments."
+    ),
     "environment.source": Key(
         "source", _below_src, str, _STRING, "File below cfs/src, the command's first argument."
     ),
@@ -150,6 +177,9 @@ KEYS: Mapping[str, Key] = {
     ),
 }
 """Keys with one plain value."""
+
+REQUIRED = ("projectname", "environment.cmd")
+"""Keys that every project has."""
 
 LISTS: Mapping[str, tuple[str, str]] = {
     "conditions.executorNames": ("executor_names", "Names of executors, in order of preference."),

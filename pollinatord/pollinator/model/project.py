@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from pollinator.model.document import Document, suggestion
-from pollinator.model.keys import ALIASES, IGNORED, KEYS, LISTS, VARIABLE, VARIABLES
+from pollinator.model.keys import ALIASES, IGNORED, KEYS, LISTS, REQUIRED, VARIABLE, VARIABLES, passable
 from pollinator.v1.run_pb2 import SpecOverrides
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 from pollinator.wire.errors import InvalidInput, Violation
@@ -15,11 +15,11 @@ from pollinator.wire.errors import InvalidInput, Violation
 _PATHS = (*KEYS, *LISTS, VARIABLES, *ALIASES, *IGNORED)
 
 
-def load_spec(text: str, filename: str, overrides: SpecOverrides | None = None) -> RunSpec:
+def load_spec(text: str | bytes, filename: str, overrides: SpecOverrides | None = None) -> RunSpec:
     """The resolved spec of a project.
 
     Args:
-        text: what project.yaml holds.
+        text: what project.yaml holds, decoded or as it is on disk.
         filename: its name in complaints.
         overrides: what differs for one run.
 
@@ -28,7 +28,8 @@ def load_spec(text: str, filename: str, overrides: SpecOverrides | None = None) 
     """
     document = Document(filename)
     spec = RunSpec(nodes=1, processes_per_node=1)
-    top = document.compose(text)
+    decoded = text if isinstance(text, str) else document.decode(text)
+    top = document.compose(decoded) if decoded is not None else None
     if top is not None:
         _read(document, top, "", spec)
         if not document.violations:
@@ -55,8 +56,8 @@ def apply_overrides(spec: RunSpec, overrides: SpecOverrides) -> RunSpec:
         except ValueError as error:
             violations.append(Violation(f"--set {name}", str(error)))
     for variable in overrides.environment:
-        if not VARIABLE.fullmatch(variable.name):
-            violations.append(Violation(f"--env {variable.name}", "is not the name of a variable"))
+        if problem := _variable_problem(variable):
+            violations.append(Violation(f"--env {variable.name}", problem))
         kept = [each for each in changed.environment if each.name != variable.name]
         del changed.environment[:]
         changed.environment.extend([*kept, variable])
@@ -68,6 +69,32 @@ def apply_overrides(spec: RunSpec, overrides: SpecOverrides) -> RunSpec:
         changed.executor_names[:] = [overrides.executor]
     _sort_environment(changed)
     return changed
+
+
+def check_spec(spec: RunSpec) -> None:
+    """Refuse a spec that no project.yaml leads to, for whoever was not given it by ``load_spec``.
+
+    Raises:
+        InvalidInput: something is missing or cannot be meant.
+    """
+    violations: list[Violation] = []
+    for path, key in KEYS.items():
+        holder, name = _field(spec, key.field, create=False)
+        value = getattr(holder, name)
+        try:
+            if value or path in (*REQUIRED, "conditions.nodes", "conditions.processesPerNode"):
+                key.parse(passable(key.show(value)))
+        except ValueError as error:
+            violations.append(Violation(path, str(error)))
+    violations += [
+        Violation(f"{VARIABLES}.{variable.name}", problem)
+        for variable in spec.environment
+        if (problem := _variable_problem(variable))
+    ]
+    if "\0" in "".join(spec.arguments):
+        violations.append(Violation("environment.args", "hold NUL, which no program can be given"))
+    if violations:
+        raise _invalid(violations, "the spec")
 
 
 def spec_settings(spec: RunSpec) -> dict[str, str]:
@@ -88,8 +115,14 @@ def spec_settings(spec: RunSpec) -> dict[str, str]:
 
 def _read(document: Document, node: yaml.MappingNode, path: str, spec: RunSpec) -> None:
     known = {each[len(path) :].split(".")[0] for each in _PATHS if each.startswith(path)}
-    for name, (_, value) in document.entries(node, path, known).items():
+    seen: set[str] = set()
+    for name, value in document.entries(node, path, known, _PATHS).items():
         full = ALIASES.get(path + name, path + name)
+        if full in seen:
+            document.complain(
+                value, f"{path + name!r} is {full!r} under another name, which is there as well"
+            )
+        seen.add(full)
         if full in IGNORED or _is_null(value):
             continue
         if full in KEYS:
@@ -119,22 +152,37 @@ def _read_list(document: Document, value: yaml.Node, path: str, spec: RunSpec) -
     if items is None or not all(isinstance(item, yaml.ScalarNode) for item in items):
         document.complain(value, f"{path} takes a list, for example [local]")
         return
-    getattr(spec, LISTS[path][0])[:] = [str(item.value) for item in items]
+    for item in items:
+        try:
+            getattr(spec, LISTS[path][0]).append(_text(item))
+        except ValueError as error:
+            document.complain(item, f"{path}: {error}")
 
 
 def _read_variables(document: Document, value: yaml.Node, spec: RunSpec) -> None:
     if not isinstance(value, yaml.MappingNode):
         document.complain(value, f"{VARIABLES} takes lines like `NAME: value`")
         return
-    for name, content in value.value:
+    for name, content in document.pairs(value):
         if not isinstance(name, yaml.ScalarNode) or not VARIABLE.fullmatch(str(name.value)):
-            document.complain(name, f"{name.value!r} is not the name of a variable")
+            shown = repr(name.value) if isinstance(name, yaml.ScalarNode) else "this"
+            document.complain(name, f"{shown} is not the name of a variable")
         elif not isinstance(content, yaml.ScalarNode):
             document.complain(content, f"{name.value} takes one plain value")
         elif any(each.name == name.value for each in spec.environment):
             document.complain(name, f"{name.value!r} is there twice")
         else:
-            spec.environment.append(EnvironmentVariable(name=str(name.value), value=str(content.value)))
+            try:
+                variable = EnvironmentVariable(name=str(name.value), value=_text(content))
+            except ValueError as error:
+                document.complain(content, f"{name.value}: {error}")
+            else:
+                spec.environment.append(variable)
+
+
+def _text(node: yaml.ScalarNode) -> str:
+    """The text as it stands there, whatever YAML takes it for: yes, 1.10 and 01:30:00 stay what they are."""
+    return "" if _is_null(node) else passable(str(node.value))
 
 
 def _complete(document: Document, top: yaml.MappingNode, spec: RunSpec) -> None:
@@ -147,10 +195,13 @@ def _complete(document: Document, top: yaml.MappingNode, spec: RunSpec) -> None:
 def _override(spec: RunSpec, name: str, value: str, has_value: bool) -> None:
     if not has_value:
         raise ValueError("write KEY=VALUE, for example conditions.mem=4Gi")
+    if KEYS.get(name) is KEYS["projectname"]:
+        raise ValueError("names the project's files and cannot differ for one run")
     if name in KEYS:
         _assign(spec, name, value)
     elif name in LISTS:
-        getattr(spec, LISTS[name][0])[:] = [part.strip() for part in value.split(",") if part.strip()]
+        parts = [part.strip() for part in passable(value).split(",")]
+        getattr(spec, LISTS[name][0])[:] = filter(None, parts)
     elif name.startswith(f"{VARIABLES}."):
         raise ValueError("use --env NAME=VALUE for variables")
     else:
@@ -160,7 +211,7 @@ def _override(spec: RunSpec, name: str, value: str, has_value: bool) -> None:
 def _assign(spec: RunSpec, path: str, text: str) -> None:
     key = KEYS[path]
     holder, name = _field(spec, key.field, create=True)
-    setattr(holder, name, key.parse(text))
+    setattr(holder, name, key.parse(passable(text)))
 
 
 def _field(spec: RunSpec, field: str, *, create: bool) -> tuple[Any, str]:
@@ -171,6 +222,12 @@ def _field(spec: RunSpec, field: str, *, create: bool) -> tuple[Any, str]:
     if create:
         holder.SetInParent()
     return holder, inner
+
+
+def _variable_problem(variable: EnvironmentVariable) -> str:
+    if not VARIABLE.fullmatch(variable.name):
+        return "is not the name of a variable"
+    return "holds NUL, which no program can be given" if "\0" in variable.value else ""
 
 
 def _is_null(node: yaml.Node) -> bool:

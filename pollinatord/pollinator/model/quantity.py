@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
-_CPU = re.compile(r"(\d+(?:\.\d+)?)(m?)")
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(Ki|Mi|Gi|Ti|Pi|k|K|M|G|T|P)?(?:i?B)?")
-_CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d{1,2})(?::(\d{1,2}))?")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
+_CLOCK = r"(?:([0-9]{1,6})-)?([0-9]{1,9}):([0-9]{1,2})(?::([0-9]{1,2}))?"
+_SPAN = rf"({_NUMBER})(ms|s|m|h|d)"
+
+CPU = rf"({_NUMBER})(m?)"
+"""Pattern of an amount of CPU."""
+BYTES = rf"({_NUMBER}) *([KMGTP]i?|k)?B?"
+"""Pattern of an amount of memory."""
+DURATION = rf"{_NUMBER}|{_CLOCK}|(?:{_SPAN})+"
+"""Pattern of a duration."""
+MOST = 10**18 - 1
 
 _BYTE_UNITS = (
     {"": 1, "k": 1000}
@@ -24,14 +31,14 @@ def parse_cpu(text: str) -> int:
     Raises:
         ValueError: with a sentence that says what to write.
     """
-    match = _CPU.fullmatch(text.strip())
+    match = re.fullmatch(CPU, text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not an amount of CPU; write 500m or 2")
     number, milli = match.groups()
     millis = Decimal(number) * (1 if milli else 1000)
     if millis != int(millis):
         raise ValueError(f"{text!r} is finer than a thousandth of a core")
-    return int(millis)
+    return _whole(text, millis)
 
 
 def parse_bytes(text: str) -> int:
@@ -40,31 +47,42 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: with a sentence that says what to write.
     """
-    match = _BYTES.fullmatch(text.strip())
+    match = re.fullmatch(BYTES, text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not an amount of memory; write 1000Mi or 4Gi")
     number, unit = match.groups()
-    return int(Decimal(number) * _BYTE_UNITS[unit or ""])
+    return _whole(text, Decimal(number) * _BYTE_UNITS[unit or ""])
 
 
-def parse_duration_ms(text: str | float) -> int:
-    """Milliseconds: ``600`` (seconds), ``10m``, ``1h30m``, ``1d``, ``HH:MM:SS``, ``D-HH:MM:SS``.
+def parse_duration_ms(text: str) -> int:
+    """Milliseconds: ``600`` (seconds), ``10m``, ``1h30m``, ``1d``, ``MM:SS``, ``HH:MM:SS``, ``D-HH:MM[:SS]``.
 
     Raises:
         ValueError: with a sentence that says what to write.
     """
-    words = str(text).strip()
-    if re.fullmatch(r"\d+(\.\d+)?", words):
-        return int(Decimal(words) * 1000)
-    clock = _CLOCK.fullmatch(words)
-    if clock is not None:
+    words = text.strip()
+    if re.fullmatch(_NUMBER, words):
+        return _whole(text, Decimal(words) * 1000)
+    if clock := re.fullmatch(_CLOCK, words):
         days, first, second, third = (int(part or 0) for part in clock.groups())
+        # Two numbers are minutes and seconds, behind days hours and minutes: as schedulers read them.
+        hours = clock[4] is not None or clock[1] is not None
+        h, m, s = (first, second, third) if hours else (0, first, second)
         if second < 60 and third < 60:
-            hms = (first, second, third) if clock[4] is not None else (0, first, second)
-            return (days * 86_400 + hms[0] * 3600 + hms[1] * 60 + hms[2]) * 1000
-    if _SPAN.sub("", words) or not words:
-        raise ValueError(f"{words!r} is not a duration; write 600, 10m, 1h30m or 01:30:00")
-    return int(sum(Decimal(number) * _SPAN_UNITS_MS[unit] for number, unit in _SPAN.findall(words)))
+            return _whole(text, Decimal(days * 86_400 + h * 3600 + m * 60 + s) * 1000)
+    elif re.fullmatch(f"(?:{_SPAN})+", words):
+        parts = re.findall(_SPAN, words)
+        return _whole(
+            text, sum((Decimal(number) * _SPAN_UNITS_MS[unit] for number, unit in parts), Decimal())
+        )
+    raise ValueError(f"{text!r} is not a duration; write 600, 10m, 1h30m or 01:30:00")
+
+
+def _whole(text: str, amount: Decimal) -> int:
+    """Rounded up: the little that was asked for must not become 0, which asks for nothing."""
+    if amount > MOST:
+        raise ValueError(f"{text!r} is more than there can be")
+    return int(amount.to_integral_value(ROUND_CEILING))
 
 
 def format_cpu(millis: int) -> str:
@@ -73,7 +91,7 @@ def format_cpu(millis: int) -> str:
 
 
 def format_bytes(number: int) -> str:
-    """With the largest binary unit that gives a whole number of at most four digits."""
+    """With the largest binary unit that gives a whole number."""
     for power, letter in reversed(list(enumerate("KMGTP", 1))):
         if number and number % 1024**power == 0:
             return f"{number // 1024**power}{letter}i"

@@ -94,6 +94,10 @@ def _moved(run: Run, event: RunEvent) -> None:
         run.outcome.CopyFrom(move.outcome)
     if move.state != RunState.RUN_STATE_QUEUED:
         run.ClearField("pending")
+    if back:
+        # Where and when it runs is not known again.
+        run.ClearField("start_time")
+        run.ClearField("nodes")
     if move.state == RunState.RUN_STATE_RUNNING:
         run.start_time.CopyFrom(event.time)
     if is_terminal(move.state):

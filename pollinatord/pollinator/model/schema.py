@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pollinator.model.keys import ALIASES, IGNORED, KEYS, LISTS, VARIABLE, VARIABLES
+from pollinator.model.keys import ALIASES, IGNORED, KEYS, LISTS, REQUIRED, VARIABLE, VARIABLES
 
 
 def json_schema() -> dict[str, Any]:
@@ -14,11 +14,12 @@ def json_schema() -> dict[str, Any]:
     for path, key in KEYS.items():
         _place(top, path, {**key.schema, "description": key.text})
     for path, (_, text) in LISTS.items():
-        _place(top, path, {"type": ["array", "null"], "items": {"type": "string"}, "description": text})
+        items = {"type": ["string", "number", "boolean"]}
+        _place(top, path, {"type": "array", "items": items, "description": text})
     variables = {
-        "type": ["object", "null"],
+        "type": "object",
         "propertyNames": {"pattern": f"^{VARIABLE.pattern}$"},
-        "additionalProperties": {"type": ["string", "number", "boolean"]},
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
         "description": "Variables for every rank.",
     }
     _place(top, VARIABLES, variables)
@@ -26,6 +27,8 @@ def json_schema() -> dict[str, Any]:
         _place(top, alias, {**KEYS[path].schema, "description": f"Older name of {path}."})
     for path in IGNORED:
         _place(top, path, {"description": "Version of this file's format."})
+    for path in REQUIRED:
+        _require(top, path)
     return top
 
 
@@ -34,7 +37,23 @@ def _place(top: dict[str, Any], path: str, schema: dict[str, Any]) -> None:
     *outer, name = path.split(".")
     for part in outer:
         holder = holder["properties"].setdefault(part, _object(f"Settings of {part}."))
+    if isinstance(schema.get("type"), str):
+        # A key without a value is one that is not there.
+        schema["type"] = [schema["type"], "null"]
     holder["properties"][name] = schema
+
+
+def _require(top: dict[str, Any], path: str) -> None:
+    holder = top
+    *outer, name = path.split(".")
+    for part in outer:
+        holder["required"] = [*holder.get("required", []), part]
+        holder = holder["properties"][part]
+        holder["type"] = "object"
+    names = [name, *(alias for alias, meant in ALIASES.items() if meant == path)]
+    for each in names:
+        holder["properties"][each]["type"] = "string"
+    holder["oneOf"] = [{"required": [each]} for each in names]
 
 
 def _object(text: str) -> dict[str, Any]:

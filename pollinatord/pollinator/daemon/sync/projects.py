@@ -43,15 +43,13 @@ def read_spec(root: Path, overrides: SpecOverrides | None = None) -> RunSpec:
     """
     path = root / SPEC_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except FileNotFoundError as error:
         raise NotFound(
             f"there is no {SPEC_FILE} in {root}",
             reason="project_missing",
             hint="pollinator new makes one; was the project moved? then run pollinator in its new folder",
         ) from error
-    except UnicodeDecodeError as error:
-        raise Denied(f"{path} is not UTF-8 text: {error}", reason="bad_spec") from error
     except OSError as error:
         raise Denied(f"cannot read {path}: {error.strerror}", reason="unreadable_file") from error
     return load_spec(text, SPEC_FILE, overrides)
