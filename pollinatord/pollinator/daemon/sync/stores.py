@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 from pollinator.chunks.store import Store
@@ -66,7 +67,8 @@ class StoreKeeper:
         body = settings.SerializeToString()
         if path.exists() and path.read_bytes() == body:
             return
-        temporary = path.with_suffix(f".{os.getpid()}")
+        # Projects are opened side by side, also two of the same store.
+        temporary = path.with_suffix(f".{threading.get_native_id()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(body)
