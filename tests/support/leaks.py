@@ -25,7 +25,8 @@ GRACE_S = 3.0
 """Things that end by themselves soon after a test are no leak."""
 
 _CONNECTIONS = frozenset({"socket", "anon_inode:[eventpoll]", "anon_inode:[eventfd]"})
-_OF_THE_LOOP = re.compile(r"asyncio_\d+")
+_OF_ALL = re.compile(r"asyncio_\d+|Thread-\d+ \(_poll_wrapper\)")
+"""Threads of the loop's own pool, which stay until it is closed, and the one by which gRPC serves all loops."""
 _NUMBER = re.compile(r":\[\d+\]$|(?<=^Thread-)\d+")
 """As in socket:[4711] and Thread-12 (run)."""
 
@@ -120,9 +121,8 @@ def _files() -> Counter[str]:
 
 
 def _threads() -> Counter[str]:
-    """Those of the loop's own pool stay until the loop is closed."""
     alive = (each.name for each in threading.enumerate())
-    return Counter(f"thread {_NUMBER.sub('', name)}" for name in alive if not _OF_THE_LOOP.fullmatch(name))
+    return Counter(f"thread {_NUMBER.sub('', name)}" for name in alive if not _OF_ALL.fullmatch(name))
 
 
 def _children() -> Counter[str]:

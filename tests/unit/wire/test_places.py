@@ -23,7 +23,7 @@ BASES = {
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/home/ada")
     for name in (*BASES, "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
 
@@ -32,7 +32,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_folders_are_where_the_standard_says(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     place, below = BASES[name]
 
-    assert Path("/home/me", below) == place()
+    assert Path("/home/ada", below) == place()
     monkeypatch.setenv(name, "/given")
     assert Path("/given/pollinator") == place()
 
@@ -45,7 +45,7 @@ def test_a_folder_that_is_not_absolute_is_ignored(
     monkeypatch.setenv(name, value)
     place, below = BASES[name]
 
-    assert Path("/home/me", below) == place()
+    assert Path("/home/ada", below) == place()
 
 
 def test_a_home_is_not_needed_where_the_folder_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +61,8 @@ def test_a_home_is_not_needed_where_the_folder_is_given(monkeypatch: pytest.Monk
 def test_the_mac_has_folders_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
 
-    assert Path("/home/me/Library/Application Support/pollinator") == places.state_dir()
-    assert Path("/home/me/Library/Caches/pollinator") == places.cache_dir()
+    assert Path("/home/ada/Library/Application Support/pollinator") == places.state_dir()
+    assert Path("/home/ada/Library/Caches/pollinator") == places.cache_dir()
 
 
 def test_sockets_lie_in_the_users_runtime_folder(monkeypatch: pytest.MonkeyPatch) -> None:
