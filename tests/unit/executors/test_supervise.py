@@ -309,9 +309,12 @@ def test_ranks_start_with_the_usual_signals_whatever_started_the_supervisor(work
     workspace.start(via=(PYTHON, "-c", spoils)).wait(20)
 
     assert ("exit_code", 0, 7, 0) == verdict(workspace.record())
+    [[_, blocked], [_, ignored]] = eval(workspace.output())
+    # Whatever make starts ignores one of the signals that the C library keeps for itself.
+    usable = sum(1 << number - 1 for number in signal.valid_signals())
     # Python itself ignores SIGPIPE and SIGXFSZ.
-    python_ignores = f"{1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1:016x}"
-    assert [["SigBlk:", "0" * 16], ["SigIgn:", python_ignores]] == eval(workspace.output())
+    python_ignores = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+    assert (0, python_ignores) == (int(blocked, 16), int(ignored, 16) & usable)
 
 
 def test_hanging_up_does_not_end_a_run(workspace: Workspace) -> None:
