@@ -26,7 +26,7 @@ GRACE_S = 3.0
 
 _CONNECTIONS = frozenset({"socket", "anon_inode:[eventpoll]", "anon_inode:[eventfd]"})
 _OF_ALL = re.compile(r"asyncio_\d+|Thread-\d+ \(_poll_wrapper\)")
-"""Threads of the loop's own pool, which stay until it is closed, and the one by which gRPC serves all loops."""
+"""Those of the loop's own pool, which stay until it is closed, and gRPC's, by which it serves every loop."""
 _NUMBER = re.compile(r":\[\d+\]$|(?<=^Thread-)\d+")
 """As in socket:[4711] and Thread-12 (run)."""
 
