@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -51,7 +52,7 @@ def private_dir(path: Path) -> Path:
     """Create ``path`` for this user only and return it.
 
     Raises:
-        PermissionError: it exists and belongs to somebody else or is open to others.
+        PermissionError: it exists and belongs to somebody else, or is one that everybody shares.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = path.stat()
@@ -59,6 +60,9 @@ def private_dir(path: Path) -> Path:
     for owner in (path.lstat().st_uid, info.st_uid):
         if owner != os.getuid():
             raise PermissionError(f"{path} belongs to user {owner}, not to you")
+    if info.st_mode & stat.S_ISVTX:
+        # Closing /tmp would be a disaster for all others, and root may.
+        raise PermissionError(f"{path} is shared with others; name a folder inside of it")
     if info.st_mode & 0o077:
         path.chmod(0o700)
     return path

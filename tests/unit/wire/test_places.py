@@ -148,3 +148,12 @@ def test_a_link_that_somebody_else_has_put_there_is_refused(tmp_path: Path) -> N
     with pytest.raises(PermissionError, match="belongs to user 65534"):
         places.private_dir(tmp_path / "planted")
     assert 0o755 == stat.S_IMODE((tmp_path / "mine").stat().st_mode)
+
+
+def test_a_folder_that_everybody_shares_is_refused_and_left_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+
+    with pytest.raises(PermissionError, match="shared"):
+        places.private_dir(tmp_path)
+
+    assert 0o1777 == stat.S_IMODE(tmp_path.stat().st_mode)
