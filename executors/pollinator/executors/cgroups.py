@@ -126,9 +126,9 @@ def group_guard(run_id: str, limit: int, kernel: Kernel = KERNEL) -> GroupGuard 
     return None
 
 
-def kill_group(run_id: str, kernel: Kernel = KERNEL) -> int:
-    """Kill what is left in a run's group and remove it; returns how many processes there were."""
-    killed = 0
+def kill_group(run_id: str, kernel: Kernel = KERNEL) -> set[int]:
+    """Kill what is left in a run's group and remove it; returns which processes there were."""
+    killed: set[int] = set()
     for _, place in _places(kernel):
         folder = _folder(place, run_id)
         try:
@@ -138,7 +138,7 @@ def kill_group(run_id: str, kernel: Kernel = KERNEL) -> int:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-                killed += 1
+                killed.add(pid)
         _remove(folder, kernel)
     return killed
 

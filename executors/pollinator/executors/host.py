@@ -15,6 +15,7 @@ from pollinator.executors.base import Executor
 from pollinator.executors.intake import check_request, check_variables
 from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolder, RunFolders
+from pollinator.model.project import check_spec
 from pollinator.model.run import is_terminal
 from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc
 from pollinator.v1.executor_pb2 import (
@@ -68,7 +69,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     def recover(self) -> None:
         """Go on with every run that has not ended."""
         for folder in self._folders.all():
-            if not is_terminal(folder.run.state):
+            if is_terminal(folder.run.state):
+                folder.release()
+            else:
                 self._drive(folder)
 
     async def StartRun(  # noqa: N802 - the protocol's name
@@ -84,6 +87,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             raise AlreadyExists(
                 f"there is a run {source.run_id} already, of another request", reason="run_id_taken"
             )
+        check_spec(source.spec)
         check_variables(source.spec)
         self._executor.preflight(source.spec)
         run = Run(
@@ -157,7 +161,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             except (OSError, PollinatorError) as error:
                 # Nothing is lost: the run's own log says where it is. A full disk may have room again.
                 _log.error("run %s: %s; trying again", folder.run.id, error)
-                await asyncio.sleep(RETRY_S)
+            except Exception:  # noqa: BLE001 - the root of one run: a defect it meets must not end the others
+                _log.exception("run %s: trying again", folder.run.id)
+            await asyncio.sleep(RETRY_S)
 
 
 class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
@@ -195,6 +201,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         self, request: PreflightRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> PreflightResponse:
         """Check a spec."""
+        check_spec(request.spec)
         check_variables(request.spec)
         return PreflightResponse(notices=self._executor.preflight(request.spec))
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from pollinator.chunks.capture import Captured, capture
-from pollinator.chunks.layout import lay_out
+from pollinator.chunks.layout import disk_errors, lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
 from pollinator.executors.base import Executor, Observation
-from pollinator.executors.runlog import RunFolder
+from pollinator.executors.runlog import RunFolder, remove_tree
 from pollinator.model.run import is_terminal
 from pollinator.v1.run_pb2 import (
     NodesAssigned,
@@ -57,6 +56,10 @@ class Lifecycle:
 
     async def live(self, folder: RunFolder) -> None:
         """Go on from wherever the run is."""
+        if is_terminal(folder.run.state):
+            # It has ended, and what was left to do did not succeed.
+            self._release(folder)
+            return
         if folder.run.state in (_S.RUN_STATE_ACCEPTED, _S.RUN_STATE_LAUNCHING) and not await self._launch(
             folder
         ):
@@ -68,26 +71,23 @@ class Lifecycle:
 
     async def remove(self, path: Path) -> None:
         """Remove the folder of a run that is not known any more."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, shutil.rmtree, path, True)
+        await asyncio.get_running_loop().run_in_executor(self._threads, remove_tree, path)
 
     async def _launch(self, folder: RunFolder) -> bool:
         """Lay the files out, unless that was done; False when the run ended here."""
         if folder.run.state == _S.RUN_STATE_ACCEPTED:
             folder.append(_moved(_S.RUN_STATE_LAUNCHING))
-        if folder.run.cancel_requested:
-            self._end(folder, _S.RUN_STATE_CANCELLED, Outcome())
-            return False
-        if (folder.path / "laid-out").exists():
-            return True
         try:
-            await self._patiently(self._lay_out, folder)
+            if not (folder.path / "laid-out").exists() and not folder.run.cancel_requested:
+                await self._patiently(self._lay_out, folder)
         except PollinatorError as error:
-            if folder.run.cancel_requested:
-                self._end(folder, _S.RUN_STATE_CANCELLED, Outcome())
+            if not folder.run.cancel_requested:
+                detail = f"{error.message}\n{error.hint}".strip()
+                outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_MATERIALISE, detail=detail)
+                self._end(folder, _S.RUN_STATE_FAILED, outcome)
                 return False
-            detail = f"{error.message}\n{error.hint}".strip()
-            outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_MATERIALISE, detail=detail)
-            self._end(folder, _S.RUN_STATE_FAILED, outcome)
+        if folder.run.cancel_requested and not (folder.path / "handed-over").exists():
+            self._end(folder, _S.RUN_STATE_CANCELLED, Outcome())
             return False
         return True
 
@@ -98,16 +98,18 @@ class Lifecycle:
             reader = SnapshotReader(store, self._cache)
             snapshot = reader.open(request.snapshot.snapshot)
             work = folder.job.work
-            shutil.rmtree(work, ignore_errors=True)
-            for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
-                (work / name).mkdir(mode=0o755, parents=True)
-                lay_out(reader, tree, work / name, external_links=folder.run.spec.allow_external_links)
-            (work / "result").mkdir(mode=0o755)
+            remove_tree(work)
+            with disk_errors(work):
+                for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
+                    (work / name).mkdir(mode=0o755, parents=True)
+                    lay_out(reader, tree, work / name, external_links=folder.run.spec.allow_external_links)
+                (work / "result").mkdir(mode=0o755)
+                (folder.path / "laid-out").touch()
         finally:
             store.close()
-        (folder.path / "laid-out").touch()
 
     def _submit(self, folder: RunFolder) -> None:
+        (folder.path / "handed-over").touch()
         secrets = {each.name: each.value for each in folder.request().secrets}
         self._executor.submit(folder.job, secrets)
 
@@ -131,7 +133,9 @@ class Lifecycle:
         if seen.state != run.state and not (
             run.state == _S.RUN_STATE_RUNNING and seen.state == _S.RUN_STATE_STARTING
         ):
-            run = folder.append(_moved(seen.state))
+            # What started and waits again is another attempt.
+            again = seen.state == _S.RUN_STATE_QUEUED and run.state != _S.RUN_STATE_LAUNCHING
+            run = folder.append(_moved(seen.state, run.attempt + again))
         if seen.pending is not None and seen.pending != run.pending:
             folder.append(RunEvent(pending=seen.pending))
         if seen.nodes and tuple(run.nodes) != seen.nodes:
@@ -162,7 +166,7 @@ class Lifecycle:
         except PollinatorError as error:
             outcome.detail = f"the results could not be stored: {error.message}\n{outcome.detail}".strip()
             outcome.reason = OutcomeReason.OUTCOME_REASON_COLLECT
-            self._end(folder, _S.RUN_STATE_FAILED, outcome, keep_work=True)
+            self._end(folder, _S.RUN_STATE_FAILED, outcome)
             return
         if captured is not None and not folder.run.HasField("result"):
             for line in captured.skipped[:10]:
@@ -183,15 +187,15 @@ class Lifecycle:
         finally:
             store.close()
 
-    def _end(
-        self, folder: RunFolder, state: RunState.ValueType, outcome: Outcome, *, keep_work: bool = False
-    ) -> None:
+    def _end(self, folder: RunFolder, state: RunState.ValueType, outcome: Outcome) -> None:
         end = _moved(state)
         end.state_changed.outcome.CopyFrom(outcome)
         folder.append(end)
+        self._release(folder)
+
+    def _release(self, folder: RunFolder) -> None:
         self._executor.forget(folder.job)
-        if not keep_work:
-            folder.clean()
+        folder.release()
 
     async def _patiently(self, work: Callable[[RunFolder], _Result], folder: RunFolder) -> _Result:
         """Do something with the store; one that does not answer is waited for."""
@@ -212,5 +216,5 @@ class Lifecycle:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, folder)
 
 
-def _moved(state: RunState.ValueType) -> RunEvent:
-    return RunEvent(state_changed=StateChanged(state=state))
+def _moved(state: RunState.ValueType, attempt: int = 0) -> RunEvent:
+    return RunEvent(state_changed=StateChanged(state=state, attempt=attempt))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pollinator.executors.base import Executor, Job, Observation
+from pollinator.executors.cgroups import kill_group
 from pollinator.executors.environment import RankPlace, base_environment, rank_environment
 from pollinator.executors.memory import memory_source
 from pollinator.executors.ports import free_port
@@ -34,6 +36,9 @@ from pollinator.wire.faults import crash_point
 
 ENGINES = ("apptainer", "singularity", "docker", "podman")
 GRACE_MS = 5000
+STARTS = 3
+"""A supervisor that so many times ended before it had begun will not begin at all."""
+MAX_RANKS = 4096
 
 _REASONS = {
     "": OutcomeReason.OUTCOME_REASON_UNSPECIFIED,
@@ -48,19 +53,21 @@ _REASONS = {
 
 
 class LocalExecutor(Executor):
-    """Runs jobs first come, first served, as far as cores and memory go."""
+    """Runs jobs first come, first served, as far as cores and memory go: those given, or the machine's."""
 
     kind = "local"
 
-    def __init__(self) -> None:
-        self._cores = os.cpu_count() or 1
-        self._memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    def __init__(self, cores: int = 0, memory_bytes: int = 0) -> None:
+        self._cores = cores or os.cpu_count() or 1
+        self._memory = memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._node = socket.gethostname()
         self._source = memory_source()
         self._waiting: dict[str, Job] = {}
         self._secrets: dict[str, dict[str, str]] = {}
         self._taken: dict[str, RunSpec] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._leaving: list[subprocess.Popen[bytes]] = []
+        self._starts: dict[str, int] = {}
         self._ports: dict[str, int] = {}
         """Of runs that have started: a rank may take its port late."""
 
@@ -84,6 +91,9 @@ class LocalExecutor(Executor):
         if spec.memory_bytes * spec.nodes > self._memory:
             have = self._memory / 2**30
             violations.append(Violation("conditions.mem", f"this machine has {have:.1f} GiB in all"))
+        if spec.nodes * spec.processes_per_node > MAX_RANKS:
+            text = f"this machine runs at most {MAX_RANKS} ranks (nodes x processesPerNode)"
+            violations.append(Violation("conditions.nodes", text))
         if spec.image and spec.require_container:
             text = "no container engine is used here, and --require-container asks for one"
             violations.append(Violation("environment.docker", text))
@@ -106,11 +116,13 @@ class LocalExecutor(Executor):
 
     def submit(self, job: Job, secrets: dict[str, str]) -> None:
         """Put the job into the queue, or take note of one that an earlier process started."""
-        if (job.workspace / "started.json").exists():
+        if (job.workspace / "started.json").exists() or _supervised(job):
             self._taken[job.run_id] = job.spec
             if (launched := _record(job.workspace / "launch.json")) is not None:
                 self._ports[job.run_id] = int(launched["ranks"][0]["env"]["MASTER_PORT"])
             return
+        # A try to start it that failed may have left it here.
+        self._taken.pop(job.run_id, None)
         self._waiting[job.run_id] = job
         self._secrets[job.run_id] = secrets
         self._start_next()
@@ -149,9 +161,12 @@ class LocalExecutor(Executor):
 
     def forget(self, job: Job) -> None:
         """Give cores and memory back."""
-        self._taken.pop(job.run_id, None)
-        self._secrets.pop(job.run_id, None)
-        self._ports.pop(job.run_id, None)
+        for held in (self._taken, self._secrets, self._ports, self._starts):
+            held.pop(job.run_id, None)
+        if (child := self._children.pop(job.run_id, None)) is not None:
+            self._leaving.append(child)
+        # A supervisor takes a moment to end after its record: asked again, so that none stays a zombie.
+        self._leaving = [each for each in self._leaving if each.poll() is None]
         self._start_next()
 
     # Queue
@@ -183,7 +198,7 @@ class LocalExecutor(Executor):
         ahead = list(self._waiting).index(job.run_id)
         others = ", ".join(run_id for run_id in self._taken)
         if ahead:
-            text = f"{ahead} runs are ahead of it"
+            text = "1 run is ahead of it" if ahead == 1 else f"{ahead} runs are ahead of it"
             return PendingReason(code="queue", text=text, action="wait, or cancel what is ahead")
         lacking = self._lacking(job.spec) or "cpu"
         if lacking == "cpu":
@@ -201,8 +216,7 @@ class LocalExecutor(Executor):
     def _launch(self, job: Job) -> None:
         job.output.mkdir(mode=0o700, exist_ok=True)
         _write_json(job.workspace / "launch.json", self._plan(job))
-        secrets = self._secrets.pop(job.run_id, {})
-        if secrets:
+        if secrets := self._secrets.get(job.run_id):
             _write_json(job.workspace / "secrets.json", secrets)
         crash_point("before_supervisor")
         with (job.workspace / "supervisor.log").open("ab") as log:
@@ -214,6 +228,7 @@ class LocalExecutor(Executor):
                 cwd="/",
                 start_new_session=True,
             )
+        self._starts[job.run_id] = self._starts.get(job.run_id, 0) + 1
         crash_point("after_supervisor")
 
     def _plan(self, job: Job) -> dict[str, Any]:
@@ -249,7 +264,7 @@ class LocalExecutor(Executor):
         if reason == "cancelled":
             state = RunState.RUN_STATE_CANCELLED
         outcome = Outcome(
-            reason=_REASONS[reason],
+            reason=_REASONS.get(reason, OutcomeReason.OUTCOME_REASON_BACKEND),
             exit_code=int(record.get("exit_code", 0)),
             signal=int(record.get("signal", 0)),
             rank=int(record.get("rank", 0)),
@@ -263,17 +278,21 @@ class LocalExecutor(Executor):
         return Observation(state, outcome=outcome, usage=usage)
 
     def _supervisor_gone(self, job: Job) -> Observation:
-        """No lock, no exit record. Started before: it was killed. Otherwise it is started (again)."""
-        if not (job.workspace / "started.json").exists():
-            self._waiting[job.run_id] = job
-            self._taken.pop(job.run_id, None)
-            return Observation(RunState.RUN_STATE_QUEUED)
-        killed = _kill_leftovers(job.run_id)
-        detail = "the run's supervisor was killed, for example because this machine was restarted"
-        if killed:
-            detail += f"; {killed} processes it had left were killed"
-        _write_record(job, {"reason": "node_failed", "detail": detail, "exit_code": 1})
-        return self._ended({"reason": "node_failed", "detail": detail, "exit_code": 1})
+        """No lock, no exit record. It was killed with its run, or before that: then it is started again."""
+        if (job.workspace / "started.json").exists():
+            killed = _kill_leftovers(job.run_id)
+            detail = "the run's supervisor was killed, for example because this machine was restarted"
+            if killed:
+                detail += f"; {killed} processes it had left were killed"
+            record = {"reason": "node_failed", "detail": detail, "exit_code": 1}
+        elif self._starts.get(job.run_id, 0) < STARTS:
+            self._launch(job)
+            return Observation(RunState.RUN_STATE_STARTING)
+        else:
+            detail = f"the run's supervisor did not start; its log is {job.workspace / 'supervisor.log'}"
+            record = {"reason": "launch", "detail": detail, "exit_code": 127}
+        _write_record(job, record)
+        return self._ended(record)
 
 
 def _supervised(job: Job) -> bool:
@@ -296,28 +315,39 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 
 def _write_record(job: Job, record: dict[str, Any]) -> None:
-    _write_json(job.workspace / "exit.json", record)
+    _write_json(job.workspace / "exit.json", record, durable=True)
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
+def _write_json(path: Path, value: dict[str, Any], *, durable: bool = False) -> None:
     temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(value, file)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
 def _kill_leftovers(run_id: str) -> int:
-    """Kill every process that carries the run's id in its environment; returns how many."""
+    """Kill every process of a run whose supervisor is gone; returns how many."""
+    killed = kill_group(run_id)
+    # Again, for what was started while the others were killed.
+    while found := _marked(run_id) - killed:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= found
+    return len(killed)
+
+
+def _marked(run_id: str) -> set[int]:
+    """Processes that carry the run's id in their environment."""
     mark = f"POLLINATOR_RUN_ID={run_id}\0".encode()
-    killed = 0
+    found: set[int] = set()
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdecimal():
-            try:
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    if mark in file.read() + b"\0":
-                        os.kill(int(name), signal.SIGKILL)
-                        killed += 1
-            except (OSError, ProcessLookupError):
-                continue
-    return killed
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                if mark in file.read() + b"\0":
+                    found.add(int(name))
+    return found

@@ -5,6 +5,9 @@ Events are framed and checksummed in one append-only file. A torn tail, as a kil
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
 import os
 import shutil
 import struct
@@ -12,16 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import xxhash
+from google.protobuf.message import DecodeError
 
 from pollinator.executors.base import Job
 from pollinator.executors.growth import Growth
-from pollinator.model.run import apply, is_terminal
+from pollinator.model.run import InvalidMove, apply, is_terminal
 from pollinator.v1.run_pb2 import OutcomeReason, Run, RunEvent, StartRunRequest
 from pollinator.wire.errors import InvalidInput, NotFound
 
 KEPT = 100
 """So many runs that somebody else has taken over are kept for whoever looks."""
 
+_log = logging.getLogger(__name__)
 _FRAME = struct.Struct("<II")
 _DROPPED = "."
 """Names of folders on their way out begin so."""
@@ -64,7 +69,7 @@ class RunFolder:
             self.path / "events.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         try:
-            os.write(descriptor, _FRAME.pack(len(body), xxhash.xxh32_intdigest(body)) + body)
+            _write_whole(descriptor, _FRAME.pack(len(body), xxhash.xxh32_intdigest(body)) + body)
         finally:
             os.close(descriptor)
         self.log.append(event)
@@ -91,11 +96,15 @@ class RunFolder:
                 kept.ClearField("secrets")
                 write_private(private, kept.SerializeToString())
 
-    def clean(self) -> None:
-        """The results are safe: only events and output stay."""
-        for name in ("private.pb", "secrets.json", "launch.json"):
+    def release(self) -> None:
+        """The run has ended: only events and output stay, and results that could not be stored."""
+        (self.path / "secrets.json").unlink(missing_ok=True)
+        if self.holds_results:
+            self.drop_secrets()
+            return
+        for name in ("private.pb", "launch.json"):
             (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.path / "work", ignore_errors=True)
+        remove_tree(self.path / "work")
 
 
 class RunFolders:
@@ -107,11 +116,7 @@ class RunFolders:
         self._folders: dict[str, RunFolder] = {}
         self._requests: dict[str, RunFolder] = {}
         for path in sorted(root.iterdir()):
-            if (path / "events.log").exists() and not path.name.startswith(_DROPPED):
-                self._keep(RunFolder(path))
-            else:
-                # Killed before it was accepted: whoever asked has no answer and asks again.
-                shutil.rmtree(path, ignore_errors=True)
+            self._load(path)
 
     def all(self) -> list[RunFolder]:
         """Oldest first."""
@@ -179,6 +184,19 @@ class RunFolders:
         needless = [each for each in self.all() if each.forgotten.exists() and not each.holds_results]
         return [self._drop(each) for each in needless[:-KEPT]]
 
+    def _load(self, path: Path) -> None:
+        try:
+            folder = RunFolder(path)
+        except (InvalidMove, DecodeError):
+            # Of no use, but no reason to serve no other run either.
+            _log.exception("%s cannot be read", path)
+            return
+        if folder.log and not path.name.startswith(_DROPPED):
+            self._keep(folder)
+        else:
+            # Killed before it was accepted: whoever asked has no answer and asks again.
+            remove_tree(path)
+
     def _drop(self, folder: RunFolder) -> Path:
         # Renamed first, so that a kill leaves no half of a run.
         gone = folder.path.rename(self._root / f"{_DROPPED}{folder.run.id}")
@@ -235,6 +253,19 @@ class RunFolders:
         await self.folder(run_id).growth.changed(seen, timeout_s)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, also where a program took its own right to write away."""
+    shutil.rmtree(path, ignore_errors=True)
+    if not path.exists():
+        return
+    for folder, names, _ in os.walk(path):
+        for each in (folder, *(os.path.join(folder, name) for name in names)):
+            if not os.path.islink(each):
+                with contextlib.suppress(OSError):
+                    os.chmod(each, 0o700)
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def write_private(path: Path, body: bytes) -> None:
     """Write a file that only this user can read, atomically."""
     temporary = path.with_suffix(".new")
@@ -244,11 +275,19 @@ def write_private(path: Path, body: bytes) -> None:
     temporary.replace(path)
 
 
+def _write_whole(descriptor: int, data: bytes) -> None:
+    """All or nothing: what comes after half an event could never be read again."""
+    before = os.fstat(descriptor).st_size
+    if os.write(descriptor, data) < len(data):
+        os.ftruncate(descriptor, before)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _read_events(path: Path) -> list[RunEvent]:
     events: list[RunEvent] = []
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return events
     at = 0
     while at + _FRAME.size <= len(data):

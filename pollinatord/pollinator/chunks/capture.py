@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pollinator.chunks.cut import cut
-from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, encode_directory
+from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, encode_directory, shown
 from pollinator.chunks.store import Store
 from pollinator.chunks.upload import Uploader
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
@@ -77,10 +77,10 @@ class _Capture:
             try:
                 entry = self._entry(root, below, each.stat(follow_symlinks=False))
             except (OSError, EOFError) as error:
-                self._skipped.append(f"{os.fsdecode(below)}: {error}")
+                self._skipped.append(f"{shown(below)}: {error}")
                 continue
             if entry is None:
-                self._skipped.append(f"{os.fsdecode(below)}: no file, folder or link")
+                self._skipped.append(f"{shown(below)}: no file, folder or link")
             else:
                 entries[each.name] = entry
         return encode_directory(entries, self._sink)
