@@ -90,11 +90,13 @@ class Site:
 
     async def call(self, kind: str, request: bytes, method: str = "") -> list[bytes]:
         """All answers to one request."""
-        call: Any = getattr(self.channel, kind)(method or f"/{SERVICE}/{kind}")
-        argument: Any = request if kind.startswith("unary") else iter([request])
-        if kind.endswith("unary"):
-            return [await call(argument)]
-        return [answer async for answer in call(argument)]
+        begin: Any = getattr(self.channel, kind)(method or f"/{SERVICE}/{kind}")
+        call = begin(request if kind.startswith("unary") else iter([request]))
+        try:
+            return [await call] if kind.endswith("unary") else [answer async for answer in call]
+        finally:
+            # A task that is cancelled between two reads does not take the call with it.
+            call.cancel()
 
     async def failure(self, kind: str, request: bytes) -> PollinatorError:
         """The error that a client makes of the failure; nothing of it may hold the secret."""
