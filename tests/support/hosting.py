@@ -15,6 +15,8 @@ import pytest
 
 from pollinator.chunks.digest import EMPTY
 from pollinator.chunks.upload import Uploader
+from pollinator.executors import host as host_module
+from pollinator.executors import lifecycle as lifecycle_module
 from pollinator.executors.base import Executor, Job, Observation
 from pollinator.executors.host import ExecutorServicer, RunServicer
 from pollinator.executors.lifecycle import Lifecycle
@@ -23,13 +25,17 @@ from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2 import (
+    CancelRunRequest,
     GetRunRequest,
     Notice,
     Outcome,
+    OutcomeReason,
     Run,
+    RunEvent,
     RunState,
     Secret,
     StartRunRequest,
+    StateChanged,
     WatchRunRequest,
 )
 from pollinator.v1.run_pb2_grpc import RunServiceStub
@@ -181,3 +187,46 @@ async def hosting(place: Place) -> AsyncGenerator[Host]:
                     if task.get_name().startswith("run "):
                         task.cancel()
     await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """An executor that loses no time."""
+    monkeypatch.setattr(lifecycle_module, "LOOK_S", 0.001)
+    monkeypatch.setattr(lifecycle_module, "RETRY_S", 0.001)
+    monkeypatch.setattr(host_module, "RETRY_S", 0.001)
+    return Place(tmp_path)
+
+
+async def story(host: Host) -> list[str]:
+    """States that the run went through."""
+    messages = [message async for message in host.runs.WatchRun(WatchRunRequest(run_id="run1"))]
+    moves = [each.event.state_changed for each in messages if each.event.HasField("state_changed")]
+    return [RunState.Name(move.state).removeprefix("RUN_STATE_") for move in moves]
+
+
+async def cancel(host: Host) -> None:
+    """Wish that the run ends."""
+    await host.runs.CancelRun(CancelRunRequest(run_id="run1", by="me"))
+
+
+def accepted(request: StartRunRequest) -> Run:
+    """The run as the host writes it down."""
+    source = request.snapshot
+    return Run(id=source.run_id, project=source.spec.project, spec=source.spec, snapshot=source.snapshot)
+
+
+def moved(state: RunState.ValueType) -> RunEvent:
+    """A move of the run."""
+    return RunEvent(state_changed=StateChanged(state=state))
+
+
+def reason(outcome: Outcome) -> str:
+    """Why it ended so."""
+    return OutcomeReason.Name(outcome.reason).removeprefix("OUTCOME_REASON_")
+
+
+def at_rest(place: Place) -> list[str]:
+    """Files of the run that hold the secret."""
+    files = [path for path in place.folder().rglob("*") if path.is_file()]
+    return [path.name for path in files if SECRET.encode() in path.read_bytes()]

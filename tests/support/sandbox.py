@@ -81,6 +81,8 @@ class Sandbox:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A test that reads a line must not take more: what communicate finds is the rest.
+            bufsize=0,
             start_new_session=True,
         )
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from pollinator.executors import host as under_test
 from pollinator.executors.base import Observation
 from pollinator.v1.executor_pb2 import DescribeRequest, ExplainRequest, PreflightRequest
 from pollinator.v1.run_pb2 import (
@@ -25,15 +23,12 @@ from pollinator.v1.run_pb2 import (
 from pollinator.v1.spec_pb2 import Gpu, RunSpec
 from pollinator.wire.errors import PollinatorError
 from pollinator.wire.status import to_error
-from support.hosting import Host, Place, hosting
+from support.hosting import Host, Place, hosting, place
+
+__all__ = ["place"]
 
 QUEUED = RunState.RUN_STATE_QUEUED
 SUCCEEDED = RunState.RUN_STATE_SUCCEEDED
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
 
 
 async def refusal(call: Awaitable[object]) -> PollinatorError:
@@ -253,7 +248,6 @@ async def test_the_executor_describes_itself_and_its_load(place: Place) -> None:
 async def test_trouble_with_one_run_is_logged_and_met_again_and_harms_no_other(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: Exception
 ) -> None:
-    monkeypatch.setattr(under_test, "RETRY_S", 0.01)
     place.backend.trouble = [trouble, trouble]
     with caplog.at_level(logging.ERROR):
         async with hosting(place) as host:
