@@ -26,24 +26,40 @@ from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolders
 from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.v1.run_pb2 import StartRunRequest
-from pollinator.wire.places import private_dir
+from pollinator.wire.places import SOCKET_PATH_LIMIT, private_dir
 from pollinator.wire.serving import ErrorInterceptor, add_health_and_reflection, bind_unix, make_server
 
 SERVICES = tuple(f"pollinator.v1.{name}" for name in ("RunService", "BlobService", "ExecutorService"))
 GROUP = "pollinator.executors"
 
+_PATH = click.Path(path_type=Path, resolve_path=True)
+"""Supervisors and ranks have other working folders, so every path is absolute."""
+
+
+def _socket(_context: click.Context, _option: click.Parameter, path: Path) -> Path:
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
+        raise click.BadParameter(f"{path} is longer than {SOCKET_PATH_LIMIT} bytes, which no system takes")
+    _private(_context, _option, path.parent)
+    return path
+
+
+def _private(_context: click.Context, _option: click.Parameter, path: Path) -> Path:
+    try:
+        return private_dir(path)
+    except OSError as error:
+        raise click.BadParameter(str(error)) from error
+
 
 @click.command()
 @click.argument("kind")
-@click.option("--socket", type=click.Path(path_type=Path), required=True, help="Unix socket to listen on.")
-@click.option("--state", type=click.Path(path_type=Path), required=True, help="Folder for runs and blobs.")
+@click.option("--socket", type=_PATH, callback=_socket, required=True, help="Unix socket to listen on.")
+@click.option("--state", type=_PATH, callback=_private, required=True, help="Folder for runs and blobs.")
 def main(kind: str, socket: Path, state: Path) -> None:
     """Serve runs on one backend until told to end. Runs outlive this process."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     executor = load_executor(kind)
-    private_dir(state)
     with (state / "executor.lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,7 +93,8 @@ async def _serve(executor: Executor, socket: Path, state: Path) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    threads = ThreadPoolExecutor(4, thread_name_prefix="stage")
+    # Many, because a store that does not answer holds a thread until it times out.
+    threads = ThreadPoolExecutor(16, thread_name_prefix="stage")
 
     def own(project: str) -> Store:
         return FolderStore(state / "store" / namespace(project))
