@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import tempfile
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -193,7 +194,8 @@ async def hosting(place: Place) -> AsyncGenerator[Host]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """An executor that loses no time."""
     monkeypatch.setattr(lifecycle_module, "LOOK_S", 0.001)
-    monkeypatch.setattr(lifecycle_module, "RETRY_S", 0.001)
+    monkeypatch.setattr(lifecycle_module, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(lifecycle_module, "LONGEST_PAUSE_S", 0.001)
     monkeypatch.setattr(host_module, "RETRY_S", 0.001)
     return Place(tmp_path)
 
@@ -230,3 +232,10 @@ def at_rest(place: Place) -> list[str]:
     """Files of the run that hold the secret."""
     files = [path for path in place.folder().rglob("*") if path.is_file()]
     return [path.name for path in files if SECRET.encode() in path.read_bytes()]
+
+
+async def gone(folder: Path) -> None:
+    """Wait until a folder is not there any more."""
+    async with asyncio.timeout(20):
+        while os.path.lexists(folder):  # noqa: ASYNC110, ASYNC240 - a folder rings no bell
+            await asyncio.sleep(0.001)

@@ -11,8 +11,9 @@ from typing import Any
 
 import grpc
 
+from pollinator.chunks.layout import disk_errors
 from pollinator.executors.base import Executor
-from pollinator.executors.intake import check_request, check_variables
+from pollinator.executors.intake import check_contract, check_request
 from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolder, RunFolders
 from pollinator.model.project import check_spec
@@ -49,9 +50,10 @@ from pollinator.wire.errors import AlreadyExists, PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
 from pollinator.wire.watching import watch_run
 
-RETRY_S = 5.0
+RETRY_S = 2.0
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+_HOLDING = (RunState.RUN_STATE_STARTING, RunState.RUN_STATE_RUNNING)
 _log = logging.getLogger(__name__)
 
 
@@ -67,11 +69,10 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self._group = group
 
     def recover(self) -> None:
-        """Go on with every run that has not ended."""
-        for folder in self._folders.all():
-            if is_terminal(folder.run.state):
-                folder.release()
-            else:
+        """Go on with every run that has not ended, or has left something behind."""
+        # Those that run come first: what they hold is not free for those that wait.
+        for folder in sorted(self._folders.all(), key=lambda each: each.run.state not in _HOLDING):
+            if not is_terminal(folder.run.state) or not folder.released:
                 self._drive(folder)
 
     async def StartRun(  # noqa: N802 - the protocol's name
@@ -88,7 +89,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
                 f"there is a run {source.run_id} already, of another request", reason="run_id_taken"
             )
         check_spec(source.spec)
-        check_variables(source.spec)
+        check_contract(source.spec)
         self._executor.preflight(source.spec)
         run = Run(
             id=source.run_id,
@@ -101,7 +102,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             attempt=1,
         )
         run.accept_time.GetCurrentTime()
-        folder = self._folders.create(run, request)
+        with disk_errors(self._folders.root):
+            folder = self._folders.create(run, request)
         crash_point("after_intent")
         self._drive(folder)
         return StartRunResponse(run=folder.run)
@@ -137,6 +139,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         folder = self._folders.find(request.run_id)
         if not is_terminal(folder.run.state) and not folder.run.cancel_requested:
             folder.append(RunEvent(cancel_requested=CancelRequested(by=request.by)))
+            crash_point("after_cancel_requested")
         return CancelRunResponse(run=folder.run)
 
     async def ForgetRun(  # noqa: N802
@@ -202,7 +205,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     ) -> PreflightResponse:
         """Check a spec."""
         check_spec(request.spec)
-        check_variables(request.spec)
+        check_contract(request.spec)
         return PreflightResponse(notices=self._executor.preflight(request.spec))
 
 

@@ -11,12 +11,14 @@ from pollinator.chunks.digest import DIGEST_BYTES
 from pollinator.chunks.keys import check_key, namespace
 from pollinator.executors.environment import CONTRACT
 from pollinator.model.keys import VARIABLE, VARIABLES
-from pollinator.v1.run_pb2 import SnapshotSource, StartRunRequest
+from pollinator.v1.run_pb2 import Secret, SnapshotSource, StartRunRequest
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, Violation
 
 _RUN_ID = re.compile(r"[0-9A-Za-z]{1,64}")
 """Ids become names of folders, jobs and labels."""
+
+_TAKEN = "is the same for every executor, and set by it"
 
 
 def check_request(request: StartRunRequest) -> None:
@@ -41,22 +43,22 @@ def check_request(request: StartRunRequest) -> None:
     violations = [
         Violation(f"secrets.{secret.name}", text)
         for secret in request.secrets
-        if (text := _wrong_variable(secret.name, secret.value))
+        if (text := _wrong_secret(secret))
     ]
     if violations:
         raise InvalidInput("some secrets cannot be given", reason="bad_secrets", violations=violations)
 
 
-def check_variables(spec: RunSpec) -> None:
-    """Refuse variables that every rank gets from Pollinator, and those that are none.
+def check_contract(spec: RunSpec) -> None:
+    """Refuse variables that every rank gets from its executor.
 
     Raises:
         InvalidInput: some are; each is named.
     """
     violations = [
-        Violation(f"{VARIABLES}.{variable.name}", text)
+        Violation(f"{VARIABLES}.{variable.name}", _TAKEN)
         for variable in spec.environment
-        if (text := _wrong_variable(variable.name, variable.value))
+        if variable.name in CONTRACT
     ]
     if violations:
         raise InvalidInput("some variables cannot be set", reason="bad_spec", violations=violations)
@@ -87,10 +89,10 @@ def _check_source(source: SnapshotSource) -> None:
     namespace(source.spec.project)
 
 
-def _wrong_variable(name: str, value: str) -> str:
-    """Why a rank cannot get this variable, or nothing. The value may be a secret."""
-    if not VARIABLE.fullmatch(name):
+def _wrong_secret(secret: Secret) -> str:
+    """Why a rank cannot get this secret, or nothing; never its value."""
+    if not VARIABLE.fullmatch(secret.name):
         return "is not the name of a variable"
-    if name in CONTRACT:
-        return "is the same for every executor, and set by it"
-    return "has a value with a NUL in it" if "\0" in value else ""
+    if secret.name in CONTRACT:
+        return _TAKEN
+    return "holds NUL, which no program can be given" if "\0" in secret.value else ""

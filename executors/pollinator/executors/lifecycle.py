@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,16 +28,24 @@ from pollinator.v1.run_pb2 import (
     StartRunRequest,
     StateChanged,
 )
-from pollinator.wire.errors import PollinatorError
+from pollinator.wire.errors import PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
 
 LOOK_S = 0.02
 SLOW_LOOK_S = 0.1
 LOOKS = 250
 """After so many looks at one state the slow pace is enough."""
-RETRY_S = 2.0
-TRIES = 60
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 30.0
+FILES_PATIENCE_S = 600.0
+RESULTS_PATIENCE_S = 24 * 3600.0
+"""So long a store that does not answer is waited for. Files can be asked for again by a new run, results are
+nowhere else."""
 
+NAMED = 10
+"""So many files that could not be collected are named."""
+
+_Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
 OpenStore = Callable[[StartRunRequest], Store]
 _log = logging.getLogger(__name__)
@@ -58,7 +67,7 @@ class Lifecycle:
         """Go on from wherever the run is."""
         if is_terminal(folder.run.state):
             # It has ended, and what was left to do did not succeed.
-            self._release(folder)
+            await self._release(folder)
             return
         if folder.run.state in (_S.RUN_STATE_ACCEPTED, _S.RUN_STATE_LAUNCHING) and not await self._launch(
             folder
@@ -71,7 +80,7 @@ class Lifecycle:
 
     async def remove(self, path: Path) -> None:
         """Remove the folder of a run that is not known any more."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, remove_tree, path)
+        await self._in_thread(remove_tree, path)
 
     async def _launch(self, folder: RunFolder) -> bool:
         """Lay the files out, unless that was done; False when the run ended here."""
@@ -79,15 +88,17 @@ class Lifecycle:
             folder.append(_moved(_S.RUN_STATE_LAUNCHING))
         try:
             if not (folder.path / "laid-out").exists() and not folder.run.cancel_requested:
-                await self._patiently(self._lay_out, folder)
+                crash_point("before_lay_out")
+                await self._patiently("files", self._lay_out, folder, FILES_PATIENCE_S)
+                crash_point("after_lay_out")
         except PollinatorError as error:
             if not folder.run.cancel_requested:
                 detail = f"{error.message}\n{error.hint}".strip()
                 outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_MATERIALISE, detail=detail)
-                self._end(folder, _S.RUN_STATE_FAILED, outcome)
+                await self._end(folder, _S.RUN_STATE_FAILED, outcome)
                 return False
         if folder.run.cancel_requested and not (folder.path / "handed-over").exists():
-            self._end(folder, _S.RUN_STATE_CANCELLED, Outcome())
+            await self._end(folder, _S.RUN_STATE_CANCELLED, Outcome())
             return False
         return True
 
@@ -102,7 +113,13 @@ class Lifecycle:
             with disk_errors(work):
                 for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
                     (work / name).mkdir(mode=0o755, parents=True)
-                    lay_out(reader, tree, work / name, external_links=folder.run.spec.allow_external_links)
+                    lay_out(
+                        reader,
+                        tree,
+                        work / name,
+                        external_links=folder.run.spec.allow_external_links,
+                        progress=lambda _: _go_on(folder),
+                    )
                 (work / "result").mkdir(mode=0o755)
                 (folder.path / "laid-out").touch()
         finally:
@@ -114,10 +131,11 @@ class Lifecycle:
         self._executor.submit(folder.job, secrets)
 
     async def _observe(self, folder: RunFolder) -> None:
-        looks = 0
+        looks, told = 0, False
         while True:
-            if folder.run.cancel_requested and not (folder.path / "cancel").exists():
+            if folder.run.cancel_requested and not told:
                 self._executor.cancel(folder.job)
+                told = True
             before = folder.run.last_seq
             seen = self._executor.observe(folder.job)
             if is_terminal(seen.state):
@@ -159,23 +177,21 @@ class Lifecycle:
     async def _collect(self, folder: RunFolder) -> None:
         """Seal the results and end."""
         seen = self._executor.observe(folder.job)
-        state, outcome = seen.state, seen.outcome or Outcome()
+        outcome = seen.outcome or Outcome()
         crash_point("before_collect")
-        try:
-            captured = await self._patiently(self._capture, folder)
-        except PollinatorError as error:
-            outcome.detail = f"the results could not be stored: {error.message}\n{outcome.detail}".strip()
-            outcome.reason = OutcomeReason.OUTCOME_REASON_COLLECT
-            self._end(folder, _S.RUN_STATE_FAILED, outcome)
-            return
-        if captured is not None and not folder.run.HasField("result"):
-            for line in captured.skipped[:10]:
-                text = f"not collected: result/{line}"
-                notice = Notice(severity=Severity.SEVERITY_WARNING, code="not_collected", text=text)
-                folder.append(RunEvent(notice=notice))
-            folder.append(RunEvent(collected=captured.ref))
+        if not folder.run.HasField("result"):
+            try:
+                captured = await self._patiently("results", self._capture, folder, RESULTS_PATIENCE_S)
+            except PollinatorError as error:
+                what = f"the results could not be stored: {error.message}"
+                stay = f"they stay in {folder.job.work / 'result'}"
+                outcome.detail = "\n".join(filter(None, (what, error.hint, stay, outcome.detail)))
+                outcome.reason = OutcomeReason.OUTCOME_REASON_COLLECT
+                await self._end(folder, _S.RUN_STATE_FAILED, outcome)
+                return
+            _note_results(folder, captured)
         crash_point("after_collect")
-        self._end(folder, state, outcome)
+        await self._end(folder, seen.state, outcome)
 
     def _capture(self, folder: RunFolder) -> Captured | None:
         result = folder.job.work / "result"
@@ -187,33 +203,66 @@ class Lifecycle:
         finally:
             store.close()
 
-    def _end(self, folder: RunFolder, state: RunState.ValueType, outcome: Outcome) -> None:
+    async def _end(self, folder: RunFolder, state: RunState.ValueType, outcome: Outcome) -> None:
         end = _moved(state)
         end.state_changed.outcome.CopyFrom(outcome)
         folder.append(end)
-        self._release(folder)
+        crash_point("before_clean")
+        await self._release(folder)
 
-    def _release(self, folder: RunFolder) -> None:
+    async def _release(self, folder: RunFolder) -> None:
+        folder.drop_private()
         self._executor.forget(folder.job)
-        folder.release()
+        # There may be a million files to remove.
+        await self._in_thread(RunFolder.release, folder)
 
-    async def _patiently(self, work: Callable[[RunFolder], _Result], folder: RunFolder) -> _Result:
-        """Do something with the store; one that does not answer is waited for."""
-        left = TRIES
+    async def _patiently(
+        self, what: str, work: Callable[[RunFolder], _Result], folder: RunFolder, patience_s: float
+    ) -> _Result:
+        """Do something with the store; one that does not answer is waited for, which is said once."""
+        deadline = time.monotonic() + patience_s
+        pause_s = FIRST_PAUSE_S
         while True:
-            left -= 1
             try:
                 return await self._in_thread(work, folder)
             except PollinatorError as error:
-                if not (error.retryable and left):
+                if not error.retryable or time.monotonic() > deadline:
                     raise
-                _log.warning("run %s waits for the store: %s", folder.run.id, error.message)
-                await asyncio.sleep(RETRY_S)
+                _log.warning("run %s: its %s wait for the store: %s", folder.run.id, what, error.message)
+                _notice(folder, "store_unreachable", f"its {what} wait for the store: {error.message}")
+                # Until something happens to the run, which may be the wish that it ends.
+                await folder.growth.changed(folder.growth.version, pause_s)
                 if folder.run.cancel_requested and folder.run.state != _S.RUN_STATE_COLLECTING:
                     raise
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _in_thread(self, work: Callable[[RunFolder], _Result], folder: RunFolder) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, folder)
+    async def _in_thread(self, work: Callable[[_Argument], _Result], argument: _Argument) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, argument)
+
+
+def _go_on(folder: RunFolder) -> None:
+    """Stop here when somebody wishes that the run ends."""
+    if folder.run.cancel_requested:
+        raise WrongState(f"run {folder.run.id} was cancelled", reason="cancelled")
+
+
+def _note_results(folder: RunFolder, captured: Captured | None) -> None:
+    if captured is None:
+        _notice(folder, "not_collected", "nothing was collected: result is not a folder any more")
+        return
+    skipped = [f"not collected: result/{line}" for line in captured.skipped[:NAMED]]
+    if len(captured.skipped) > NAMED:
+        skipped.append(f"not collected: {len(captured.skipped) - NAMED} more")
+    for text in skipped:
+        _notice(folder, "not_collected", text)
+    folder.append(RunEvent(collected=captured.ref))
+
+
+def _notice(folder: RunFolder, code: str, text: str) -> None:
+    """Tell the user, unless that was done before."""
+    notice = Notice(severity=Severity.SEVERITY_WARNING, code=code, text=text)
+    if notice not in folder.run.notices:
+        folder.append(RunEvent(notice=notice))
 
 
 def _moved(state: RunState.ValueType, attempt: int = 0) -> RunEvent:

@@ -139,7 +139,7 @@ class LocalExecutor(Executor):
         if child is not None and child.poll() is not None:
             del self._children[job.run_id]
         if (record := _record(job.workspace / "exit.json")) is not None:
-            return self._ended(record)
+            return self._ended(job, record)
         if _supervised(job):
             started = (job.workspace / "started.json").exists()
             state = RunState.RUN_STATE_RUNNING if started else RunState.RUN_STATE_STARTING
@@ -147,7 +147,7 @@ class LocalExecutor(Executor):
         if job.run_id in self._children:
             return Observation(RunState.RUN_STATE_STARTING)
         if (record := _record(job.workspace / "exit.json")) is not None:
-            return self._ended(record)
+            return self._ended(job, record)
         return self._supervisor_gone(job)
 
     def cancel(self, job: Job) -> None:
@@ -258,7 +258,9 @@ class LocalExecutor(Executor):
 
     # Ends
 
-    def _ended(self, record: dict[str, Any]) -> Observation:
+    def _ended(self, job: Job, record: dict[str, Any]) -> Observation:
+        # Its results may take long to store; others can have its cores meanwhile.
+        self._taken.pop(job.run_id, None)
         reason = str(record["reason"])
         state = RunState.RUN_STATE_FAILED if reason else RunState.RUN_STATE_SUCCEEDED
         if reason == "cancelled":
@@ -292,7 +294,7 @@ class LocalExecutor(Executor):
             detail = f"the run's supervisor did not start; its log is {job.workspace / 'supervisor.log'}"
             record = {"reason": "launch", "detail": detail, "exit_code": 127}
         _write_record(job, record)
-        return self._ended(record)
+        return self._ended(job, record)
 
 
 def _supervised(job: Job) -> bool:

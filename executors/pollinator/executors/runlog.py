@@ -28,6 +28,9 @@ KEPT = 100
 
 _log = logging.getLogger(__name__)
 _FRAME = struct.Struct("<II")
+_PRIVATE = ("private.pb", "secrets.json", "launch.json")
+"""Files that only a run which has not ended needs: secrets, keys of a store, an environment."""
+
 _DROPPED = "."
 """Names of folders on their way out begin so."""
 
@@ -96,22 +99,28 @@ class RunFolder:
                 kept.ClearField("secrets")
                 write_private(private, kept.SerializeToString())
 
+    @property
+    def released(self) -> bool:
+        """Nothing is left to release."""
+        return not any((self.path / name).exists() for name in (*_PRIVATE, "work"))
+
+    def drop_private(self) -> None:
+        """The run has ended: nobody needs its secrets, nor the keys of its store."""
+        for name in _PRIVATE:
+            (self.path / name).unlink(missing_ok=True)
+
     def release(self) -> None:
         """The run has ended: only events and output stay, and results that could not be stored."""
-        (self.path / "secrets.json").unlink(missing_ok=True)
-        if self.holds_results:
-            self.drop_secrets()
-            return
-        for name in ("private.pb", "launch.json"):
-            (self.path / name).unlink(missing_ok=True)
-        remove_tree(self.path / "work")
+        self.drop_private()
+        if not self.holds_results:
+            remove_tree(self.path / "work")
 
 
 class RunFolders:
     """All runs of this executor; a ``RunSource``."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folders: dict[str, RunFolder] = {}
         self._requests: dict[str, RunFolder] = {}
@@ -158,7 +167,18 @@ class RunFolders:
 
     def create(self, run: Run, request: StartRunRequest) -> RunFolder:
         """Write a new run; it exists once its first event is written."""
-        path = self._root / run.id
+        path = self.root / run.id
+        try:
+            folder = self._write_new(path, run, request)
+        except OSError:
+            # The disk is full. A request that is not answered leaves nothing, least of all its secrets.
+            remove_tree(path)
+            raise
+        self._keep(folder)
+        return folder
+
+    @staticmethod
+    def _write_new(path: Path, run: Run, request: StartRunRequest) -> RunFolder:
         path.mkdir(mode=0o700, exist_ok=True)
         private = StartRunRequest(secrets=request.secrets)
         private.snapshot.store.CopyFrom(request.snapshot.store)
@@ -170,7 +190,6 @@ class RunFolders:
         write_private(path / "request.pb", public.SerializeToString())
         folder = RunFolder(path)
         folder.append(RunEvent(accepted=run))
-        self._keep(folder)
         return folder
 
     def forget(self, folder: RunFolder) -> list[Path]:
@@ -199,7 +218,7 @@ class RunFolders:
 
     def _drop(self, folder: RunFolder) -> Path:
         # Renamed first, so that a kill leaves no half of a run.
-        gone = folder.path.rename(self._root / f"{_DROPPED}{folder.run.id}")
+        gone = folder.path.rename(self.root / f"{_DROPPED}{folder.run.id}")
         del self._folders[folder.run.id]
         self._requests.pop(folder.run.request_id, None)
         return gone

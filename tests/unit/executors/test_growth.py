@@ -11,6 +11,8 @@ import pytest
 
 from pollinator.executors import growth
 from pollinator.executors.growth import Growth
+from pollinator.executors.runlog import RunFolders
+from pollinator.v1.run_pb2 import Run, RunEvent, RunState, StartRunRequest, StateChanged
 from pollinator.wire.watching import BLOCK_BYTES
 
 
@@ -124,3 +126,19 @@ async def test_who_waits_in_vain_returns_after_the_timeout(folder: Path) -> None
         await asyncio.gather(*(watched.changed(watched.version, 0.02) for _ in range(3)))
 
     assert {0: 0} == watched.sizes
+
+
+def test_what_was_printed_before_an_event_is_known_no_later_than_the_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "LOOK_S", 60.0)
+    folders = RunFolders(tmp_path)
+    run = folders.create(Run(id="r0", request_id="q0"), StartRunRequest(request_id="q0"))
+    (run.path / "output").mkdir()
+    before = folders.version("r0")
+    printed(run.path / "output", b"last words\n")
+    run.append(RunEvent(state_changed=StateChanged(state=RunState.RUN_STATE_FAILED)))
+
+    assert before < folders.version("r0")
+    assert 11 == folders.output_size("r0", 0)
+    assert folders.output_complete("r0")

@@ -23,6 +23,7 @@ from support.hosting import (
     accepted,
     at_rest,
     cancel,
+    gone,
     hosting,
     moved,
     place,
@@ -59,12 +60,12 @@ async def test_a_run_is_laid_out_handed_over_collected_and_cleaned(place: Place)
         )
         run = await host.state(FAILED)
 
+        await gone(work)
         assert ["LAUNCHING", "QUEUED", "RUNNING", "COLLECTING", "FAILED"] == await story(host)
     assert (3, 5, ["n1"]) == (run.outcome.exit_code, run.usage.peak_memory_bytes, list(run.nodes))
     result = SnapshotReader(place.store).open(run.result).result
     assert (1, len("result")) == (result.files, result.bytes)
     assert ["run1"] == place.backend.forgotten
-    assert not work.exists()
     assert [] == at_rest(place)
 
 
@@ -141,10 +142,10 @@ async def test_a_run_cancelled_while_its_files_are_laid_out_never_reaches_the_ba
         await cancel(host)
         go.set()
         run = await host.state(CANCELLED)
+        await gone(place.folder() / "work")
 
     assert [] == place.backend.submitted
     assert run.cancel_requested
-    assert not (place.folder() / "work").exists()
 
 
 async def test_a_run_cancelled_before_a_restart_is_not_laid_out(place: Place) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 import pytest
@@ -20,6 +19,7 @@ from support.hosting import (
     Place,
     accepted,
     at_rest,
+    gone,
     hosting,
     moved,
     place,
@@ -72,14 +72,15 @@ async def test_a_store_that_does_not_answer_is_waited_for(place: Place) -> None:
 async def test_a_store_that_never_answers_is_not_waited_for_without_end(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(under_test, "TRIES", 4)
-    place.opening = [Unavailable("no answer", reason="down") for _ in range(9)]
+    monkeypatch.setattr(under_test, "FILES_PATIENCE_S", 0.05)
+    place.opening = [Unavailable("no answer", reason="down") for _ in range(10_000)]
     async with hosting(place) as host:
         await host.runs.StartRun(place.request())
         run = await host.state(FAILED)
 
     assert ("MATERIALISE", "no answer") == (reason(run.outcome), run.outcome.detail)
-    assert 5 == len(place.opening)
+    assert ["store_unreachable"] == [notice.code for notice in run.notices]
+    assert 0 < len(place.opening) < 10_000
 
 
 async def test_files_half_laid_out_before_a_restart_are_laid_out_anew(place: Place) -> None:
@@ -132,7 +133,8 @@ async def test_results_that_cannot_be_stored_are_kept_and_said(
         run = await host.state(FAILED)
 
     assert ("COLLECT", 3) == (reason(run.outcome), run.outcome.exit_code)
-    assert f"the results could not be stored: {error.message}" == run.outcome.detail
+    stay = f"they stay in {place.folder() / 'work' / 'result'}"
+    assert f"the results could not be stored: {error.message}\n{stay}" == run.outcome.detail
     assert "kept" == (place.folder() / "work" / "result" / "r").read_text()
     assert [] == at_rest(place)
     assert ["run1"] == place.backend.forgotten
@@ -201,11 +203,13 @@ async def test_what_an_ended_run_has_left_goes_with_the_next_start(place: Place)
     async with hosting(place) as host:
         await host.runs.StartRun(place.request())
         await host.state(SUCCEEDED)
+        await gone(place.folder() / "work")
     (place.folder() / "work").mkdir()
     (place.folder() / "private.pb").write_text(SECRET)
 
     async with hosting(place):
-        assert not (place.folder() / "work").exists()
+        await gone(place.folder() / "work")
+
         assert [] == at_rest(place)
 
 
@@ -226,10 +230,7 @@ async def test_a_run_whose_end_is_recorded_is_cleaned_up_at_another_try(
     async with hosting(place) as host:
         await host.runs.StartRun(place.request())
         await host.state(SUCCEEDED)
-        wait = host.folders.folder("run1").path / "work"
-        async with asyncio.timeout(20):
-            while wait.exists():  # noqa: ASYNC110 - a folder rings no bell
-                await asyncio.sleep(0.001)
+        await gone(host.folders.folder("run1").path / "work")
 
         assert ["LAUNCHING", "COLLECTING", "SUCCEEDED"] == await story(host)
     assert 3 == len(tries)
