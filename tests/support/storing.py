@@ -82,7 +82,15 @@ class File:
     mode: int = 0o644
 
 
-Listing = Mapping[bytes, "bytes | File | Link | Listing | Content"]
+@dataclass(frozen=True)
+class Folder:
+    """A folder with a mode of its own."""
+
+    listing: Listing
+    mode: int = 0o755
+
+
+Listing = Mapping[bytes, "bytes | File | Link | Folder | Listing | Content"]
 
 
 def content_of(data: bytes, uploader: Uploader | None = None) -> Content:
@@ -106,6 +114,8 @@ def store_tree(listing: Listing, uploader: Uploader) -> bytes:
                 entries[name] = FileEntry(0o644, what)
             case Link(target):
                 entries[name] = LinkEntry(target)
+            case Folder(below, mode):
+                entries[name] = DirEntry(mode, store_tree(below, uploader))
             case Mapping():
                 entries[name] = DirEntry(0o755, store_tree(what, uploader))
     return encode_directory(entries, uploader.add)

@@ -1,0 +1,236 @@
+"""What runs leave behind at every executor: results in the store, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from pollinator.chunks.stores import open_store
+from pollinator.v1.run_pb2 import OutcomeReason, RunState
+from pollinator.v1.store_pb2 import FolderStore, StoreSettings
+from support.asking import make_spec
+from support.executing import ExecutorUnderTest, executor
+from support.storing import File, Listing
+
+__all__ = ["executor"]
+
+WRITES = "open('result/text', 'w').write('written')\n"
+
+
+async def test_a_run_that_leaves_nothing_has_an_empty_result(executor: ExecutorUnderTest) -> None:
+    ended = await executor.run("print('hello')")
+
+    assert ended.run.HasField("result")
+    assert {} == await executor.results(ended.run)
+
+
+async def test_results_come_back_as_they_were_left(executor: ExecutorUnderTest) -> None:
+    program = (
+        "import os\n"
+        "os.makedirs(b'result/a/b/\\xff')\n"
+        "open('result/a/run', 'w').write('#!')\n"
+        "os.chmod('result/a/run', 0o755)\n"
+        "open(b'result/a/b/new\\nline', 'wb').write(bytes(range(256)) * 8)\n"
+        "open('result/large', 'wb').write(b'0123456789' * 500_000)\n"
+        "open('result/empty', 'w')\n"
+        "os.symlink('a/run', 'result/link')\n"
+        "os.symlink('nowhere', 'result/dangling')\n"
+        "os.mkdir('result/private', 0o700)\n"
+    )
+    found = await executor.results((await executor.run(program)).run)
+
+    assert {
+        b"a": ("folder", 0o755, b""),
+        b"a/b": ("folder", 0o755, b""),
+        b"a/b/\xff": ("folder", 0o755, b""),
+        b"a/run": ("file", 0o755, b"#!"),
+        b"a/b/new\nline": ("file", 0o644, bytes(range(256)) * 8),
+        b"large": ("file", 0o644, b"0123456789" * 500_000),
+        b"empty": ("file", 0o644, b""),
+        b"link": ("link", 0o777, b"a/run"),
+        b"dangling": ("link", 0o777, b"nowhere"),
+        b"private": ("folder", 0o700, b""),
+    } == found
+
+
+async def test_five_thousand_results_come_back(executor: ExecutorUnderTest) -> None:
+    program = (
+        "import os\n"
+        "for at in range(5000):\n"
+        "    os.makedirs(f'result/{at % 3}', exist_ok=True)\n"
+        "    open(f'result/{at % 3}/{at}', 'w').write(str(at) * 50)\n"
+    )
+    found = await executor.results((await executor.run(program)).run)
+
+    assert 5003 == len(found)
+    assert {b"%d/%d" % (at % 3, at): b"%d" % at * 50 for at in range(5000)} == {
+        path: content for path, (kind, _, content) in found.items() if kind == "file"
+    }
+
+
+@pytest.mark.parametrize("code", [1, 137])
+async def test_results_of_a_run_that_failed_come_back(executor: ExecutorUnderTest, code: int) -> None:
+    ended = await executor.run(WRITES + f"import os; os._exit({code})")
+
+    assert RunState.RUN_STATE_FAILED == ended.run.state
+    assert {b"text": ("file", 0o644, b"written")} == await executor.results(ended.run)
+
+
+async def test_what_cannot_be_collected_is_named_and_the_rest_comes_back(executor: ExecutorUnderTest) -> None:
+    ended = await executor.run(WRITES + "import os; os.mkfifo('result/pipe')")
+
+    assert {b"text": ("file", 0o644, b"written")} == await executor.results(ended.run)
+    assert ["not_collected"] == [notice.code for notice in ended.run.notices]
+    assert "result/pipe" in ended.run.notices[0].text
+
+
+async def test_a_run_that_removes_its_result_folder_says_so(executor: ExecutorUnderTest) -> None:
+    ended = await executor.run("import os; os.rmdir('result'); open('result', 'w').write('x')")
+
+    assert RunState.RUN_STATE_SUCCEEDED == ended.run.state
+    assert not ended.run.HasField("result")
+    assert ["not_collected"] == [notice.code for notice in ended.run.notices]
+
+
+async def test_a_store_in_a_folder_serves_files_and_takes_results(
+    executor: ExecutorUnderTest, tmp_path: Path
+) -> None:
+    settings = StoreSettings(folder=FolderStore(path=str(tmp_path)))
+    src = {b"main.py": b"open('result/copy', 'w').write(open('src/text').read())", b"text": b"x" * 1000}
+    snapshot = await executor.publish(src, store=open_store(settings, "demo"))
+    run = await executor.launch(make_spec(), snapshot, settings=settings)
+    ended = await executor.follow(run.id)
+    found = await executor.results(ended.run, store=open_store(settings, "demo"))
+
+    assert {b"copy": ("file", 0o644, b"x" * 1000)} == found
+
+
+def out_of_reach(tmp_path: Path) -> tuple[Path, StoreSettings]:
+    """A store that answers with errors that may go away, until ``within_reach``."""
+    (tmp_path / "stored").mkdir()
+    way = tmp_path / "way"
+    return way, StoreSettings(folder=FolderStore(path=str(way)))
+
+
+def cut_off(way: Path) -> None:
+    way.unlink(missing_ok=True)
+    # The system gives up after so many links: an error, but not one that says that nothing is there.
+    way.symlink_to(way.name)
+
+
+def within_reach(way: Path) -> None:
+    way.unlink(missing_ok=True)
+    way.symlink_to("stored")
+
+
+async def test_a_run_waits_for_a_store_that_cannot_be_reached_before_it_starts(
+    executor: ExecutorUnderTest, tmp_path: Path
+) -> None:
+    way, settings = out_of_reach(tmp_path)
+    within_reach(way)
+    snapshot = await executor.publish({b"main.py": b"print('ran')"}, store=open_store(settings, "demo"))
+    cut_off(way)
+    run = await executor.launch(make_spec(), snapshot, settings=settings)
+    waits = await noticed(executor, run.id, "store_unreachable")
+    within_reach(way)
+    ended = await executor.follow(run.id)
+
+    assert str(way) in waits
+    assert {0: b"ran\n"} == ended.output
+    assert RunState.RUN_STATE_SUCCEEDED == ended.run.state
+
+
+async def test_a_run_that_waits_for_a_store_can_be_cancelled(
+    executor: ExecutorUnderTest, tmp_path: Path
+) -> None:
+    executor.needs("cancel")
+    way, settings = out_of_reach(tmp_path)
+    within_reach(way)
+    snapshot = await executor.publish({b"main.py": b"print('ran')"}, store=open_store(settings, "demo"))
+    cut_off(way)
+    run = await executor.launch(make_spec(), snapshot, settings=settings)
+    await noticed(executor, run.id, "store_unreachable")
+    await executor.cancel(run.id)
+    ended = await executor.follow(run.id)
+
+    assert {} == ended.output
+    assert RunState.RUN_STATE_CANCELLED == ended.run.state
+
+
+async def test_results_wait_for_a_store_that_cannot_be_reached(
+    executor: ExecutorUnderTest, tmp_path: Path
+) -> None:
+    way, settings = out_of_reach(tmp_path)
+    within_reach(way)
+    program = b"import time\nprint('up')\ntime.sleep(0.2)\n" + WRITES.encode()
+    snapshot = await executor.publish({b"main.py": program}, store=open_store(settings, "demo"))
+    run = await executor.launch(make_spec(), snapshot, settings=settings)
+    await executor.printed(run.id, b"up\n")
+    cut_off(way)
+    await noticed(executor, run.id, "store_unreachable")
+    state = (await executor.get(run.id)).state
+    within_reach(way)
+    ended = await executor.follow(run.id)
+    found = await executor.results(ended.run, store=open_store(settings, "demo"))
+
+    assert RunState.RUN_STATE_COLLECTING == state
+    assert RunState.RUN_STATE_SUCCEEDED == ended.run.state
+    assert {b"text": ("file", 0o644, b"written")} == found
+
+
+async def noticed(executor: ExecutorUnderTest, run: str, code: str) -> str:
+    """The text of the first notice with this code, once it is there."""
+    async for message in executor.messages(run, output=False):
+        if message.WhichOneof("kind") == "event" and message.event.notice.code == code:
+            return message.event.notice.text
+    pytest.fail(f"there was no notice {code}: {await executor.get(run)}")
+
+
+async def test_results_that_the_store_refuses_fail_the_run_and_stay_where_they_are(
+    executor: ExecutorUnderTest, tmp_path: Path
+) -> None:
+    way, settings = out_of_reach(tmp_path)
+    within_reach(way)
+    program = b"import time\nprint('up')\ntime.sleep(0.2)\n" + WRITES.encode() + b"raise SystemExit(4)\n"
+    snapshot = await executor.publish({b"main.py": program}, store=open_store(settings, "demo"))
+    run = await executor.launch(make_spec(), snapshot, settings=settings, secrets={"TOKEN": "hunter2"})
+    await executor.printed(run.id, b"up\n")
+    way.unlink()
+    way.write_text("no folder")
+    ended = await executor.follow(run.id)
+    kept = [path for path in executor.files() if path.name == "text" and path.read_text() == "written"]
+
+    assert (OutcomeReason.OUTCOME_REASON_COLLECT, 4) == (
+        ended.run.outcome.reason,
+        ended.run.outcome.exit_code,
+    )
+    assert 1 == len(kept)
+    assert str(kept[0].parent) in ended.run.outcome.detail
+    assert [] == [path for path in executor.files() if b"hunter2" in path.read_bytes()]
+
+
+async def test_nothing_of_an_ended_run_but_its_record_stays(executor: ExecutorUnderTest) -> None:
+    src: Listing = {
+        b"main.py": b"import os; print(os.getcwd())",
+        b"text": File(b"files-of-the-run" * 20, 0o444),
+    }
+    snapshot = await executor.publish(src)
+    run = await executor.launch(make_spec(), snapshot, secrets={"TOKEN": "hunter2"})
+    ended = await executor.follow(run.id)
+    workspace = Path(ended.output[0].decode().strip())
+    await gone(workspace)
+    left = [path for path in executor.files() if run.id in str(path)]
+
+    assert [] == [path for path in left if b"files-of-the-run" in path.read_bytes()]
+    assert [] == [path for path in left if b"hunter2" in path.read_bytes()]
+    assert ended == await executor.follow(run.id)
+
+
+async def gone(folder: Path) -> None:
+    """Return once a folder is gone."""
+    async with asyncio.timeout(10):
+        while os.path.lexists(folder):  # noqa: ASYNC110, ASYNC240 - another process removes it
+            await asyncio.sleep(0.01)
