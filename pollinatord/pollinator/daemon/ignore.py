@@ -9,6 +9,8 @@ One engine decides for watching and sealing; patterns are ``gitignore``'s busine
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +42,7 @@ node_modules/
 _TREES = frozenset((b"cfs", b"cfs/src", b"cfs/data", b"cfs/result"))
 """A rule may empty a tree but not take it away."""
 
-_Stamp = tuple[int, int, int]
+_Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,26 +127,52 @@ class Ignore:
         """Forget all rules; they are read again when asked for."""
         self._loaded = _Loaded()
 
-    def changed(self) -> bool:
+    def changed(self, below: Iterable[bytes] = ()) -> bool:
         """Whether a file in use is not what was read.
 
-        A new file deep in a tree is not looked for; its creation is a change that the watcher announces.
+        A new one deep in a tree is a change that the watcher announces. It is looked for only in and below
+        the directories ``below``, of which is known no more than that anything in them may have changed.
         """
-        return any(self._stat(directory) != stamp for directory, stamp in list(self._loaded.stamps.items()))
+        loaded = self._loaded
+        if any(self._stat(directory) != stamp for directory, stamp in list(loaded.stamps.items())):
+            return True
+        return any(
+            directory not in loaded.stamps and self._stat(directory) is not None
+            for subtree in below
+            for directory in self._in_use(loaded, self._under + subtree)
+        )
+
+    def _in_use(self, loaded: _Loaded, top: bytes) -> Iterator[bytes]:
+        """Directories at or below ``top`` that were asked about and are not ignored themselves."""
+        top = top.rstrip(b"/")
+        # Rules are read from the top down: when there are none for a directory, there are none below it.
+        if top not in loaded.levels:
+            return
+        prefix = top + b"/" if top else b""
+        for directory, level in list(loaded.levels.items()):
+            if level.ignored_by is None and (directory == top or directory.startswith(prefix)):
+                yield directory
 
     def _level(self, directory: bytes) -> _Level:
         loaded = self._loaded
         level = loaded.levels.get(directory)
+        missing: list[bytes] = []
+        while level is None:
+            missing.append(directory)
+            if not directory:
+                break
+            directory = directory.rpartition(b"/")[0]
+            level = loaded.levels.get(directory)
+        for each in reversed(missing):
+            level = loaded.levels[each] = self._make_level(each, level, loaded)
         if level is None:
-            level = self._make_level(directory, loaded)
-            loaded.levels[directory] = level
+            raise AssertionError("the topmost level is made first")
         return level
 
-    def _make_level(self, directory: bytes, loaded: _Loaded) -> _Level:
-        if not directory:
+    def _make_level(self, directory: bytes, parent: _Level | None, loaded: _Loaded) -> _Level:
+        if parent is None:
             return _Level(None, self._with_own(directory, ((b"", self._defaults),), loaded))
-        above, _, name = directory.rpartition(b"/")
-        parent = self._level(above)
+        name = directory.rpartition(b"/")[2]
         rule = None
         if directory not in _TREES and directory + b"/" != self._under:
             rule = _OWN if name.startswith(OWN_PREFIX) else parent.decide(name, True)
@@ -165,7 +193,9 @@ class Ignore:
         name = os.path.join(directory, IGNORE_FILE)
         shown = name.decode(errors="backslashreplace")
         try:
-            with open(os.path.join(self._root, name), "rb") as file:
+            # Should it be a pipe by now, it must not block.
+            descriptor = os.open(os.path.join(self._root, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
                 text = file.read()
         except (FileNotFoundError, IsADirectoryError):
             return chain
@@ -179,7 +209,9 @@ class Ignore:
             info = os.stat(os.path.join(self._root, directory, IGNORE_FILE))
         except OSError:
             return None
-        return info.st_mtime_ns, info.st_size, info.st_ino
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        return info.st_mtime_ns, info.st_ctime_ns, info.st_size, info.st_ino
 
 
 def is_ignore_file(path: bytes) -> bool:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pollinator.daemon import ignore as under_test
 from pollinator.daemon.ignore import Ignore, is_ignore_file
 from pollinator.daemon.watch.base import COOKIE_DIR
+from support.people import ground, nobody
+
+__all__ = ["ground"]
 
 
 def rules(directory: Path, text: str) -> None:
@@ -147,17 +149,61 @@ def test_a_file_that_appears_or_vanishes_outside_the_trees_is_noticed(tmp_path: 
     assert ignore.changed()
 
 
-def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rules(tmp_path, "a\n")
+def test_a_file_that_cannot_be_read_is_a_problem_until_it_can_be(ground: Path) -> None:
+    rules(ground, "a\n")
+    file = ground / ".pollinatorignore"
+    file.chmod(0)
+    ignore = Ignore(ground)
+    with nobody():
+        assert not ignore.ignored(b"a", False)
+        assert (".pollinatorignore cannot be read: Permission denied",) == ignore.problems
+    file.chmod(0o644)
 
-    def refuse(*_arguments: object) -> object:
-        raise PermissionError(13, "Permission denied")
+    assert ignore.changed()
+    ignore.reload()
+    with nobody():
+        assert ignore.ignored(b"a", False)
+        assert not ignore.problems
 
-    monkeypatch.setattr(under_test, "open", refuse, raising=False)
+
+def test_a_new_file_is_looked_for_below_suspect_directories_only(tmp_path: Path) -> None:
+    ignore = Ignore(tmp_path, b"cfs")
+    assert not ignore.ignored(b"src/d/e/x", False)
+    rules(tmp_path / "cfs/src/d/e", "x\n")
+
+    assert not ignore.changed()
+    assert not ignore.changed([b"src/other", b"data"])
+    assert ignore.changed([b"src/d"])
+    assert ignore.changed([b""])
+    ignore.reload()
+
+    assert ignore.ignored(b"src/d/e/x", False)
+    assert not ignore.changed([b""])
+
+
+def test_what_lies_in_an_ignored_directory_changes_no_rules(tmp_path: Path) -> None:
+    rules(tmp_path, "out/\n")
+    ignore = Ignore(tmp_path, b"cfs")
+    assert ignore.ignored(b"src/out/x", False)
+    rules(tmp_path / "cfs/src/out", "!x\n")
+
+    assert not ignore.changed([b""])
+
+
+def test_a_pipe_of_that_name_holds_no_rules_and_blocks_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".pollinatorignore")
     ignore = Ignore(tmp_path)
 
     assert not ignore.ignored(b"a", False)
-    assert ignore.problems == (".pollinatorignore cannot be read: Permission denied",)
+    assert not ignore.problems
+
+
+def test_a_path_of_two_thousand_names_is_decided_about(tmp_path: Path) -> None:
+    rules(tmp_path, "x\n")
+    ignore = Ignore(tmp_path)
+
+    assert not ignore.ignored(b"d/" * 2000 + b"y", False)
+    assert ignore.ignored(b"d/" * 2000 + b"x", False)
 
 
 def test_a_directory_of_that_name_holds_no_rules(tmp_path: Path) -> None:
