@@ -245,7 +245,6 @@ def test_a_store_is_read_by_the_program_in_its_document(tmp_path: Path) -> None:
         file.write(b"x")
     (tree / "src" / "run.sh").touch(0o755)
     engine = SyncEngine(tmp_path / "demo", tmp_path / "index.db", FolderStore(tmp_path / "store"))
-    engine.open()
     sealed = engine.seal(RunSpec())
     engine.close()
     (reader,) = blocks("docs/store.md", "python")

@@ -84,8 +84,6 @@ class Sandbox:
             # A test that reads a line must not take more: what communicate finds is the rest.
             bufsize=0,
             start_new_session=True,
-            # A test reads a line and then the rest: nothing may wait in a buffer between the two.
-            bufsize=0,
         )
 
     def cli(

@@ -59,7 +59,7 @@ class Uploader:
         return self._open.size if self._open.chunks else 0
 
     @property
-    def waiting_bytes(self) -> int:
+    def unsent_bytes(self) -> int:
         """Bytes that were added and that the store has not acknowledged."""
         return self.open_bytes + sum(size for _, size in self._sending.values())
 
@@ -141,6 +141,7 @@ class Uploader:
         """Forget what was not acknowledged, after a failure: its chunks must be added again."""
         wait(self._sending)
         self._sending.clear()
+        self._sending_bytes = 0
         self._pending.clear()
         self._open = PackBuilder(self._writer)
 

@@ -6,17 +6,22 @@ pack's row says what the store holds, and is written only after the store acknow
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
 
 from pollinator.chunks.cut import Content
 from pollinator.chunks.nodes import node_content
-from pollinator.daemon.database import Connection, DatabaseError, OperationalError, connect, migrate
+from pollinator.daemon.database import Connection, DatabaseError, connect, is_damaged, is_full, migrate
 from pollinator.daemon.scan import Stamp
 from pollinator.v1.tree_pb2 import Chunk, FileNode, Hole, PackIndex, SnapshotRef
-from pollinator.wire.errors import Exhausted
+from pollinator.wire.errors import Exhausted, PollinatorError, Unavailable
 from pollinator.wire.faults import crash_point
 
 _SCHEMA = """
@@ -26,6 +31,11 @@ CREATE TABLE snapshot (digest BLOB PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
+DAMAGED = "index_damaged"
+"""Reason of the error after which the index has to be opened anew."""
+
+_NO_STAMP = Stamp(-1, 0, 0, 0, 0, 0)
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
@@ -37,54 +47,63 @@ class Known:
     content: Content
 
 
+@dataclass(frozen=True, slots=True)
+class TreeRecord:
+    """What a tree was when it was sealed last."""
+
+    files: int
+    device: int
+    """Of its folder; 0 when there was none."""
+
+
 class Index:
-    """The index of one project and store. Used from one thread at a time."""
+    """The index of one project and store. Used from one thread at a time.
+
+    Raises:
+        Exhausted: the disk is full.
+        Unavailable: the file cannot be used now. In the course of time every method may raise the same; with
+            the reason ``index_damaged`` all that is known has to be forgotten and the index opened anew.
+    """
 
     def __init__(self, path: Path, store: str) -> None:
         self._path = path
         self.rebuilt = False
-        try:
-            self._database = self._open(store)
-        except DatabaseError as error:
-            _log.warning("index %s is rebuilt: %s", path, error)
-            self._remove()
-            self.rebuilt = True
-            self._database = self._open(store)
         self.stored: set[bytes] = set()
         self.unlisted: dict[str, PackIndex] = {}
         self.index_keys: list[str] = []
-        self._load_packs()
+        self.trees: dict[str, TreeRecord] = {}
+        self._files: dict[bytes, Known] = {}
+        try:
+            self._database = self._open(store)
+        except DatabaseError as error:
+            if not is_damaged(error):
+                raise self._failure(error) from error
+            _log.warning("index %s is rebuilt: %s", path, error)
+            self._database = self._rebuild(store)
 
     def files(self) -> dict[bytes, Known]:
-        """Every file whose content is in the store as a whole."""
-        known: dict[bytes, Known] = {}
-        for path, stamp, body in self._database.execute("SELECT path, stamp, content FROM file"):
-            content = node_content(FileNode.FromString(body))
-            if all(digest in self.stored for digest, _ in content.chunks):
-                known[path] = Known(Stamp(*map(int, stamp.split())), content)
-        return known
+        """Every file there is a row for, once. One that is not stored as a whole has a stamp no file has."""
+        files, self._files = self._files, {}
+        return files
 
     def snapshot(self, digest: bytes) -> SnapshotRef | None:
         """Where a snapshot was published, if it was."""
-        row = self._database.execute("SELECT key FROM snapshot WHERE digest = ?", (digest,)).fetchone()
+        row = self._doing(
+            lambda: self._database.execute("SELECT key FROM snapshot WHERE digest = ?", (digest,)).fetchone()
+        )
         return SnapshotRef(digest=digest, key=row[0]) if row else None
-
-    def counts(self) -> dict[str, int]:
-        """How many files each tree had when it was sealed last."""
-        rows = self._database.execute("SELECT name, value FROM meta WHERE name LIKE 'files %'")
-        return {name.removeprefix("files "): int(value) for name, value in rows}
 
     def save_files(self, changed: Mapping[bytes, Known], gone: Iterable[bytes]) -> None:
         """Write what was read, and forget what is gone, in one transaction."""
         rows = [(path, _stamp(each.stamp), _content(each.content)) for path, each in changed.items()]
-        with _Commit(self._database, self._path):
+        with _Commit(self._database, self._failure):
             self._database.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in gone])
             self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", rows)
         crash_point("after_index_commit")
 
     def save_pack(self, row: PackIndex) -> None:
         """Write that the store acknowledged a pack."""
-        with _Commit(self._database, self._path):
+        with _Commit(self._database, self._failure):
             self._database.execute(
                 "INSERT OR REPLACE INTO pack VALUES (?, ?, NULL)", (row.key, row.SerializeToString())
             )
@@ -94,7 +113,7 @@ class Index:
     def save_listing(self, index_key: str, rows: Iterable[PackIndex]) -> None:
         """Write that an index object lists these packs."""
         keys = [row.key for row in rows]
-        with _Commit(self._database, self._path):
+        with _Commit(self._database, self._failure):
             self._database.executemany(
                 "UPDATE pack SET listed = ? WHERE key = ?", [(index_key, key) for key in keys]
             )
@@ -102,21 +121,47 @@ class Index:
             self.unlisted.pop(key, None)
         self.index_keys.append(index_key)
 
-    def save_snapshot(self, ref: SnapshotRef, counts: Mapping[str, int]) -> None:
-        """Write where a snapshot was published and how many files its trees have."""
-        with _Commit(self._database, self._path):
+    def save_snapshot(self, ref: SnapshotRef, trees: Mapping[str, TreeRecord]) -> None:
+        """Write where a snapshot was published and what its trees were."""
+        with _Commit(self._database, self._failure):
             self._database.execute("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", (ref.digest, ref.key))
             self._database.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                [(f"files {name}", str(count)) for name, count in counts.items()],
+                [(f"tree {name}", f"{each.files} {each.device}") for name, each in trees.items()],
             )
+        self.trees.update(trees)
+
+    def keys(self, limit: int = -1) -> set[str]:
+        """The objects that the store is known to hold and that a snapshot may need; at most ``limit``."""
+        query = (
+            "SELECT key FROM snapshot UNION SELECT key FROM pack UNION SELECT listed FROM pack "
+            "WHERE listed NOTNULL ORDER BY 1 DESC LIMIT ?"
+        )
+        return {key for (key,) in self._doing(lambda: self._database.execute(query, (limit,)).fetchall())}
+
+    def forget(self, lost: Collection[str]) -> None:
+        """These objects are not in the store any more: nor is what can be found through them only."""
+        keys = [(key,) for key in lost]
+        with _Commit(self._database, self._failure):
+            # An index object that lists a lost pack would lead readers there: the others are listed anew.
+            self._database.executemany(
+                "UPDATE pack SET listed = NULL WHERE listed IN (SELECT listed FROM pack WHERE key = ?)", keys
+            )
+            self._database.executemany("UPDATE pack SET listed = NULL WHERE listed = ?", keys)
+            self._database.executemany("DELETE FROM pack WHERE key = ?", keys)
+            # Which of the snapshots need a lost pack is not known: publishing one again costs one put.
+            self._database.execute("DELETE FROM snapshot")
+            self._load_packs(self._database)
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
     def _open(self, store: str) -> Connection:
-        database = connect(self._path)
+        try:
+            database = connect(self._path)
+        except OSError as error:
+            raise self._no_file(error) from error
         try:
             migrate(database, (_SCHEMA,))
             row = database.execute("SELECT value FROM meta WHERE name = 'store'").fetchone()
@@ -125,18 +170,40 @@ class Index:
                     database.execute("INSERT INTO meta VALUES ('store', ?)", (store,))
             elif row[0] != store:
                 raise DatabaseError(f"it belongs to another store, {row[0]}")
+            self._load(database)
         except DatabaseError:
             database.close()
             raise
         return database
 
+    def _rebuild(self, store: str) -> Connection:
+        self.rebuilt = True
+        try:
+            self._remove()
+            return self._open(store)
+        except OSError as error:
+            raise self._no_file(error) from error
+        except DatabaseError as error:
+            raise self._failure(error) from error
+
     def _remove(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
-    def _load_packs(self) -> None:
-        listings: dict[str, None] = {}
-        for key, body, listed in self._database.execute("SELECT key, body, listed FROM pack"):
+    def _load(self, database: Connection) -> None:
+        try:
+            self._load_packs(database)
+            self._load_files(database)
+            for name, value in database.execute("SELECT name, value FROM meta WHERE name LIKE 'tree %'"):
+                files, device = map(int, value.split())
+                self.trees[name.removeprefix("tree ")] = TreeRecord(files, device)
+            database.execute("SELECT count(*) FROM snapshot").fetchone()
+        except (DecodeError, ValueError, TypeError, AttributeError) as error:
+            raise DatabaseError(f"a row of it makes no sense: {error}") from error
+
+    def _load_packs(self, database: Connection) -> None:
+        self.stored, self.unlisted, listings = set(), {}, dict[str, None]()
+        for key, body, listed in database.execute("SELECT key, body, listed FROM pack"):
             row = PackIndex.FromString(body)
             self.stored.update(entry.digest for entry in row.entries)
             if listed is None:
@@ -145,13 +212,43 @@ class Index:
                 listings[listed] = None
         self.index_keys = list(listings)
 
+    def _load_files(self, database: Connection) -> None:
+        self._files = {}
+        for path, stamp, body in database.execute("SELECT path, stamp, content FROM file"):
+            content = node_content(FileNode.FromString(body))
+            whole = all(digest in self.stored for digest, _ in content.chunks)
+            self._files[path] = Known(Stamp(*map(int, stamp.split())) if whole else _NO_STAMP, content)
+
+    def _doing(self, work: Callable[[], _Result]) -> _Result:
+        try:
+            return work()
+        except DatabaseError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: DatabaseError) -> PollinatorError:
+        text = f"cannot use the index {self._path}: {error}"
+        if is_damaged(error):
+            with contextlib.suppress(OSError):
+                self._remove()
+            return Unavailable(text, reason=DAMAGED, hint="it is rebuilt")
+        if is_full(error):
+            return _full(text)
+        return Unavailable(text, reason="index_unusable", hint=f"what else uses {self._path}?")
+
+    def _no_file(self, error: OSError) -> PollinatorError:
+        text = f"cannot make the index {self._path}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _full(text)
+        hint = f"look at the permissions of {self._path.parent}"
+        return Unavailable(text, reason="index_unusable", hint=hint)
+
 
 class _Commit:
-    """One transaction; a full disk becomes an error that says so."""
+    """One transaction; a failure becomes an error that says what it is."""
 
-    def __init__(self, database: Connection, path: Path) -> None:
+    def __init__(self, database: Connection, failure: Callable[[DatabaseError], PollinatorError]) -> None:
         self._database = database
-        self._path = path
+        self._failure = failure
 
     def __enter__(self) -> None:
         self._database.__enter__()
@@ -159,17 +256,14 @@ class _Commit:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
             self._database.__exit__(kind, error, None)
-        except OperationalError as failure:
-            raise self._full(failure) from failure
-        if isinstance(error, OperationalError):
-            raise self._full(error) from error
+        except DatabaseError as failure:
+            raise self._failure(failure) from failure
+        if isinstance(error, DatabaseError):
+            raise self._failure(error) from error
 
-    def _full(self, error: OperationalError) -> Exhausted:
-        return Exhausted(
-            f"cannot write the index {self._path}: {error}",
-            reason="disk_full",
-            hint="free some space; what was read is read again",
-        )
+
+def _full(text: str) -> Exhausted:
+    return Exhausted(text, reason="disk_full", hint="free some space; what was read is read again")
 
 
 def _stamp(stamp: Stamp) -> str:

@@ -80,8 +80,6 @@ class Kind(StrEnum):
     LINK = "link"
     OTHER = "other"
     """A socket, fifo or device: never part of a snapshot."""
-    UNREADABLE = "unreadable"
-    """A directory whose entries could not be read; what is below it is unknown, not gone."""
 
 
 Found: TypeAlias = tuple[bytes, Kind, os.stat_result]
@@ -102,7 +100,11 @@ def kind_of(mode: int) -> Kind:
 
 
 def look(root: bytes, path: bytes) -> Found | None:
-    """One path, without what is below it; ``None`` when there is nothing."""
+    """One path, without what is below it; ``None`` when there is nothing.
+
+    Raises:
+        OSError: what is there cannot be known.
+    """
     try:
         info = os.lstat(os.path.join(root, path) if path else root)
     except (FileNotFoundError, NotADirectoryError):
@@ -111,42 +113,59 @@ def look(root: bytes, path: bytes) -> Found | None:
 
 
 def scan(
-    root: bytes, below: bytes = b"", ignored: Callable[[bytes, bool], bool] | None = None
+    root: bytes,
+    below: bytes = b"",
+    ignored: Callable[[bytes, bool], bool] | None = None,
+    unknown: Callable[[bytes, OSError], None] | None = None,
 ) -> Iterator[Found]:
     """Everything below the directory ``below`` of ``root``, not itself; a directory before its contents.
 
     Nothing is followed. What is ``ignored`` (path, is a directory) is left out, directories with all they
-    hold. A directory that cannot be read comes twice: as a directory, then as unreadable. ``below`` itself
-    comes only when it is unreadable. What vanishes meanwhile is left out.
+    hold. What cannot be looked at goes to ``unknown`` with the reason: a path, or a directory whose contents
+    cannot be listed; that is not to say that it is gone. What vanishes meanwhile is left out.
+
+    Raises:
+        OSError: something cannot be looked at, and there is no ``unknown`` to tell.
     """
-    pending: list[tuple[bytes, os.stat_result | None]] = [(below, None)]
+    pending = [below]
     while pending:
-        directory, known = pending.pop()
+        directory = pending.pop()
         try:
             with os.scandir(os.path.join(root, directory) if directory else root) as listing:
                 entries = list(listing)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except OSError:
-            info = known or os.lstat(os.path.join(root, directory) if directory else root)
-            yield directory, Kind.UNREADABLE, info
+        except OSError as error:
+            _tell(unknown, directory, error)
             continue
         prefix = directory + b"/" if directory else b""
-        for found in _look_at(entries, prefix, ignored):
+        for found in _look_at(entries, prefix, ignored, unknown):
             if found[1] is Kind.DIRECTORY:
-                pending.append((found[0], found[2]))
+                pending.append(found[0])
             yield found
 
 
 def _look_at(
-    entries: list[os.DirEntry[bytes]], prefix: bytes, ignored: Callable[[bytes, bool], bool] | None
+    entries: list[os.DirEntry[bytes]],
+    prefix: bytes,
+    ignored: Callable[[bytes, bool], bool] | None,
+    unknown: Callable[[bytes, OSError], None] | None,
 ) -> Iterator[Found]:
     for entry in entries:
         path = prefix + entry.name
-        if ignored is not None and ignored(path, entry.is_dir(follow_symlinks=False)):
-            continue
         try:
+            if ignored is not None and ignored(path, entry.is_dir(follow_symlinks=False)):
+                continue
             info = entry.stat(follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError as error:
+            _tell(unknown, path, error)
+            continue
         yield path, kind_of(info.st_mode), info
+
+
+def _tell(unknown: Callable[[bytes, OSError], None] | None, path: bytes, error: OSError) -> None:
+    if unknown is None:
+        raise error
+    unknown(path, error)

@@ -212,7 +212,7 @@ def test_a_seal_sits_a_short_outage_out(server: S3Server, project: str, tmp_path
     store = S3Store(server.settings().s3, namespace(project), LASTING)
     with desk_at(tmp_path / "desk", store) as desk, ThreadPoolExecutor(1) as threads:
         (desk.data / "large").write_bytes(random_bytes(3 * MIB))
-        desk.engine.open()
+        desk.engine.step()
         server.stop()
         try:
             sealing = threads.submit(desk.seal)

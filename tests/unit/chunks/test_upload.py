@@ -99,12 +99,12 @@ def test_a_chunk_is_pending_until_its_pack_is_acknowledged(sent: Sent) -> None:
 
     assert all(sent.uploader.pending(digest) for digest in digests)
     assert sent.uploader.open_bytes == 0
-    assert sent.uploader.waiting_bytes > 12_000
+    assert sent.uploader.unsent_bytes > 12_000
     assert sent.rows == []
     sent.store.gate.set()
     sent.uploader.settle()
     assert not any(sent.uploader.pending(digest) for digest in digests)
-    assert sent.uploader.waiting_bytes == 0
+    assert sent.uploader.unsent_bytes == 0
 
 
 def test_memory_is_bounded_while_the_store_is_slow(sent: Sent) -> None:

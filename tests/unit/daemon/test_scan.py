@@ -21,7 +21,9 @@ from pollinator.daemon.scan import (
     racy_window_ns,
     scan,
 )
+from support.people import ground, nobody
 
+__all__ = ["ground"]
 NOW = 1_700_000_000_123_456_789
 
 
@@ -97,13 +99,33 @@ def test_a_directory_that_cannot_be_read_is_reported(tmp_path: Path, monkeypatch
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    kinds = sorted((path, kind) for path, kind, _ in scan(os.fsencode(tmp_path)))
+    unknown: dict[bytes, int | None] = {}
 
-    assert kinds == [
-        (b"closed", Kind.DIRECTORY),
-        (b"closed", Kind.UNREADABLE),
-        (b"open", Kind.DIRECTORY),
-    ]  # fmt: skip
+    def tell(path: bytes, error: OSError) -> None:
+        unknown[path] = error.errno
+
+    kinds = sorted((path, kind) for path, kind, _ in scan(os.fsencode(tmp_path), unknown=tell))
+
+    assert [(b"closed", Kind.DIRECTORY), (b"open", Kind.DIRECTORY)] == kinds
+    assert {b"closed": 13} == unknown
+    with pytest.raises(PermissionError):
+        list(scan(os.fsencode(tmp_path)))
+
+
+def test_entries_that_can_be_listed_but_not_looked_at_are_reported(ground: Path) -> None:
+    """A directory that may be read but not searched."""
+    (ground / "listed").mkdir()
+    (ground / "listed/f").touch()
+    (ground / "listed").chmod(0o444)
+    unknown: list[bytes] = []
+    with nobody():
+        kinds = [
+            (path, kind)
+            for path, kind, _ in scan(os.fsencode(ground), unknown=lambda path, _: unknown.append(path))
+        ]
+
+    assert [(b"listed", Kind.DIRECTORY)] == kinds
+    assert [b"listed/f"] == unknown
 
 
 def test_names_that_are_not_text_are_found(tmp_path: Path) -> None:

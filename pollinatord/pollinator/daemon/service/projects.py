@@ -83,8 +83,9 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         """The state now, and again whenever it changes."""
         while True:
             project = self._projects.get(request.root)
+            seen = project.worker.version
             yield WatchProjectResponse(project=project.describe())
-            await project.worker.changed(HEARTBEAT_S)
+            await project.worker.changed(seen, HEARTBEAT_S)
 
     async def Seal(  # noqa: N802
         self, request: SealRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pollinator.chunks.cut import Sink
 from pollinator.daemon.index import Known
 from pollinator.daemon.scan import Found, Kind, Stamp, is_racy, look, racy_window_ns, scan
-from pollinator.daemon.sync.reading import read_file
-from pollinator.daemon.sync.state import Dir, File, Link, State, nodes_below
-from pollinator.daemon.watch.base import Changes
-from pollinator.v1.run_pb2 import Notice, Severity
+from pollinator.daemon.sync.reading import NoFile, read_file
+from pollinator.daemon.sync.state import Dir, File, Gap, Link, Node, State, nodes_below
+from pollinator.daemon.watch.base import Changes, lineage
+
+ROUNDS = 3
+"""How often something is looked at again because it was replaced between looking and reading."""
 
 
 class DirtySet:
-    """Paths to look at, and files to read. Changes ``state`` as it goes."""
+    """Paths to look at, and files to read. Changes ``state`` as it goes.
+
+    Attributes:
+        known: files as the index knows them; used by the first look at everything, and then forgotten.
+        writing: files that are open for writing.
+        unreadable: what cannot be looked at or read, and why.
+        unstable: files that changed while they were read last.
+        special: sockets, pipes and devices.
+    """
 
     def __init__(
         self,
@@ -35,10 +44,12 @@ class DirtySet:
         self._racy: set[bytes] = set()
         self._changed: dict[bytes, Known] = {}
         self._gone: set[bytes] = set()
-        self._notices: list[Notice] = []
+        self._found: set[bytes] | None = None
         self.known: dict[bytes, Known] = {}
         self.writing: frozenset[bytes] = frozenset()
         self.unreadable: dict[bytes, str] = {}
+        self.unstable: set[bytes] = set()
+        self.special: set[bytes] = set()
 
     def __bool__(self) -> bool:
         """Something has to be looked at or read."""
@@ -60,16 +71,26 @@ class DirtySet:
         self._subtrees |= changes.subtrees
         self.writing = frozenset(path for path in changes.writing if not self._ignored(path, False))
 
+    def suspect(self, subtree: bytes) -> None:
+        """Anything may have changed at or below a path."""
+        self._subtrees.add(subtree)
+
     def reread(self, path: bytes) -> None:
         """The file has to be read again, however its stamp looks."""
         node = self._state.get(path)
         self._to_read[path] = node.stamp.size if isinstance(node, File) else 0
+
+    def retry_unreadable(self) -> None:
+        """What could not be looked at or read may be by now, without an event that says so."""
+        self._subtrees.update(self.unreadable)
 
     def recheck_racy(self, *, settled: bool = False) -> None:
         """Files that were read too soon after their last change have to be read again.
 
         With ``settled`` only those whose last change is old enough by now, so that the next read counts.
         """
+        if not self._racy:
+            return
         now_ns = self._clock_ns()
         window_ns = racy_window_ns(self._root)
         due: list[bytes] = []
@@ -92,42 +113,186 @@ class DirtySet:
         self._changed, self._gone = {}, set()
         return changed, gone - changed.keys()
 
-    def take_notices(self) -> list[Notice]:
-        """What the user should know, since the last call."""
-        notices, self._notices = self._notices, []
-        return notices
+    def audit(self) -> set[bytes]:
+        """Look at all that is dirty; returns the paths at which something was not as expected."""
+        self._found = set()
+        try:
+            self.survey()
+            return self._found
+        finally:
+            self._found = None
 
-    def survey(self) -> int:
-        """Look at all that is dirty, without reading; returns how many files have to be read."""
-        before = len(self._to_read)
-        while self._subtrees:
-            self._survey_subtree(self._subtrees.pop())
-        while self._paths:
-            self._survey_path(self._paths.pop())
-        self.known = {}
-        return len(self._to_read) - before
+    def survey(self) -> None:
+        """Look at all that is dirty, without reading."""
+        while self._subtrees or self._paths:
+            pending, survey = (
+                (self._subtrees, self._survey_subtree) if self._subtrees else (self._paths, self._survey_path)
+            )
+            path = pending.pop()
+            try:
+                survey(path)
+            except BaseException:
+                pending.add(path)
+                raise
+        if self.known:
+            self._gone.update(
+                path for path in self.known if not isinstance(self._state.get(path), File | Gap)
+            )
+            self.known = {}
 
     def process(
         self,
         sink: Sink,
         *,
-        until: float | None = None,
+        enough: Callable[[], bool] | None = None,
         hold_writers: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Look at everything, then read files until all are read or the monotonic time ``until`` is over.
+        """Look at everything, then read files until all are read, or ``enough`` says that it is time to stop.
 
         Args:
             sink: takes each chunk.
-            until: when to stop; None to finish.
+            enough: asked after each file; None to finish.
             hold_writers: leave files alone that are open for writing.
             progress: told the bytes read and the bytes to read.
         """
-        self.survey()
+        for _ in range(ROUNDS):
+            self.survey()
+            held = self.writing if hold_writers else frozenset[bytes]()
+            finished = self._read_all(sorted(self._to_read.keys() - held), sink, enough, progress)
+            if not finished or not self._paths:
+                return
+
+    def _survey_subtree(self, below: bytes) -> None:
+        if below and not self._look_at(below):
+            return
+        seen: set[bytes] = {below}
+        unknown: list[bytes] = []
+
+        def tell(path: bytes, error: OSError) -> None:
+            unknown.append(path)
+            self._cannot_look(path, error)
+
+        self.unreadable.pop(below, None)
+        for found in scan(self._root, below, self._ignored, tell):
+            seen.add(found[0])
+            self._take(found)
+        kept = tuple(path + b"/" if path else b"" for path in unknown)
+        for path in [path for path, _ in nodes_below(self._state.get(below), below) if path not in seen]:
+            if path and not (path + b"/").startswith(kept):
+                self._forget(path)
+
+    def _survey_path(self, path: bytes) -> None:
+        unlisted = path in self.unreadable
+        if self._look_at(path) and unlisted:
+            self._subtrees.add(path)
+
+    def _look_at(self, path: bytes) -> bool:
+        """Look at one path; True when it is a directory that belongs to the project."""
+        if not path or not self._leads_to(path):
+            self._forget(path)
+            return False
+        try:
+            found = look(self._root, path)
+        except OSError as error:
+            self._cannot_look(path, error)
+            return False
+        if found is None or self._ignored(path, found[1] is Kind.DIRECTORY):
+            self._forget(path)
+            return False
+        self._take(found)
+        return found[1] is Kind.DIRECTORY
+
+    def _leads_to(self, path: bytes) -> bool:
+        """Whether all above a path are directories of the project: what lies behind a link is not in it."""
+        for above in reversed([*lineage(path)][1:-1]):
+            if isinstance(self._state.get(above), Dir):
+                continue
+            # Its own event was lost or is still to be looked at.
+            if not self._look_at(above):
+                return False
+            self._subtrees.add(above)
+        return True
+
+    def _cannot_look(self, path: bytes, error: OSError) -> None:
+        self.unreadable[path] = error.strerror or str(error)
+        if path and self._state.get(path) is None:
+            self._state.put(path, Gap())
+
+    def _take(self, found: Found) -> None:
+        path, kind, info = found
+        current = self._state.get(path)
+        suspect = self.unreadable.pop(path, None) is not None
+        match kind:
+            case Kind.DIRECTORY:
+                if not isinstance(current, Dir) or current.mode & 0o777 != info.st_mode & 0o777:
+                    self._replace(path, current, Dir(info.st_mode))
+            case Kind.LINK:
+                self._take_link(path, current)
+            case Kind.FILE:
+                self._take_file(path, current, Stamp.of(info), suspect)
+            case Kind.OTHER:
+                if not isinstance(current, Gap) or not current.special:
+                    self._replace(path, current, Gap(special=True))
+                self.special.add(path)
+
+    def _take_link(self, path: bytes, current: Node | None) -> None:
+        try:
+            target = os.readlink(os.path.join(self._root, path))
+        except OSError:
+            self._paths.add(path)
+            return
+        if not isinstance(current, Link) or current.target != target:
+            self._replace(path, current, Link(target))
+
+    def _take_file(self, path: bytes, current: Node | None, stamp: Stamp, suspect: bool) -> None:
+        if isinstance(current, File) and current.stamp == stamp and not suspect:
+            return
+        known = self.known.get(path)
+        if known is not None and known.stamp == stamp and not suspect:
+            self._replace(path, current, File(stamp, known.content))
+            return
+        if not isinstance(current, File) and not (isinstance(current, Gap) and not current.special):
+            self._replace(path, current, Gap())
+        elif not suspect:
+            self._note(path)
+        self._to_read[path] = stamp.size
+
+    def _replace(self, path: bytes, current: Node | None, node: Node) -> None:
+        if current is not None and not (isinstance(current, Dir) and isinstance(node, Dir)):
+            self._forget(path)
+        self._state.put(path, node)
+        self._note(path)
+
+    def _forget(self, path: bytes) -> None:
+        gone = self._state.remove(path) if path else []
+        for each, node in gone:
+            self._to_read.pop(each, None)
+            self._racy.discard(each)
+            self._changed.pop(each, None)
+            self.unreadable.pop(each, None)
+            self.unstable.discard(each)
+            self.special.discard(each)
+            if isinstance(node, File | Gap):
+                self._gone.add(each)
+        if gone:
+            self._note(path)
+
+    def _note(self, path: bytes) -> None:
+        if self._found is not None:
+            self._found.add(path)
+
+    def _read_all(
+        self,
+        paths: Iterable[bytes],
+        sink: Sink,
+        enough: Callable[[], bool] | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> bool:
         total = sum(self._to_read.values())
         done = 0
-        window = racy_window_ns(self._root)
-        for path in sorted(self._to_read.keys() - (self.writing if hold_writers else frozenset())):
+        window = racy_window_ns(self._root) if self._to_read else 0
+        for path in paths:
             size = self._to_read.pop(path)
             try:
                 self._read(path, sink, window)
@@ -137,104 +302,18 @@ class DirtySet:
             done += size
             if progress is not None:
                 progress(done, total)
-            if until is not None and time.monotonic() >= until:
-                return
-
-    def _survey_subtree(self, below: bytes) -> None:
-        if below and not self._survey_path(below):
-            return
-        seen: set[bytes] = {below}
-        unknown: list[bytes] = []
-        for found in scan(self._root, below, self._ignored):
-            if found[1] is Kind.UNREADABLE:
-                self.unreadable[found[0]] = "permission denied"
-                unknown.append(found[0] + b"/" if found[0] else b"")
-                continue
-            seen.add(found[0])
-            self._take(found)
-        for path in [path for path, _ in nodes_below(self._state.get(below), below) if path not in seen]:
-            if path and not any(path.startswith(prefix) for prefix in unknown):
-                self._forget(path)
-
-    def _survey_path(self, path: bytes) -> bool:
-        """Look at one path; True when it is a directory that belongs to the project."""
-        found = look(self._root, path)
-        if found is None or self._is_ignored(path, found[1] is Kind.DIRECTORY):
-            self._forget(path)
-            return False
-        self._take(found)
-        return found[1] is Kind.DIRECTORY
-
-    def _is_ignored(self, path: bytes, is_dir: bool) -> bool:
-        parts = path.split(b"/")
-        above = (b"/".join(parts[:count]) for count in range(1, len(parts)))
-        return any(self._ignored(each, True) for each in above) or self._ignored(path, is_dir)
-
-    def _take(self, found: Found) -> None:
-        path, kind, info = found
-        if not path:
-            return
-        current = self._state.get(path)
-        self.unreadable.pop(path, None)
-        match kind:
-            case Kind.DIRECTORY:
-                if not isinstance(current, Dir) or current.mode & 0o777 != info.st_mode & 0o777:
-                    self._replace(path, current, Dir(info.st_mode))
-            case Kind.LINK:
-                self._take_link(path, current)
-            case Kind.FILE:
-                self._take_file(path, current, Stamp.of(info))
-            case _:
-                self._forget(path)
-                text = f"cfs/{os.fsdecode(path)} is no file, folder or link and is left out"
-                self._notices.append(
-                    Notice(severity=Severity.SEVERITY_WARNING, code="special_file", text=text)
-                )
-
-    def _take_link(self, path: bytes, current: object) -> None:
-        try:
-            target = os.readlink(os.path.join(self._root, path))
-        except OSError:
-            self._paths.add(path)
-            return
-        if not isinstance(current, Link) or current.target != target:
-            self._replace(path, current, Link(target))
-
-    def _take_file(self, path: bytes, current: object, stamp: Stamp) -> None:
-        if isinstance(current, File):
-            if current.stamp == stamp:
-                return
-        elif current is not None:
-            self._forget(path)
-        known = self.known.get(path)
-        if known is not None and known.stamp == stamp:
-            self._state.put(path, File(stamp, known.content))
-            return
-        self._to_read[path] = stamp.size
-
-    def _replace(self, path: bytes, current: object, node: Dir | Link) -> None:
-        if current is not None and not (isinstance(current, Dir) and isinstance(node, Dir)):
-            self._forget(path)
-        self._to_read.pop(path, None)
-        self._state.put(path, node)
-
-    def _forget(self, path: bytes) -> None:
-        gone = self._state.remove(path) if path else []
-        prefix = path + b"/"
-        for each in [*gone, path]:
-            self._to_read.pop(each, None)
-            self._racy.discard(each)
-            self._changed.pop(each, None)
-        self._gone.update(gone)
-        for each in [each for each in self.unreadable if each == path or each.startswith(prefix)]:
-            del self.unreadable[each]
-        for each in [each for each in self._to_read if each.startswith(prefix)]:
-            del self._to_read[each]
+            if enough is not None and enough():
+                return False
+        return True
 
     def _read(self, path: bytes, sink: Sink, window_ns: int) -> None:
         started_ns = self._clock_ns()
         try:
             read = read_file(os.path.join(self._root, path), sink)
+        except NoFile:
+            self.unreadable[path] = "it is replaced faster than it can be read"
+            self._paths.add(path)
+            return
         except (FileNotFoundError, NotADirectoryError):
             self._forget(path)
             return
@@ -243,13 +322,12 @@ class DirtySet:
             return
         self.unreadable.pop(path, None)
         self._state.put(path, File(read.stamp, read.content))
-        if not read.stable:
-            text = f"cfs/{os.fsdecode(path)} changed while it was read"
-            self._notices.append(
-                Notice(severity=Severity.SEVERITY_WARNING, code="changed_while_read", text=text)
-            )
+        (self.unstable.discard if read.stable else self.unstable.add)(path)
         if not read.stable or is_racy(read.stamp, started_ns, self._clock_ns(), window_ns):
             self._racy.add(path)
             self._gone.add(path)
+            self._changed.pop(path, None)
         else:
+            self._racy.discard(path)
+            self._gone.discard(path)
             self._changed[path] = Known(read.stamp, read.content)

@@ -83,8 +83,8 @@ class OpenProject:
             store=self.worker.store.identity,
             missed_changes=status.missed,
         )
-        if self.worker.in_sync_ns:
-            project.last_sync_time.FromNanoseconds(self.worker.in_sync_ns)
+        if status.synced_ns:
+            project.last_sync_time.FromNanoseconds(status.synced_ns)
         if not (root / SPEC_FILE).exists():
             project.state = ProjectState.PROJECT_STATE_MISSING
             project.problem = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
 
 from pollinator.chunks.cut import Content, Sink, cut
@@ -21,16 +23,23 @@ class Read:
     """It did not change while it was read."""
 
 
+class NoFile(Exception):
+    """Something is there, but no regular file any more."""
+
+
 def read_file(path: bytes, sink: Sink) -> Read:
     """Read a file: stat, cut, stat again, and once more from the start when they differ.
 
     Raises:
+        NoFile: it is a link, a folder or something else.
         OSError: it cannot be read or is gone.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = _open(path)
     try:
         for tries_left in range(TRIES - 1, -1, -1):
             before = Stamp.of(os.fstat(descriptor))
+            if not stat.S_ISREG(before.mode):
+                raise NoFile
             try:
                 content = cut(descriptor, before.size, sink)
             except EOFError:
@@ -44,3 +53,12 @@ def read_file(path: bytes, sink: Sink) -> Read:
         raise AssertionError("the last try returns or raises")
     finally:
         os.close(descriptor)
+
+
+def _open(path: bytes) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise NoFile from error
+        raise

@@ -1,13 +1,15 @@
-"""Reasons not to seal: what cannot be read, links that lead away, trees that were emptied at once."""
+"""Reasons not to seal: what cannot be read, links that lead away, emptied trees. And what to tell."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pollinator.chunks.layout import link_leaves, refuse_link
-from pollinator.daemon.sync.state import State
+from pollinator.chunks.layout import chain_leaves, refuse_link
+from pollinator.chunks.nodes import shown
+from pollinator.daemon.index import TreeRecord
+from pollinator.daemon.sync.state import TREES, Dir, State
 from pollinator.v1.run_pb2 import Notice, Severity
 from pollinator.wire.errors import Halted, InvalidInput, Violation
 
@@ -17,13 +19,17 @@ EMPTIED_FILES = 20
 NAMED = 10
 """At most so many paths are named in one error."""
 
+_PUT_BACK = (
+    "put it back (is a disk not mounted?), or say that it is meant: pollinator sync --accept-deletions"
+)
+
 
 def check_readable(unreadable: Mapping[bytes, str], ignore_problems: Sequence[str]) -> None:
     """Raise InvalidInput when something that belongs into the snapshot could not be read."""
     if not unreadable and not ignore_problems:
         return
     violations = [
-        Violation(f"cfs/{os.fsdecode(path)}", f"cannot be read: {why}")
+        Violation(f"cfs/{shown(path)}", f"cannot be read: {why}")
         for path, why in sorted(unreadable.items())[:NAMED]
     ]
     violations += [Violation(".pollinatorignore", problem) for problem in ignore_problems]
@@ -38,36 +44,106 @@ def check_readable(unreadable: Mapping[bytes, str], ignore_problems: Sequence[st
 
 
 def check_links(state: State, allowed: bool) -> None:
-    """Raise InvalidInput when a link leads out of its tree."""
-    if allowed:
+    """Raise InvalidInput when a link leads out of its tree, by itself or through other links."""
+    if allowed or state.links_checked:
         return
-    for path, target in state.links.items():
-        below_tree = path.partition(b"/")[2]
-        if link_leaves(below_tree, target):
-            raise refuse_link(b"cfs/" + path, target)
+    for tree, links in state.links.items():
+        for path, target in links.items():
+            if chain_leaves(path, target, links):
+                raise refuse_link(b"/".join((b"cfs", tree, path)), target)
+    # Not again at every seal: a project may hold very many links.
+    state.links_checked = True
 
 
-def check_trees(cfs: Path, state: State, counts: Mapping[str, int], accepted: bool) -> None:
-    """Raise Halted when a tree that had many files has none now."""
-    if accepted:
-        return
-    for name, count in counts.items():
-        if count >= EMPTIED_FILES and not state.total(name).files:
-            raise Halted(
-                f"{cfs / name} had {count} files and has none now: sync is halted",
-                reason="tree_emptied",
-                hint="put them back (is a disk not mounted?), or say that it is meant: "
-                "pollinator sync --accept-deletions",
-            )
+def tree_records(cfs: Path, state: State) -> dict[str, TreeRecord]:
+    """What the trees are now."""
+    return {name: TreeRecord(state.total(name).files, _device(cfs / name)) for name in TREES}
 
 
-def open_for_writing(paths: Sequence[bytes]) -> list[Notice]:
-    """Notices for files that some program still writes."""
-    return [
-        Notice(
-            severity=Severity.SEVERITY_WARNING,
-            code="open_for_writing",
-            text=f"cfs/{os.fsdecode(path)} is open for writing; what was written so far is in the snapshot",
+def trees_problem(
+    cfs: Path, state: State, before: Mapping[str, TreeRecord], *, accepted: bool = False
+) -> Halted | None:
+    """Why a tree cannot be what is meant: it is no folder, gone, or emptied at once.
+
+    Args:
+        cfs: holds the trees.
+        state: what they are now.
+        before: what they were when they were sealed last.
+        accepted: that they are gone or empty is meant.
+    """
+    for name in TREES:
+        problem = _tree_problem(cfs, name, state, None if accepted else before.get(name))
+        if problem is not None:
+            return problem
+    return None
+
+
+def _tree_problem(cfs: Path, name: str, state: State, before: TreeRecord | None) -> Halted | None:
+    folder, node, total = cfs / name, state.get(name.encode()), state.total(name)
+    if node is not None and not isinstance(node, Dir):
+        return Halted(
+            f"{folder} is no folder: sync is halted",
+            reason="tree_replaced",
+            hint="put the folder back; a link in its place is not followed, mount what it leads to",
         )
-        for path in paths[:NAMED]
+    if before is None or not before.files or total.files or total.unread:
+        return None
+    if node is None:
+        return Halted(
+            f"{folder} had {before.files} files and is gone: sync is halted",
+            reason="tree_emptied",
+            hint=_PUT_BACK,
+        )
+    if before.files >= EMPTIED_FILES or _device(folder) != before.device:
+        return Halted(
+            f"{folder} had {before.files} files and has none now: sync is halted",
+            reason="tree_emptied",
+            hint=_PUT_BACK,
+        )
+    return None
+
+
+def _device(folder: Path) -> int:
+    """Which file system a folder is on; 0 when it is not there."""
+    try:
+        return os.stat(folder).st_dev
+    except OSError:
+        return 0
+
+
+def unreadable_text(unreadable: Mapping[bytes, str]) -> str:
+    """What the status says about files that cannot be read; empty when there are none."""
+    for path, why in unreadable.items():
+        others = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        return f"cfs/{shown(path)}{others} cannot be read: {why}"
+    return ""
+
+
+def changing(writing: Collection[bytes], unstable: Collection[bytes]) -> list[Notice]:
+    """Notices for files that are not at rest: some program writes them."""
+    open_files = [
+        _warning(
+            "open_for_writing",
+            f"cfs/{shown(path)} is open for writing; what was written so far is in the snapshot",
+        )
+        for path in sorted(writing)[:NAMED]
     ]
+    torn = [
+        _warning("changed_while_read", f"cfs/{shown(path)} changed while it was read")
+        for path in sorted(unstable)[:NAMED]
+    ]
+    return [*open_files, *torn]
+
+
+def left_out(special: Collection[bytes]) -> list[Notice]:
+    """One notice for all that is no file, folder or link."""
+    if not special:
+        return []
+    first = min(special)
+    others = f" and {len(special) - 1} more" if len(special) > 1 else ""
+    text = f"cfs/{shown(first)}{others}: no file, folder or link, so it is left out"
+    return [_warning("special_file", text)]
+
+
+def _warning(code: str, text: str) -> Notice:
+    return Notice(severity=Severity.SEVERITY_WARNING, code=code, text=text)

@@ -32,3 +32,27 @@ class SyncStatus:
     watching: str
     degraded: str
     missed: int
+    synced_ns: int
+    """Since when everything is in the store, or was last; 0 before that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What was done in all so far."""
+
+    requests: int
+    chunks: int
+    bytes_sent: int
+
+
+def sync_report(snapshot: Snapshot, before: Counters, after: Counters, elapsed_s: float) -> SyncReport:
+    """What a seal had to do."""
+    report = SyncReport(
+        files=snapshot.src.files + snapshot.data.files,
+        bytes=snapshot.src.bytes + snapshot.data.bytes,
+        chunks=after.chunks - before.chunks,
+        bytes_uploaded=after.bytes_sent - before.bytes_sent,
+        requests=after.requests - before.requests,
+    )
+    report.elapsed.FromMicroseconds(round(elapsed_s * 1e6))
+    return report

@@ -12,6 +12,9 @@ from pollinator.chunks.cut import Content
 from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, NodeSink, encode_directory
 from pollinator.daemon.scan import Stamp
 
+TREES = ("src", "data")
+"""The trees that are sent."""
+
 
 @dataclass(slots=True)
 class File:
@@ -29,15 +32,25 @@ class Link:
 
 
 @dataclass(slots=True)
+class Gap:
+    """Something that is there and in no snapshot: a file that was not read yet, or cannot be looked at."""
+
+    special: bool = False
+    """A socket, pipe or device, which stays out for good."""
+
+
+@dataclass(slots=True)
 class Dir:
     """A directory; ``digest`` is None when something below it changed."""
 
     mode: int
-    children: dict[bytes, File | Link | Dir] = field(default_factory=dict[bytes, "File | Link | Dir"])
+    children: dict[bytes, File | Link | Gap | Dir] = field(
+        default_factory=dict[bytes, "File | Link | Gap | Dir"]
+    )
     digest: bytes | None = None
 
 
-Node = File | Link | Dir
+Node = File | Link | Gap | Dir
 
 
 @dataclass(slots=True)
@@ -46,6 +59,8 @@ class Total:
 
     files: int = 0
     bytes: int = 0
+    unread: int = 0
+    """Files of which no more is known than that they are there; not among the others."""
 
 
 class State:
@@ -54,8 +69,10 @@ class State:
     def __init__(self) -> None:
         self.root = Dir(0o755)
         self._totals: dict[bytes, Total] = {}
-        self.links: dict[bytes, bytes] = {}
-        """Target of each symbolic link, by path."""
+        self.links: dict[bytes, dict[bytes, bytes]] = {}
+        """Target of each symbolic link, by tree and path in it."""
+        self.links_checked = False
+        """Nothing is wrong with the links; false again when one changes."""
 
     def get(self, path: bytes) -> Node | None:
         """What is at ``path``; the root for an empty path."""
@@ -78,16 +95,14 @@ class State:
         above.children[name] = node
         self._count(path, node, 1)
 
-    def remove(self, path: bytes) -> list[bytes]:
-        """Forget ``path`` and all below it; returns the paths of the files that are gone."""
+    def remove(self, path: bytes) -> list[tuple[bytes, Node]]:
+        """Forget ``path`` and all below it; returns what is gone."""
         node = self.get(path)
         if node is None:
             return []
-        gone: list[bytes] = []
-        for each, found in nodes_below(node, path):
+        gone = list(nodes_below(node, path))
+        for each, found in gone:
             self._count(each, found, -1)
-            if isinstance(found, File):
-                gone.append(each)
         above, name = self._above(path)
         del above.children[name]
         return gone
@@ -105,15 +120,21 @@ class State:
         return self._totals.setdefault(tree.encode(), Total())
 
     def _count(self, path: bytes, node: Node, sign: int) -> None:
+        tree, _, below = path.partition(b"/")
         match node:
             case File(stamp, _):
-                total = self._totals.setdefault(path.split(b"/", 1)[0], Total())
+                total = self._totals.setdefault(tree, Total())
                 total.files += sign
                 total.bytes += sign * stamp.size
-            case Link(target) if sign > 0:
-                self.links[path] = target
-            case Link():
-                del self.links[path]
+            case Link(target):
+                links = self.links.setdefault(tree, {})
+                if sign > 0:
+                    links[below] = target
+                else:
+                    del links[below]
+                self.links_checked = False
+            case Gap(special):
+                self._totals.setdefault(tree, Total()).unread += 0 if special else sign
             case Dir():
                 pass
 
@@ -152,6 +173,20 @@ def nodes_below(node: Node | None, path: bytes = b"") -> Iterator[tuple[bytes, N
 
 def encode(directory: Dir, sink: NodeSink) -> bytes:
     """Digest of a directory; only nodes on the way to a change are made, and given to ``sink``."""
+    pending = [directory]
+    while pending:
+        current = pending[-1]
+        # A directory is named by what is below it. A loop, as trees may be deeper than calls.
+        below = [child for child in current.children.values() if isinstance(child, Dir) and not child.digest]
+        if below and not current.digest:
+            pending += below
+            continue
+        pending.pop()
+        _digest(current, sink)
+    return _digest(directory, sink)
+
+
+def _digest(directory: Dir, sink: NodeSink) -> bytes:
     if directory.digest is None:
         entries: dict[bytes, Entry] = {}
         for name, child in directory.children.items():
@@ -161,6 +196,10 @@ def encode(directory: Dir, sink: NodeSink) -> bytes:
                 case Link(target):
                     entries[name] = LinkEntry(target)
                 case Dir():
-                    entries[name] = DirEntry(child.mode & 0o777, encode(child, sink))
+                    entries[name] = DirEntry(child.mode & 0o777, _digest(child, sink))
+                case Gap(special=True):
+                    pass
+                case Gap():
+                    raise AssertionError(f"{name!r} was never read")
         directory.digest = encode_directory(entries, sink)
     return directory.digest

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,9 +17,8 @@ from pollinator.chunks.store import Store
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.sealed import Sealed, SyncStatus
-from pollinator.v1.project_pb2 import ProjectState
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.wire.errors import PollinatorError
+from pollinator.wire.errors import PollinatorError, Unavailable
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -40,36 +39,31 @@ class ProjectWorker:
         self._engine = SyncEngine(root, index_path, store)
         self._thread = Pool(f"project-{root.name}", 1)
         self._sleeper = Pool(f"watch-{root.name}", 1)
-        self._opened = asyncio.Event()
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
-        self._news = asyncio.Event()
+        self._news = asyncio.Condition()
         self._seals = 0
         self._progress: tuple[int, int] = (0, 0)
         self.status: SyncStatus = self._engine.status()
-        self.in_sync_ns = 0
-        """When everything was in the store last; 0 before the first time."""
         self.problem = ""
+        self.version = 0
+        """Grows whenever ``status`` or ``problem`` changes."""
 
     async def run(self) -> None:
         """Watch, read and upload in the background until ``close``."""
         try:
-            if not await self._background(self._engine.open):
-                return
-            self._opened.set()
+            news = True
             while not self._closing.is_set():
-                left = await self._background(self._engine.step)
-                if not left and not self._closing.is_set():
-                    await self._sleeper.run(self._engine.wait, NAP_S)
+                left = await self._step(news)
+                if not self._closing.is_set():
+                    news = await self._sleeper.run(self._engine.wait, 0.0 if left else NAP_S)
         finally:
-            self._opened.set()
             await asyncio.shield(self._shut())
 
     async def seal(
         self, spec: RunSpec, *, strict: bool, git_commit: str, accept_deletions: bool = False
     ) -> Sealed:
         """Barrier and snapshot: every write that finished before this call is in it."""
-        await self._opened.wait()
 
         def work() -> Sealed:
             return self._engine.seal(
@@ -86,10 +80,17 @@ class ProjectWorker:
         finally:
             self._seals -= 1
             self._progress = (0, 0)
-            await self._refresh()
+            if not self._closed.is_set():
+                await self._refresh(self.problem)
 
     async def call(self, work: Callable[[], _Result]) -> _Result:
-        """Run something on the project's thread."""
+        """Run something on the project's thread.
+
+        Raises:
+            Unavailable: the project was just closed.
+        """
+        if self._closed.is_set():
+            raise Unavailable(f"the project {self.root} was just closed", reason="project_closed")
         return await self._thread.run(work)
 
     @property
@@ -97,11 +98,11 @@ class ProjectWorker:
         """Bytes done and in all of the seal under way; zeros when there is none."""
         return self._progress
 
-    async def changed(self, timeout_s: float) -> None:
-        """Return when the status may have changed, at the latest after the timeout."""
+    async def changed(self, seen: int, timeout_s: float) -> None:
+        """Return when ``version`` is not what was ``seen`` any more, at the latest after the timeout."""
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(lambda: self.version != seen)
         except TimeoutError:
             return
 
@@ -116,28 +117,27 @@ class ProjectWorker:
     def _note_progress(self, done: int, total: int) -> None:
         self._progress = (done, total)
 
-    async def _background(self, work: Callable[[], object]) -> bool:
+    async def _step(self, news: bool) -> bool:
         """Do one step; a failure is shown in the status and tried again later."""
         try:
-            result = await self.call(work)
-            self.problem = ""
+            left = await self.call(partial(self._engine.step, news))
         except PollinatorError as error:
-            if error.message != self.problem:
+            problem = f"{error.message} ({error.hint})" if error.hint else error.message
+            if problem != self.problem:
                 _log.warning("%s: %s", self.root, error.message)
-            self.problem = f"{error.message}{f' ({error.hint})' if error.hint else ''}"
+            await self._refresh(problem)
             await self._pause(RETRY_S)
-            result = True
-        await self._refresh()
-        return result is None or bool(result)
+            return True
+        await self._refresh("")
+        return left
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, problem: str) -> None:
         status = await self.call(self._engine.status)
-        if status.state == ProjectState.PROJECT_STATE_IN_SYNC:
-            self.in_sync_ns = time.time_ns()
-        if status != self.status:
-            self.status = status
-            self._news.set()
-            self._news = asyncio.Event()
+        if (status, problem) != (self.status, self.problem):
+            async with self._news:
+                self.status, self.problem = status, problem
+                self.version += 1
+                self._news.notify_all()
 
     async def _pause(self, seconds: float) -> None:
         try:

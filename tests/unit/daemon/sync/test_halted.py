@@ -24,7 +24,6 @@ def emptied(tmp_path: Path) -> Iterator[SyncEngine]:
     for file in files:
         file.touch()
     engine = SyncEngine(tmp_path, tmp_path / "index.db", MemoryStore())
-    engine.open()
     engine.seal(RunSpec())
     for file in files:
         file.unlink()

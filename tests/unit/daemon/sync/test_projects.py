@@ -56,7 +56,7 @@ def by_key(port: int, key: str) -> StoreSettings:
 
 async def until(project: OpenProject, condition: Callable[[], bool]) -> None:
     while not condition():
-        await project.worker.changed(0.02)
+        await project.worker.changed(project.worker.version, 0.02)
 
 
 async def test_keys_that_were_put_right_are_used_at_once(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_when_everything_was_in_the_store_last_is_told(tmp_path: Path) -> 
         project = await projects.open(root, StoreSettings(folder=FolderStore(path=str(tmp_path / "store"))))
 
         while not (told := project.describe()).HasField("last_sync_time"):
-            await project.worker.changed(1.0)
+            await project.worker.changed(project.worker.version, 1.0)
 
     assert begin <= told.last_sync_time.ToNanoseconds() / 1e9 <= time.time()
 

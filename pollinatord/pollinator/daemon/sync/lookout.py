@@ -1,0 +1,127 @@
+"""The watcher of a project and its ignore rules: where to look, or that there is nothing left to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pollinator.daemon.ignore import Ignore, is_ignore_file
+from pollinator.daemon.sync.state import TREES
+from pollinator.daemon.watch.base import Changes, Watch
+from pollinator.wire.errors import Halted, Unavailable
+
+WatchOpener = Callable[[Path, Callable[[bytes], bool]], Watch]
+
+ROOT_GONE = "root_gone"
+"""Reason of the error when there is nothing to watch."""
+
+_TREES = frozenset(map(os.fsencode, TREES))
+_EVERYTHING = frozenset((b"",))
+
+
+class Lookout:
+    """Watches ``root/cfs``, again and again if it must. Belongs to the engine's thread."""
+
+    def __init__(self, root: Path, open_watch: WatchOpener) -> None:
+        self._cfs = root / "cfs"
+        self._open_watch = open_watch
+        self._ignore = Ignore(root, b"cfs")
+        self._watch: Watch | None = None
+        self._anything = True
+
+    @property
+    def kind(self) -> str:
+        """How it watches; empty when it does not."""
+        return self._watch.kind if self._watch else ""
+
+    @property
+    def degraded(self) -> str:
+        """Why it is not at its best."""
+        return self._watch.degraded if self._watch else ""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Ignore files that cannot be read."""
+        return self._ignore.problems
+
+    def leaves_out(self, path: bytes, is_dir: bool) -> bool:
+        """The path is ignored, or in no tree that is sent. Also asked by the watcher's thread."""
+        return path.split(b"/", 1)[0] not in _TREES or self._ignore.ignored(path, is_dir)
+
+    def start(self) -> Watch:
+        """Watch, if it does not yet; the next drain names everything.
+
+        Raises:
+            Halted: the project's cfs folder is not there.
+            Unavailable: it cannot be watched.
+        """
+        if self._watch is not None:
+            return self._watch
+        if not os.path.isdir(self._cfs):
+            raise self._gone()
+        self._anything = True
+        self._ignore.reload()
+        try:
+            watch = self._open_watch(self._cfs, lambda path: self.leaves_out(path, True))
+            watch.start()
+        except OSError as error:
+            text = f"cannot watch {self._cfs}: {error.strerror}"
+            raise Unavailable(text, reason="cannot_watch", hint="are too many files open?") from error
+        self._watch = watch
+        return watch
+
+    def drain(self) -> Changes:
+        """Where to look: everything that changed since the last call, and before this one, is named.
+
+        Raises:
+            Halted: the project's cfs folder is not there.
+            Unavailable: it cannot be watched.
+        """
+        changes = self.start().drain()
+        if changes.root_gone:
+            self.close()
+            changes = self.start().drain()
+            if changes.root_gone:
+                raise self._gone()
+        return self._with_new_rules(changes)
+
+    def rules_changed(self) -> bool:
+        """Where ignore files are that nobody watches, one has changed: it is time to drain."""
+        return self._ignore.changed()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until there may be something to drain; False when nothing was within the time.
+
+        The only method besides ``leaves_out`` for another thread.
+        """
+        watch = self._watch
+        if watch is None:
+            time.sleep(min(timeout_s, 0.2))
+            return True
+        return watch.wait(timeout_s)
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _with_new_rules(self, changes: Changes) -> Changes:
+        if any(map(is_ignore_file, changes.paths)) or self._ignore.changed(changes.subtrees):
+            self._ignore.reload()
+            self.start().refresh()
+            self._anything = True
+        if self._anything:
+            self._anything = False
+            return dataclasses.replace(changes, subtrees=_EVERYTHING)
+        return changes
+
+    def _gone(self) -> Halted:
+        return Halted(
+            f"{self._cfs} is gone: sync is halted so that nothing is taken for deleted",
+            reason=ROOT_GONE,
+            hint="put the folder back (is a disk not mounted?); was the project moved, run pollinator there",
+        )

@@ -1,0 +1,240 @@
+"""Defects that a sync engine may have, put in on purpose: whoever tests it must find each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from pollinator.chunks import upload
+from pollinator.chunks.cut import Sink
+from pollinator.chunks.keys import PACK, SNAPSHOT
+from pollinator.chunks.pack import PackBuilder
+from pollinator.chunks.upload import Uploader
+from pollinator.daemon.database import Connection
+from pollinator.daemon.ignore import Ignore
+from pollinator.daemon.index import Index
+from pollinator.daemon.scan import Stamp, look, scan
+from pollinator.daemon.sync import dirty, engine, lookout, outbox
+from pollinator.daemon.sync.dirty import DirtySet
+from pollinator.daemon.sync.lookout import Lookout
+from pollinator.daemon.sync.reading import Read, read_file
+from pollinator.daemon.sync.state import Dir, File, Node, State, nodes_below
+from pollinator.daemon.watch.base import Changes
+from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
+from support import machine
+from support.syncing import ref_of
+
+Mutant = Callable[[], AbstractContextManager[object]]
+
+
+def chunk_stored_before_it_is_confirmed() -> AbstractContextManager[object]:
+    """A chunk counts as stored when its pack is sent."""
+
+    class Rash(Uploader):
+        def send(self) -> None:
+            if self._open.chunks:
+                row, body = self._open.finish(PACK)
+                self._open = PackBuilder(self._writer)
+                self._sending[self._threads.submit(self._put, row.key, body)] = (row, len(body))
+                self._on_stored(row)
+
+    return patch.object(machine, "Uploader", Rash)
+
+
+def deleted_path_kept() -> AbstractContextManager[object]:
+    """A file that is gone stays in the tree."""
+
+    class Keeping(DirtySet):
+        def _forget(self, path: bytes) -> None:
+            if not isinstance(self._state.get(path), File) or look(self._root, path) is not None:
+                super()._forget(path)
+
+    return patch.object(engine, "DirtySet", Keeping)
+
+
+def rescan_of_known_paths_only() -> AbstractContextManager[object]:
+    """A look at everything is a look at everything that was there before."""
+
+    class Knowing(DirtySet):
+        def _survey_subtree(self, below: bytes) -> None:
+            if below or not self._state.root.children:
+                super()._survey_subtree(below)
+                return
+            for path, _ in [*nodes_below(self._state.root)]:
+                self._look_at(path)
+
+    return patch.object(engine, "DirtySet", Knowing)
+
+
+def rescan_of_disk_only() -> AbstractContextManager[object]:
+    """A look at everything is a look at everything that is there now."""
+
+    class Present(DirtySet):
+        def _survey_subtree(self, below: bytes) -> None:
+            if below:
+                super()._survey_subtree(below)
+                return
+            for found in scan(self._root, b"", self._ignored):
+                self._take(found)
+
+    return patch.object(engine, "DirtySet", Present)
+
+
+def manifest_before_chunks() -> AbstractContextManager[object]:
+    """A snapshot is put while packs that it needs are on their way."""
+
+    class Hasty(Uploader):
+        def publish(
+            self, snapshot: Snapshot, rows: Sequence[PackIndex], indexes: Sequence[str]
+        ) -> SnapshotRef:
+            chunks, self._open = self._open, PackBuilder(self._writer)
+            row, body = self._open.finish(SNAPSHOT, snapshot=snapshot, packs=rows, indexes=indexes)
+            self._store.put(row.key, body)
+            self._open = chunks
+            self.flush()
+            return ref_of(row.key, snapshot)
+
+    return patch.object(machine, "Uploader", Hasty)
+
+
+@contextmanager
+def chunk_uploaded_without_checking_its_digest() -> Generator[None]:
+    """A chunk is read when its pack is sent, and nobody looks whether it is still the same."""
+    paths: dict[bytes, bytes] = {}
+
+    def read(path: bytes, sink: Sink) -> Read:
+        def remember(digest: bytes, data: bytes) -> None:
+            paths[digest] = path
+            sink(digest, data)
+
+        return read_file(path, remember)
+
+    class LatePack(PackBuilder):
+        def __init__(self, writer: str) -> None:
+            super().__init__(writer)
+            self._early: dict[bytes, bytes] = {}
+
+        def add(self, digest: bytes, data: bytes | memoryview) -> None:
+            self._early[digest] = bytes(data)
+            super().add(digest, data)
+
+        def finish(self, kind: str, **options: Any) -> tuple[PackIndex, bytes]:
+            late = PackBuilder("late")
+            for digest, data in self._early.items():
+                path = os.fsdecode(paths.get(digest, b""))
+                late.add(digest, Path(path).read_bytes() if os.path.isfile(path) else data)
+            return late.finish(kind, **options)
+
+    with patch.object(dirty, "read_file", read), patch.object(upload, "PackBuilder", LatePack):
+        yield
+
+
+def racy_stamp_trusted() -> AbstractContextManager[object]:
+    """A file that was read right after a change is done with."""
+
+    def never(*_stamp: object) -> bool:
+        return False
+
+    return patch.object(dirty, "is_racy", never)
+
+
+def mode_change_ignored() -> AbstractContextManager[object]:
+    """A file whose contents look the same is the same."""
+
+    class Careless(DirtySet):
+        def _take_file(self, path: bytes, current: Node | None, stamp: Stamp, suspect: bool) -> None:
+            if isinstance(current, File):
+                stamp = dataclasses.replace(stamp, mode=current.stamp.mode, ctime_ns=current.stamp.ctime_ns)
+            super()._take_file(path, current, stamp, suspect)
+
+    return patch.object(engine, "DirtySet", Careless)
+
+
+def renamed_folder_keeps_its_children() -> AbstractContextManager[object]:
+    """When a folder leaves, what was in it stays."""
+
+    class Keeping(DirtySet):
+        def _forget(self, path: bytes) -> None:
+            if not isinstance(self._state.get(path), Dir) or look(self._root, path) is not None:
+                super()._forget(path)
+
+    return patch.object(engine, "DirtySet", Keeping)
+
+
+def overflow_ignored() -> AbstractContextManager[object]:
+    """Nothing is done about events that were lost."""
+
+    class Deaf(Lookout):
+        def _with_new_rules(self, changes: Changes) -> Changes:
+            return super()._with_new_rules(dataclasses.replace(changes, subtrees=changes.subtrees - {b""}))
+
+    return patch.object(engine, "Lookout", Deaf)
+
+
+def new_rules_ignored() -> AbstractContextManager[object]:
+    """What is ignored by now stays, and what is not any more stays away."""
+
+    class Stubborn(Ignore):
+        def changed(self, below: Iterable[bytes] = ()) -> bool:
+            return False
+
+    return patch.object(lookout, "Ignore", Stubborn)
+
+
+def nodes_not_made_again_after_a_failure() -> AbstractContextManager[object]:
+    """A directory node that was lost on its way is taken for stored."""
+
+    class Sure(State):
+        def touch_all(self) -> None:
+            pass
+
+    return patch.object(engine, "State", Sure)
+
+
+def files_not_read_again_after_a_failure() -> AbstractContextManager[object]:
+    """A chunk that was lost on its way is taken for stored."""
+
+    class Sure(DirtySet):
+        def reread(self, path: bytes) -> None:
+            pass
+
+    return patch.object(engine, "DirtySet", Sure)
+
+
+def unsent_file_remembered_as_stored() -> AbstractContextManager[object]:
+    """After a restart every file in the index is taken for stored, whether its chunks are or not."""
+
+    class Everything(set[bytes]):
+        def __contains__(self, _digest: object) -> bool:
+            return True
+
+    class Trusting(Index):
+        def _load_files(self, database: Connection) -> None:
+            stored, self.stored = self.stored, Everything()
+            super()._load_files(database)
+            self.stored = stored
+
+    return patch.object(outbox, "Index", Trusting)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    chunk_stored_before_it_is_confirmed,
+    deleted_path_kept,
+    rescan_of_known_paths_only,
+    rescan_of_disk_only,
+    manifest_before_chunks,
+    chunk_uploaded_without_checking_its_digest,
+    racy_stamp_trusted,
+    mode_change_ignored,
+    renamed_folder_keeps_its_children,
+    overflow_ignored,
+    new_rules_ignored,
+    nodes_not_made_again_after_a_failure,
+    files_not_read_again_after_a_failure,
+    unsent_file_remembered_as_stored,
+)

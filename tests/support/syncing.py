@@ -1,0 +1,409 @@
+"""What the tests of the sync engine share: a project on disk, late events, a coarse clock, puts by hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Collection, Generator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from unittest.mock import patch
+
+from pollinator.chunks import upload
+from pollinator.chunks.digest import digest_of
+from pollinator.chunks.pack import parse_footer, verify
+from pollinator.chunks.read import SnapshotReader
+from pollinator.chunks.store import Store
+from pollinator.daemon.scan import Stamp
+from pollinator.daemon.watch.base import Changes, Skip, lineage, topmost
+from pollinator.v1.tree_pb2 import DirectoryNode, FileNode, Snapshot, SnapshotRef, Tree
+from pollinator.wire.errors import PollinatorError, Unavailable
+from support.storing import MemoryStore, listed
+
+Listing = dict[bytes, tuple[str, int, bytes]]
+"""Path to kind, permissions, and content or target."""
+
+FAILURE = Unavailable("the store is away", reason="store_busy")
+
+_Values = ParamSpec("_Values")
+_Result = TypeVar("_Result")
+
+
+class Clock:
+    """Time that passes only when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_700_000_000_123_456_789
+        self._monotonic_ns = 0
+
+    def pass_ms(self, milliseconds: float) -> None:
+        """Let time pass."""
+        self.now_ns += round(milliseconds * 1e6)
+        self._monotonic_ns += round(milliseconds * 1e6)
+
+    def time_ns(self) -> int:
+        """The time of day."""
+        return self.now_ns
+
+    def monotonic(self) -> float:
+        """Time that no one can set."""
+        return self._monotonic_ns / 1e9
+
+
+TICK_NS = 10_000_000
+"""The clock that file systems stamp with, on a kernel of 100 Hz."""
+
+
+class CoarseStamps:
+    """Stamps as such a kernel makes them: two changes within a tick look alike."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._times: dict[tuple[int, int], tuple[int, int]] = {}
+
+    @contextmanager
+    def used(self) -> Generator[None]:
+        """The engine sees these instead of the system's."""
+        with patch.object(Stamp, "of", self.stamp):
+            yield
+
+    def written(self, path: str) -> None:
+        """The contents of a file were changed, or it was made."""
+        self._times[_identity(path)] = (self._tick(), self._tick())
+
+    def touched(self, path: str) -> None:
+        """A file was renamed or has another mode."""
+        modified, _ = self._times.get(_identity(path), (0, 0))
+        self._times[_identity(path)] = (modified, self._tick())
+
+    def stamp(self, info: os.stat_result) -> Stamp:
+        """Stands in for ``Stamp.of``."""
+        modified, changed = self._times.get((info.st_dev, info.st_ino), (1, 1))
+        return Stamp(info.st_size, modified, changed, info.st_ino, info.st_dev, info.st_mode)
+
+    def _tick(self) -> int:
+        return self._clock.now_ns - self._clock.now_ns % TICK_NS + 1
+
+
+def _identity(path: str) -> tuple[int, int]:
+    info = os.lstat(path)
+    return info.st_dev, info.st_ino
+
+
+class LateWatch:
+    """A watch whose events come when the test says so; placed in directories as inotify's are.
+
+    A drain hands over what was delivered, and everything while ``complete`` is set: the barrier.
+    """
+
+    kind = "late"
+    degraded = ""
+
+    def __init__(self, root: Path, skip: Skip, clock: Clock) -> None:
+        self._root = os.fsencode(root)
+        self._skip = skip
+        self._clock = clock
+        self._watched: set[bytes] = set()
+        self._waiting: deque[Changes] = deque()
+        self._delivered: list[Changes] = []
+        self._refreshing = False
+        self.complete = False
+
+    def start(self) -> None:
+        self.adopt(b"")
+
+    def drain(self) -> Changes:
+        if self.complete:
+            self.deliver(len(self._waiting))
+        if self._refreshing:
+            self._refreshing = False
+            self._watched.clear()
+            self.adopt(b"")
+            self._delivered.append(Changes(subtrees=frozenset((b"",))))
+        delivered, self._delivered = self._delivered, []
+        return Changes(
+            paths=frozenset[bytes]().union(*(each.paths for each in delivered)),
+            subtrees=topmost(frozenset[bytes]().union(*(each.subtrees for each in delivered))),
+        )
+
+    def wait(self, timeout_s: float) -> bool:
+        self._clock.pass_ms(timeout_s * 1000)
+        return bool(self._delivered)
+
+    def refresh(self) -> None:
+        self._refreshing = True
+
+    def close(self) -> None:
+        self._watched.clear()
+
+    def deliver(self, count: int) -> None:
+        """The first of the events that wait arrive."""
+        for _ in range(min(count, len(self._waiting))):
+            self._delivered.append(self._waiting.popleft())
+
+    def overflow(self) -> None:
+        """The queue was full: what waits is lost, and only that is known."""
+        self._waiting.clear()
+        self._refreshing = True
+
+    def changed(self, path: bytes) -> None:
+        """Something about ``path`` changed, or it is gone."""
+        if path.rpartition(b"/")[0] in self._watched:
+            self._waiting.append(Changes(paths=frozenset((path,))))
+
+    def appeared(self, path: bytes) -> None:
+        """A directory is there, with all that it holds."""
+        if path.rpartition(b"/")[0] in self._watched and self.adopt(path):
+            self._waiting.append(Changes(subtrees=frozenset((path,))))
+
+    def left(self, path: bytes) -> None:
+        """A directory is not there any more."""
+        self.changed(path)
+        self._watched = {each for each in self._watched if path not in lineage(each)}
+
+    def adopt(self, path: bytes) -> bool:
+        """Place watches."""
+        if path and self._skip(path):
+            return False
+        self._watched.add(path)
+        with os.scandir(os.path.join(self._root, path) if path else self._root) as listing:
+            below = [entry.name for entry in listing if entry.is_dir(follow_symlinks=False)]
+        for name in below:
+            self.adopt(path + b"/" + name if path else name)
+        return True
+
+
+class PutsByHand:
+    """Stands in for the threads that put packs: a put happens when the test says so, or is waited for."""
+
+    def __init__(self) -> None:
+        self._queue: list[tuple[Future[object], Callable[[], object]]] = []
+
+    @contextmanager
+    def used(self) -> Generator[None]:
+        """Uploaders made meanwhile leave their puts here."""
+
+        def threads(_workers: int, **_options: str) -> PutsByHand:
+            return self
+
+        with patch.object(upload, "ThreadPoolExecutor", threads), patch.object(upload, "wait", self.wait):
+            yield
+
+    def submit(
+        self, work: Callable[_Values, _Result], *args: _Values.args, **kwargs: _Values.kwargs
+    ) -> Future[_Result]:
+        future: Future[_Result] = Future()
+        self._queue.append((future, lambda: work(*args, **kwargs)))  # type: ignore[arg-type] # any result
+        return future
+
+    def let(self, at: int) -> None:
+        """One of the puts that wait is made."""
+        if not self._queue:
+            return
+        future, work = self._queue.pop(at % len(self._queue))
+        try:
+            future.set_result(work())
+        except (PollinatorError, AssertionError) as error:
+            future.set_exception(error)
+
+    def wait(self, futures: Collection[Future[object]], return_when: str = "") -> None:
+        """Make all puts that somebody waits for."""
+        del futures, return_when
+        while self._queue:
+            self.let(0)
+
+    def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
+        del wait, cancel_futures
+        self._queue.clear()
+
+
+@dataclass
+class WitnessStore(MemoryStore):
+    """Looks at everything that is put, and at every snapshot as a reader would see it in that moment."""
+
+    fail_before: int = 0
+    """So many puts fail without effect."""
+    fail_after: int = 0
+    """So many puts take effect, and the answer is lost."""
+    wrong: list[str] = field(default_factory=list[str])
+    """What no store should ever hold."""
+
+    def put(self, key: str, data: bytes) -> None:
+        self.puts.append(key)
+        if self.fail_before:
+            self.fail_before -= 1
+            raise FAILURE
+        self.objects[key] = data
+        self._look_at(key, data)
+        if self.fail_after:
+            self.fail_after -= 1
+            raise FAILURE
+
+    def _look_at(self, key: str, data: bytes) -> None:
+        try:
+            verify(key, data)
+            if key.startswith("s/"):
+                footer = parse_footer(key, data)
+                read_back(self, ref_of(key, footer.snapshot))
+        except PollinatorError as error:
+            self.wrong.append(f"{key}: {error!r}")
+            raise AssertionError(self.wrong[-1]) from error
+
+
+def ref_of(key: str, snapshot: Snapshot) -> SnapshotRef:
+    """What names a snapshot in this pack."""
+    digest = digest_of(snapshot.SerializeToString(deterministic=True))
+    return SnapshotRef(digest=digest, key=key)
+
+
+def read_back(store: Store, ref: SnapshotRef) -> dict[str, Listing]:
+    """The trees of a snapshot, from the store alone."""
+    reader = SnapshotReader(store)
+    snapshot = reader.open(ref)
+    return {
+        name: tree_listing(reader, tree) for name, tree in (("src", snapshot.src), ("data", snapshot.data))
+    }
+
+
+def tree_listing(reader: SnapshotReader, tree: Tree) -> Listing:
+    """What a tree holds."""
+    found: Listing = {}
+    for path, node in reader.walk(tree):
+        match node:
+            case FileNode():
+                found[path] = ("file", node.mode, reader.content(node))
+            case DirectoryNode():
+                found[path] = ("folder", node.mode, b"")
+            case _:
+                found[path] = ("link", 0o777, node.target)
+    return found
+
+
+def on_disk(root: Path) -> dict[str, Listing]:
+    """What lies in the trees of a project."""
+    return {name: listed(root / "cfs" / name) for name in ("src", "data")}
+
+
+class Disk:
+    """Changes a project as its user does, and tells the watch and the stamps. Paths are relative to cfs.
+
+    What cannot be done is left undone: a random sequence of changes is always a legal one.
+    """
+
+    def __init__(self, root: Path, stamps: CoarseStamps, watch: Callable[[], LateWatch | None]) -> None:
+        self.root = root
+        self._cfs = str(root / "cfs")
+        self._stamps = stamps
+        self._watch = watch
+        for name in ("src", "data", "result"):
+            os.makedirs(f"{self._cfs}/{name}")
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write into a file in place; make it and the folders above it, if they are missing."""
+        if not self._make_way(path) or os.path.isdir(self._at(path)) or os.path.islink(self._at(path)):
+            return
+        Path(self._at(path)).write_bytes(data)
+        self._stamps.written(self._at(path))
+        self._changed(path)
+
+    def save(self, path: str, data: bytes) -> None:
+        """Replace a file at once, as careful editors do."""
+        if not self._make_way(path) or os.path.isdir(self._at(path)):
+            return
+        fresh = Path(self._cfs, "result", "fresh")
+        fresh.write_bytes(data)
+        fresh.replace(self._at(path))
+        self._stamps.written(self._at(path))
+        self._changed(path)
+
+    def read(self, path: str) -> bytes:
+        """The contents of a file."""
+        return Path(self._at(path)).read_bytes()
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder."""
+        if self._make_way(path) and not os.path.lexists(self._at(path)):
+            os.mkdir(self._at(path))
+            self._tell(lambda watch: watch.appeared(os.fsencode(path)))
+
+    def link(self, path: str, target: str) -> None:
+        """Make a link."""
+        if self._make_way(path) and not os.path.lexists(self._at(path)):
+            os.symlink(target, self._at(path))
+            self._changed(path)
+
+    def remove(self, path: str) -> None:
+        """Remove something, a folder with all below it."""
+        if not self._there(path):
+            return
+        if self._is_folder(path):
+            shutil.rmtree(self._at(path))
+            self._tell(lambda watch: watch.left(os.fsencode(path)))
+        else:
+            os.unlink(self._at(path))
+            self._changed(path)
+
+    def move(self, old: str, new: str) -> None:
+        """Rename something, to where nothing is or a file over a file."""
+        if not self._there(old) or f"{new}/".startswith(f"{old}/") or not self._make_way(new):
+            return
+        folder = self._is_folder(old)
+        if os.path.lexists(self._at(new)) and (folder or self._is_folder(new)):
+            return
+        os.rename(self._at(old), self._at(new))
+        if folder:
+            self._tell(lambda watch: watch.left(os.fsencode(old)))
+            self._tell(lambda watch: watch.appeared(os.fsencode(new)))
+        else:
+            self._stamps.touched(self._at(new))
+            self._changed(old)
+            self._changed(new)
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Change permissions."""
+        if self._there(path) and not os.path.islink(self._at(path)):
+            os.chmod(self._at(path), mode | (0o700 if self._is_folder(path) else 0o400))
+            self._stamps.touched(self._at(path))
+            self._changed(path)
+
+    def _at(self, path: str) -> str:
+        return f"{self._cfs}/{path}"
+
+    def _is_folder(self, path: str) -> bool:
+        return os.path.isdir(self._at(path)) and not os.path.islink(self._at(path))
+
+    def _there(self, path: str) -> bool:
+        """It is, and not behind a link."""
+        return os.path.lexists(self._at(path)) and self._make_way(path)
+
+    def _make_way(self, path: str) -> bool:
+        """Make the folders above; false when something else is in the way."""
+        parts = path.split("/")
+        for count in range(1, len(parts)):
+            above = "/".join(parts[:count])
+            if not os.path.lexists(self._at(above)):
+                os.mkdir(self._at(above))
+                self._tell(lambda watch, made=above: watch.appeared(os.fsencode(made)))  # type: ignore[misc]
+            elif not self._is_folder(above):
+                return False
+        return True
+
+    def _changed(self, path: str) -> None:
+        self._tell(lambda watch: watch.changed(os.fsencode(path)))
+
+    def _tell(self, event: Callable[[LateWatch], None]) -> None:
+        watch = self._watch()
+        if watch is not None:
+            event(watch)
+
+
+def crash_image(index: Path, copy: Path) -> Path:
+    """What a crash leaves of an index: its files as they are in this moment."""
+    for suffix in ("", "-wal"):
+        if os.path.exists(f"{index}{suffix}"):
+            shutil.copyfile(f"{index}{suffix}", f"{copy}{suffix}")
+    return copy
