@@ -108,7 +108,10 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 async def _no_task_is_left() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
-    if more := asyncio.all_tasks() - before - {asyncio.current_task()}:
+    more = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if more:
+        _, more = await asyncio.wait(more, timeout=GRACE_S)
+    if more:
         pytest.fail(f"the test leaves tasks behind: {more}")
 
 
