@@ -79,6 +79,9 @@ def test_without_a_place_there_is_no_guard(machine: PlainKernel) -> None:
 @pytest.mark.parametrize("own", ["", "0::/../outside\n", "4:memory:/../../outside\n"])
 def test_a_group_outside_of_what_we_see_is_no_place(machine: PlainKernel, own: str) -> None:
     machine.own = own
+    # Wherever this leads, a group could be made there.
+    for path in ("../outside", "../../outside", "memory/../../outside"):
+        machine.v2(path, "memory")
     before = sorted(machine.root.rglob("*"))
 
     assert group_guard("r1", LIMIT, machine.kernel) is None

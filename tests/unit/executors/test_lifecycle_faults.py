@@ -96,6 +96,18 @@ async def test_files_half_laid_out_before_a_restart_are_laid_out_anew(place: Pla
         assert ["main.py"] == os.listdir(place.folder() / "work" / "src")
 
 
+async def test_what_is_in_the_way_of_the_files_is_the_end_and_says_so(place: Place) -> None:
+    request = place.request()
+    async with hosting(place) as host:
+        folder = host.folders.create(accepted(request), request)
+        (folder.path / "work").write_text("in the way")
+    async with hosting(place) as host:
+        run = await host.state(FAILED)
+
+    assert "MATERIALISE" == reason(run.outcome)
+    assert run.outcome.detail.startswith("cannot write ")
+
+
 async def test_a_full_disk_is_the_end_and_says_so(place: Place) -> None:
     request = place.request(src={b"big": bytes(70 << 20)})
     async with hosting(place) as host:

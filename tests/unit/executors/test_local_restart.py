@@ -77,7 +77,11 @@ def supervisor_of(job: Job) -> int:
     return int(json.loads((job.workspace / "started.json").read_text())["pid"])
 
 
-def test_a_killed_supervisor_is_a_failed_node_and_nothing_of_the_run_survives(site: Site) -> None:
+@pytest.mark.parametrize("guard", ["best", "sampling"])
+def test_a_killed_supervisor_is_a_failed_node_and_nothing_of_the_run_survives(
+    site: Site, monkeypatch: pytest.MonkeyPatch, guard: str
+) -> None:
+    monkeypatch.setenv("POLLINATOR_MEMORY_GUARD", guard)
     leaves = "setsid sleep 60 & echo $!; sleep 60 & echo $!; echo $$; wait"
     job = site.submit("a", leaves)
     wait_until(lambda: site.output(job).count(b"\n") == 3, "all processes run")
@@ -136,3 +140,17 @@ def test_a_job_that_could_not_be_started_on_a_full_disk_starts_later(site: Site)
     site.executor.submit(job, {})
 
     site.wait(job, RUNNING)
+
+
+def test_a_job_that_could_not_be_started_when_another_ended_keeps_its_secrets(site: Site) -> None:
+    first = site.submit("a", cpu_millis=4000)
+    second = site.job("b", 'printf "%s" "$TOKEN"', cpu_millis=4000)
+    site.executor.submit(second, {"TOKEN": "x" * 100_000})
+    (first.work / "go").touch()
+    site.wait(first, SUCCEEDED)
+    with full_disk(64 << 10), pytest.raises(OSError, match=r"File too large|No space left"):
+        site.executor.forget(first)
+
+    site.wait(second, SUCCEEDED)
+
+    assert b"x" * 100_000 == site.output(second)

@@ -120,8 +120,12 @@ async def test_a_run_that_ended_is_followed_until_its_output_is_complete() -> No
     messages = watch_run(run, WatchRunRequest(run_id=RUN, output=True, follow=True))
 
     assert "run" == await next_of(messages)
-    run.print(0, b"late")
-    assert (0, 0, b"late") == await next_of(messages)
+    async with asyncio.TaskGroup() as group:
+        late = group.create_task(next_of(messages))
+        while not run.waits:  # noqa: ASYNC110 - its list of waits rings no bell
+            await asyncio.sleep(0)
+        run.print(0, b"late")
+    assert (0, 0, b"late") == late.result()
     run.complete = True
     run.end()
     assert [] == [message async for message in messages]
