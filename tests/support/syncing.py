@@ -7,7 +7,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Collection, Generator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -407,3 +407,21 @@ def crash_image(index: Path, copy: Path) -> Path:
         if os.path.exists(f"{index}{suffix}"):
             shutil.copyfile(f"{index}{suffix}", f"{copy}{suffix}")
     return copy
+
+
+@contextmanager
+def nested(folder: Path, depth: int, name: str = "d") -> Generator[None]:
+    """Folders in each other, deeper than what removes folders can go."""
+    with chdir(folder):
+        for _ in range(depth):
+            os.mkdir(name)
+            os.chdir(name)
+    try:
+        yield
+    finally:
+        with chdir(folder):
+            while os.path.isdir(name):
+                os.chdir(name)
+            for _ in range(depth):
+                os.chdir("..")
+                os.rmdir(name)

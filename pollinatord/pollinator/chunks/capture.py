@@ -38,6 +38,17 @@ def capture(directory: Path, store: Store) -> Captured:
     return _Capture(store).take(directory)
 
 
+@dataclass(slots=True)
+class _Folder:
+    """A folder that is being taken."""
+
+    path: bytes
+    mode: int
+    entries: dict[bytes, Entry]
+    below: list[tuple[bytes, int]]
+    """Folders in it that are still to be taken."""
+
+
 class _Capture:
     def __init__(self, store: Store) -> None:
         self._stored: set[bytes] = set()
@@ -49,7 +60,7 @@ class _Capture:
 
     def take(self, directory: Path) -> Captured:
         try:
-            digest = self._directory(os.fsencode(directory), b"")
+            digest = self._tree(os.fsencode(directory))
             tree = Tree(digest=digest, files=self._files, bytes=self._bytes)
             self._uploader.settle()
             rows, indexes = self._rows, list[str]()
@@ -68,33 +79,52 @@ class _Capture:
         if digest not in self._stored:
             self._uploader.add(digest, data)
 
-    def _directory(self, root: bytes, path: bytes) -> bytes:
+    def _tree(self, root: bytes) -> bytes:
+        """Digest of the folder. A loop, as folders may be nested deeper than calls."""
+        opened = [_Folder(b"", 0, *self._list(root, b""))]
+        while True:
+            folder = opened[-1]
+            if folder.below:
+                name, mode = folder.below.pop()
+                path = os.path.join(folder.path, name)
+                try:
+                    opened.append(_Folder(path, mode, *self._list(root, path)))
+                except OSError as error:
+                    self._skip(path, str(error))
+                continue
+            digest = encode_directory(folder.entries, self._sink)
+            opened.pop()
+            if not opened:
+                return digest
+            opened[-1].entries[os.path.basename(folder.path)] = DirEntry(folder.mode, digest)
+
+    def _list(self, root: bytes, path: bytes) -> tuple[dict[bytes, Entry], list[tuple[bytes, int]]]:
+        """Files and links of one folder, and the names and modes of those in it."""
         entries: dict[bytes, Entry] = {}
+        below: list[tuple[bytes, int]] = []
         with os.scandir(os.path.join(root, path)) as listing:
             found = sorted(listing, key=lambda entry: entry.name)
         for each in found:
-            below = os.path.join(path, each.name)
+            at = os.path.join(path, each.name)
             try:
-                entry = self._entry(root, below, each.stat(follow_symlinks=False))
+                info = each.stat(follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode):
+                    below.append((each.name, info.st_mode & 0o777))
+                else:
+                    entries[each.name] = self._entry(os.path.join(root, at), info)
             except (OSError, EOFError) as error:
-                self._skipped.append(f"{shown(below)}: {error}")
-                continue
-            if entry is None:
-                self._skipped.append(f"{shown(below)}: no file, folder or link")
-            else:
-                entries[each.name] = entry
-        return encode_directory(entries, self._sink)
+                self._skip(at, str(error))
+        return entries, below[::-1]
 
-    def _entry(self, root: bytes, path: bytes, info: os.stat_result) -> Entry | None:
-        mode = stat.S_IMODE(info.st_mode) & 0o777
-        full = os.path.join(root, path)
-        if stat.S_ISDIR(info.st_mode):
-            return DirEntry(mode, self._directory(root, path))
+    def _skip(self, path: bytes, why: str) -> None:
+        self._skipped.append(f"{shown(path)}: {why}")
+
+    def _entry(self, full: bytes, info: os.stat_result) -> Entry:
         if stat.S_ISLNK(info.st_mode):
             return LinkEntry(os.readlink(full))
         if not stat.S_ISREG(info.st_mode):
-            return None
-        descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            raise OSError("no file, folder or link")
+        descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
             content = cut(descriptor, size, self._sink)
@@ -102,4 +132,4 @@ class _Capture:
             os.close(descriptor)
         self._files += 1
         self._bytes += size
-        return FileEntry(mode, content)
+        return FileEntry(info.st_mode & 0o777, content)

@@ -82,16 +82,30 @@ def lay_out(
 
 def write_file(reader: SnapshotReader, node: FileNode, folder: int, name: bytes) -> None:
     """Put a file into an open folder, replacing what is there, by a temporary name and a rename."""
-    temporary = TEMPORARY + secrets.token_hex(8).encode() + check_name(name)[:160]
-    descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder)
+    temporary = temporary_name(name)
+    make_file(reader, node, folder, temporary)
+    try:
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(temporary, dir_fd=folder)
+        raise
+
+
+def temporary_name(name: bytes) -> bytes:
+    """A name that nothing has, for what becomes ``name`` when it is whole."""
+    return TEMPORARY + secrets.token_hex(8).encode() + check_name(name)[:160]
+
+
+def make_file(reader: SnapshotReader, node: FileNode, folder: int, name: bytes) -> None:
+    """Make a file in an open folder under a name that nothing has; nothing is left of it when that fails."""
+    descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
         try:
             _fill(reader, descriptor, node)
         finally:
             os.close(descriptor)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        os.unlink(temporary, dir_fd=folder)
+        os.unlink(name, dir_fd=folder)
         raise
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from pollinator.chunks.layout import lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.pool import Pool
-from pollinator.daemon.sync.results import Applied, Ledger, apply_results
+from pollinator.daemon.sync.ledger import Ledger
+from pollinator.daemon.sync.results import Applied, apply_results
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.project_pb2 import CheckoutResponse, PullResultsResponse
 from pollinator.v1.run_pb2 import Notice, Run, Severity

@@ -10,13 +10,14 @@ _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 def head_commit(root: Path) -> str:
     """The commit that HEAD of the enclosing checkout points at; empty when there is none to be found."""
-    for folder in (root, *root.parents):
-        marker = folder / ".git"
-        if marker.exists():
-            try:
-                return _read_head(_git_dir(marker))
-            except (OSError, UnicodeDecodeError):
-                return ""
+    try:
+        for folder in (root, *root.parents):
+            marker = folder / ".git"
+            if marker.exists():
+                commit = _read_head(_git_dir(marker))
+                return commit if _COMMIT.fullmatch(commit) else ""
+    except (OSError, UnicodeDecodeError):
+        pass
     return ""
 
 
@@ -30,7 +31,7 @@ def _git_dir(marker: Path) -> Path:
 def _read_head(git_dir: Path) -> str:
     head = (git_dir / "HEAD").read_text(encoding="utf-8").strip()
     if not head.startswith("ref:"):
-        return head if _COMMIT.fullmatch(head) else ""
+        return head
     name = head.removeprefix("ref:").strip()
     shared = git_dir / "commondir"
     common = git_dir / shared.read_text(encoding="utf-8").strip() if shared.exists() else git_dir
@@ -41,6 +42,6 @@ def _read_head(git_dir: Path) -> str:
     if packed.is_file():
         for line in packed.read_text(encoding="utf-8").splitlines():
             commit, _, ref = line.partition(" ")
-            if ref == name and _COMMIT.fullmatch(commit):
+            if ref == name:
                 return commit
     return ""
