@@ -98,7 +98,7 @@ async def test_runs_of_a_folder_that_is_not_here_are_none(
     executor: ExecutorUnderTest, runs: list[Run]
 ) -> None:
     assert runs
-    assert [] == await listed(executor, ListRunsRequest(root="/home/somebody/demo"))
+    assert [] == await listed(executor, ListRunsRequest(root="/home/ada/demo"))
 
 
 async def test_runs_can_be_completed_from_the_beginning_of_an_id(
@@ -214,7 +214,7 @@ async def test_a_snapshot_or_project_that_leads_elsewhere_is_refused(executor: E
 
 async def test_a_project_is_not_for_an_executor(executor: ExecutorUnderTest) -> None:
     request = StartRunRequest(request_id=new_id())
-    request.project.root = "/home/somebody/demo"
+    request.project.root = "/home/ada/demo"
     error = await refused(executor, request)
 
     assert ("INVALID_ARGUMENT", "source_unsupported") == (error.code, error.reason)
