@@ -11,7 +11,7 @@ from pathlib import Path
 from pollinator.daemon.ignore import Ignore, is_ignore_file
 from pollinator.daemon.sync.state import TREES
 from pollinator.daemon.watch.base import Changes, Watch
-from pollinator.wire.errors import Halted, Unavailable
+from pollinator.wire.errors import Denied, Halted, Unavailable
 
 WatchOpener = Callable[[Path, Callable[[bytes], bool]], Watch]
 
@@ -56,12 +56,18 @@ class Lookout:
 
         Raises:
             Halted: the project's cfs folder is not there.
+            Denied: it cannot be read.
             Unavailable: it cannot be watched.
         """
         if self._watch is not None:
             return self._watch
-        if not os.path.isdir(self._cfs):
-            raise self._gone()
+        try:
+            os.scandir(self._cfs).close()
+        except PermissionError as error:
+            text = f"{self._cfs} cannot be read: {error.strerror}"
+            raise Denied(text, reason="unreadable_file", hint="look at its permissions") from error
+        except OSError as error:
+            raise self._gone() from error
         self._anything = True
         self._ignore.reload()
         try:
@@ -78,6 +84,7 @@ class Lookout:
 
         Raises:
             Halted: the project's cfs folder is not there.
+            Denied: it cannot be read.
             Unavailable: it cannot be watched.
         """
         changes = self.start().drain()

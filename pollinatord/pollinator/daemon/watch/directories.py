@@ -109,6 +109,10 @@ class Directories:
         above = self._known.get(place[0])
         return above is not None and place[1] in above.children
 
+    def set_remote(self, remote: frozenset[bytes]) -> None:
+        """Others may change what is in these directories; counts when they are adopted next."""
+        self._remote = remote
+
     def adopt_root(self) -> None:
         """Watch the root and all below it, as it is now; whatever else was watched is given up.
 

@@ -2,7 +2,7 @@
 
 inotify reports what goes through this kernel. A file on NFS, SMB, a FUSE mount or a folder shared into a
 virtual machine may be changed elsewhere without any event, so such places are polled. Who polls, and how
-often, is left to the watchers.
+often, is left to the watchers. Neither does mounting something on a folder make an event there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import select
 import sys
 from pathlib import Path
 
@@ -36,6 +37,10 @@ _MAGIC = {
 }
 """``f_type`` of file systems that others may write to, as statfs(2) and linux/magic.h list them."""
 
+EXCEPTIONAL = select.POLLERR | select.POLLPRI
+"""What a change of the mount table looks like to poll."""
+
+_MOUNTS = "/proc/self/mountinfo"
 _STATFS_BYTES = 512
 """More than the structure takes on any machine."""
 
@@ -60,14 +65,56 @@ def is_network_fs(path: str | bytes | Path) -> bool:
 
 def network_mounts(root: Path) -> frozenset[bytes]:
     """Shared file systems mounted below ``root``, relative to it."""
+    above = os.fsencode(root.resolve())
+    points = (point for point, _ in _mounts_below(above) if is_network_fs(point))
+    return frozenset(point[len(above) :].lstrip(b"/") for point in points)
+
+
+class MountTable:
+    """What is mounted below a folder. Linux says when a mount changes, by a file that becomes exceptional."""
+
+    def __init__(self, root: bytes) -> None:
+        self._root = os.path.realpath(root)
+        self._poll = select.poll()
+        try:
+            self.fd: int = os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.fd = -1
+            return
+        self._poll.register(self.fd, EXCEPTIONAL)
+        self._poll.poll(0)
+        self._known = _mounts_below(self._root)
+
+    def changed(self) -> bool:
+        """Whether something else is mounted below the folder than at the last call."""
+        if not self._poll.poll(0):
+            return False
+        before, self._known = self._known, _mounts_below(self._root)
+        return before != self._known
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.fd >= 0:
+            self._poll.unregister(self.fd)
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _mounts_below(above: bytes) -> frozenset[tuple[bytes, bytes]]:
+    """Mount points below a folder, each with what tells one mount there from another."""
     try:
-        table = Path("/proc/self/mountinfo").read_bytes()
+        with open(_MOUNTS, "rb") as file:
+            table = file.read()
     except OSError:
         return frozenset()
-    above = os.fsencode(root.resolve())
     prefix = above if above.endswith(b"/") else above + b"/"
-    points = (_unescape(line.split(b" ", 5)[4]) for line in table.splitlines() if line.count(b" ") > 4)
-    return frozenset(at.removeprefix(prefix) for at in points if at.startswith(prefix) and is_network_fs(at))
+    found: set[tuple[bytes, bytes]] = set()
+    for line in table.splitlines():
+        fields = line.split(b" ", 5)
+        point = _unescape(fields[4]) if len(fields) > 4 else b""
+        if point.startswith(prefix):
+            found.add((point, b" ".join(fields[:4])))
+    return frozenset(found)
 
 
 def _unescape(field: bytes) -> bytes:

@@ -26,6 +26,7 @@ from pathlib import Path
 from pollinator.daemon.watch import kernel
 from pollinator.daemon.watch.base import Changes, Skip, topmost
 from pollinator.daemon.watch.directories import Directories, Place
+from pollinator.daemon.watch.filesystem import EXCEPTIONAL, MountTable, network_mounts
 from pollinator.daemon.watch.poll import Pace
 
 WRITING_FORGOTTEN_S = 60.0
@@ -65,6 +66,9 @@ class InotifyWatch:
         self._table_lock = threading.Lock()
         self._queue_lock = threading.Lock()
         self._blocks: list[bytes] = []
+        # One for the drain, one to wake up by: to be asked is to forget.
+        self._mounts = MountTable(self._location)
+        self._alarm = MountTable(self._location)
         self._directories = Directories(self._events, self._location, skip, remote)
         self._dirty: set[Place] = set()
         self._unknown: set[Place] = set()
@@ -125,6 +129,8 @@ class InotifyWatch:
             self._thread.join()
         with self._table_lock, self._queue_lock:
             self._events.close()
+            self._mounts.close()
+            self._alarm.close()
             os.close(self._wake_r)
             os.close(self._wake_w)
         self._ready.set()
@@ -133,6 +139,8 @@ class InotifyWatch:
         anything, closing = select.poll(), select.poll()
         anything.register(self._events.fd, select.POLLIN)
         anything.register(self._wake_r, select.POLLIN)
+        if self._alarm.fd >= 0:
+            anything.register(self._alarm.fd, EXCEPTIONAL)
         closing.register(self._wake_r, select.POLLIN)
         while not self._closed:
             anything.poll()
@@ -232,7 +240,10 @@ class InotifyWatch:
             self._unknown.add(place)
 
     def _recover(self) -> None:
-        """Mend what the events so far have left incomplete: an overflow, watches that were refused."""
+        """Mend what the events have left incomplete: an overflow, mounts, watches that were refused."""
+        if self._mounts.changed():
+            self._lost = True
+            self._directories.set_remote(network_mounts(Path(os.fsdecode(self._location))))
         if self._lost:
             self._lost = False
             self._all_unknown = True
