@@ -29,6 +29,7 @@ class Site:
         self.root = root
         self.jobs: dict[str, Job] = {}
         self.lives: list[LocalExecutor] = []
+        self._others = set(below())
         self.restart()
 
     def restart(self) -> LocalExecutor:
@@ -77,24 +78,15 @@ class Site:
 
     def close(self) -> None:
         """End all jobs, and let every life of the executor take notice of that."""
-        processes = self._processes()
         for job in self.jobs.values():
             (job.work / "go").touch()
             for life in self.lives:
                 with contextlib.suppress(OSError):
                     life.cancel(job)
-        wait_until(lambda: all(map(ended, processes)), "all processes have ended")
+        wait_until(lambda: all(map(ended, set(below()) - self._others)), "all processes have ended")
         for life in self.lives:
             for job in self.jobs.values():
                 life.forget(job)
-
-    def _processes(self) -> list[int]:
-        found: list[int] = []
-        for pid in below():
-            with contextlib.suppress(OSError):
-                if str(self.root) in Path(f"/proc/{pid}/cmdline").read_text():
-                    found.append(pid)
-        return found
 
 
 @pytest.fixture
