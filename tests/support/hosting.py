@@ -151,9 +151,14 @@ class Host:
     async def until(self, condition: Callable[[Run], bool], run_id: str = "run1") -> Run:
         """Follow a run until it is so."""
         async with asyncio.timeout(30):
-            async for _ in self.runs.WatchRun(WatchRunRequest(run_id=run_id, follow=True)):
-                if condition(run := await self.run(run_id)):
-                    return run
+            call = self.runs.WatchRun(WatchRunRequest(run_id=run_id, follow=True))
+            try:
+                async for _ in call:
+                    if condition(run := await self.run(run_id)):
+                        return run
+            finally:
+                # One that is not read to its end goes on until gRPC's object is collected.
+                call.cancel()
         pytest.fail(f"it never comes true: {await self.run(run_id)}")
 
     async def state(self, state: RunState.ValueType, run_id: str = "run1") -> Run:
