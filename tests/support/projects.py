@@ -69,6 +69,12 @@ class Project:
             if not self.engine.step() and not self.engine.status().backlog_bytes:
                 return self.engine.status()
 
+    def settle_until_problem(self) -> str:
+        """Let the background work until something is wrong; returns what."""
+        while not self.engine.status().problem:
+            self.engine.step()
+        return self.engine.status().problem
+
     def restart(self) -> None:
         """As when the daemon ends and starts again."""
         self.close()

@@ -9,6 +9,9 @@ from sqlite3 import Connection, DatabaseError, OperationalError
 
 __all__ = ["Connection", "DatabaseError", "OperationalError", "connect", "is_damaged", "is_full", "migrate"]
 
+LOCK_S = 10.0
+"""How long to wait for another process that uses the same file."""
+
 _NOT_ITS_FAULT = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -39,7 +42,7 @@ def connect(path: Path) -> Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
     # Each connection is used by one thread at a time, but not always by the one that made it.
-    connection = sqlite3.connect(path, timeout=10.0, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=LOCK_S, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")

@@ -82,7 +82,10 @@ class Index:
             self._database = self._rebuild(store)
 
     def files(self) -> dict[bytes, Known]:
-        """Every file there is a row for, once. One that is not stored as a whole has a stamp no file has."""
+        """Every file there is a row for, once. One that is not stored as a whole has a stamp no file has.
+
+        Once again after ``forget``.
+        """
         files, self._files = self._files, {}
         return files
 
@@ -152,6 +155,7 @@ class Index:
             # Which of the snapshots need a lost pack is not known: publishing one again costs one put.
             self._database.execute("DELETE FROM snapshot")
             self._load_packs(self._database)
+            self._load_files(self._database)
 
     def close(self) -> None:
         """Close the file."""

@@ -170,6 +170,9 @@ class SyncEngine:
         """Once, and when nobody waits: is all in the store that was put there in earlier days?"""
         self._store_probed = self._store_checked = True
         if outbox.find_lost():
+            known = outbox.take_files()
+            if self._dirty.known:
+                self._dirty.known = known
             self._read_unstored_again(outbox)
 
     def _probe_store(self, outbox: Outbox) -> None:
