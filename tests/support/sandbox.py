@@ -99,11 +99,11 @@ class Sandbox:
                 pytest.fail(f"pollinator {' '.join(arguments)} hangs: {output!r} {messages!r}")
         return subprocess.CompletedProcess(arguments, process.returncode, output, messages)
 
-    def show(self, run: str, cwd: Path) -> dict[str, object]:
+    def show(self, run: str, cwd: Path) -> dict[str, Any]:
         """What ``pollinator show --json`` says about a run."""
         answer = self.cli("show", run, "--json", cwd=cwd)
         assert answer.returncode == 0, answer.stderr
-        shown: dict[str, object] = json.loads(answer.stdout)
+        shown: dict[str, Any] = json.loads(answer.stdout)
         return shown
 
     def reason(self, run: str, cwd: Path) -> str:
@@ -113,11 +113,20 @@ class Sandbox:
 
     def daemon_pid(self) -> int:
         """Process id of the daemon, 0 when there is none."""
-        return self._find("pollinator.daemon.main")
+        return next(iter(self.pids_of("pollinator.daemon.main")), 0)
 
     def executor_pid(self) -> int:
         """Process id of the local executor, 0 when there is none."""
-        return self._find("pollinator.executors.main")
+        return next(iter(self.pids_of("pollinator.executors.main")), 0)
+
+    def pids_of(self, module: str) -> list[int]:
+        """Processes of this user that run a module."""
+        found: list[int] = []
+        for pid in self._pids():
+            with contextlib.suppress(OSError):
+                if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                    found.append(pid)
+        return found
 
     def command_lines(self) -> list[bytes]:
         """How every process of this user was called, as all users of the machine can see."""
@@ -129,31 +138,29 @@ class Sandbox:
 
     def kill_daemon(self) -> None:
         """As a crash would."""
-        self._kill(self.daemon_pid(), self.folder / "r" / "pollinator" / "daemon.lock")
+        self._kill(self.daemon_pid(), self.state / "daemon.lock")
 
     def kill_executor(self) -> None:
         """As a crash would."""
         self._kill(self.executor_pid(), self.state / "executors" / "local" / "executor.lock")
 
+    def kill_everything(self) -> None:
+        """As a power cut would: everything this user started, and only that."""
+        while pids := self._pids():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+
     def close(self) -> None:
         """End everything this user started, and only that."""
-        for pid in self._pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not self._pids(), "every process of the sandbox is gone")
+        self.kill_everything()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _kill(self, pid: int, lock: Path) -> None:
         assert pid, "it does not run"
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: _free(lock), f"process {pid} is gone")
-
-    def _find(self, module: str) -> int:
-        for pid in self._pids():
-            with contextlib.suppress(OSError):
-                if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
-                    return pid
-        return 0
 
     def _pids(self) -> list[int]:
         """Processes that carry this sandbox in their environment."""
@@ -179,6 +186,16 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox in a folder with a short name: paths of Unix sockets are limited."""
+    box = Sandbox(Path(tempfile.mkdtemp(prefix="pol-")))
+    try:
+        yield box
+    finally:
+        box.close()
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Sandbox]:
+    """One sandbox for the tests of a module that neither end nor damage anything; each has its project."""
     box = Sandbox(Path(tempfile.mkdtemp(prefix="pol-")))
     try:
         yield box

@@ -6,8 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
-from pollinator.cli.spawn import answers
-from pollinator.wire import places
+from pollinator.wire.presence import find_daemon
 
 _PATIENCE_S = 1.0
 _MOST = 50
@@ -52,8 +51,8 @@ def executor_names(prefix: str) -> Rows:
 
 
 def _asked(ask: Callable[[str], Awaitable[Rows]]) -> Rows:
-    path = places.daemon_socket()
-    if not answers(path):
+    path = find_daemon()
+    if path is None:
         return []
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import grpc

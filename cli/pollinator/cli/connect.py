@@ -13,12 +13,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 
 from pollinator.cli.about import API_VERSION, program_version, version_key
-from pollinator.cli.spawn import Starting, answers, autostart_allowed, start_daemon
+from pollinator.cli.spawn import Starting, autostart_allowed, start_daemon
 from pollinator.cli.terminal import Terminal
 from pollinator.v1.daemon_pb2 import GetInfoRequest, GetInfoResponse, ShutdownRequest
 from pollinator.v1.daemon_pb2_grpc import DaemonServiceStub
@@ -27,7 +27,8 @@ from pollinator.v1.project_pb2_grpc import ProjectServiceStub
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire import places
 from pollinator.wire.channel import open_channel
-from pollinator.wire.errors import PollinatorError, Unavailable, WrongState
+from pollinator.wire.errors import PollinatorError, TimedOut, Unavailable, WrongState
+from pollinator.wire.presence import answers, find_daemon, holder_of
 from pollinator.wire.status import to_error
 
 SHORT_S = 30.0
@@ -37,6 +38,7 @@ LONG_S = 6 * 3600.0
 """Deadline of a call that may move all bytes of a project."""
 
 HANDSHAKE_S = 10.0
+_JUST_ENDING_S = 1.0
 END_S = 20.0
 """How long a daemon may take to end."""
 
@@ -66,7 +68,7 @@ def compare_versions(own: str, daemon: str, daemon_api: int) -> Verdict:
 class Daemon:
     """The daemon's services."""
 
-    def __init__(self, channel: grpc.aio.Channel, path: Path) -> None:
+    def __init__(self, channel: grpc.aio.Channel, path: Path, *, may_start: bool) -> None:
         self.runs = RunServiceStub(channel)
         self.projects = ProjectServiceStub(channel)
         self.executors = ExecutorServiceStub(channel)
@@ -74,16 +76,22 @@ class Daemon:
         self.daemon = DaemonServiceStub(channel)
         self.info = GetInfoResponse()
         self._path = path
+        self._may_start = may_start and autostart_allowed(os.environ)
 
     async def ask(
-        self, method: Callable[..., Awaitable[Answer]], request: object, *, timeout_s: float = SHORT_S
+        self,
+        method: Callable[..., Awaitable[Answer]],
+        request: object,
+        *,
+        timeout_s: float = SHORT_S,
+        patience_s: float = PATIENCE_S,
     ) -> Answer:
         """Make a call; made again when the daemon died meanwhile.
 
         Raises:
             PollinatorError: what the daemon said.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while True:
             try:
                 return await method(request, timeout=timeout_s)
@@ -94,14 +102,35 @@ class Daemon:
             await self.revive(error)
             await asyncio.sleep(0.05)
 
+    async def shake_hands(self, patience_s: float) -> None:
+        """Learn who the daemon is.
+
+        Raises:
+            Unavailable: it is gone, or it listens and does not answer.
+        """
+        ask = self.ask(self.daemon.GetInfo, GetInfoRequest(), timeout_s=HANDSHAKE_S, patience_s=patience_s)
+        try:
+            self.info.CopyFrom(await ask)
+        except TimedOut as error:
+            holder = holder_of(places.daemon_lock())
+            raise Unavailable(
+                "the daemon does not answer",
+                reason="daemon_silent",
+                hint=f"end it by force; runs go on: kill -9 {holder.pid}" if holder else "look at its log",
+            ) from error
+
     async def revive(self, error: PollinatorError) -> None:
         """Start the daemon again if it is gone; where that is forbidden, somebody else has to.
 
         Raises:
-            Unavailable: it cannot be started.
+            PollinatorError: it cannot be started.
         """
-        if autostart_allowed(os.environ) and not await asyncio.to_thread(answers, self._path):
-            await asyncio.to_thread(start_daemon, self._path)
+        if self._may_start and not await asyncio.to_thread(answers, self._path):
+            path = await asyncio.to_thread(start_daemon)
+            if path != self._path:
+                raise Unavailable(
+                    f"the daemon has come back at {path}", reason="daemon_moved", hint="run the command again"
+                ) from error
 
 
 def _was_cut(error: PollinatorError) -> bool:
@@ -116,15 +145,12 @@ async def connected(terminal: Terminal) -> AsyncGenerator[Daemon]:
     Raises:
         PollinatorError: it cannot be had.
     """
-    path = places.daemon_socket()
-    if not answers(path):
-        start_daemon(path)
-    async with _channel_to(path) as daemon:
-        await _handshake(daemon)
+    async with _channel_to(find_daemon() or start_daemon(), may_start=True) as daemon:
+        await daemon.shake_hands(HANDSHAKE_S)
         own = program_version()
         verdict = compare_versions(own, daemon.info.version, daemon.info.api_version)
-        if verdict is Verdict.REPLACE and await _replaced(daemon, path, terminal):
-            await _handshake(daemon)
+        if verdict is Verdict.REPLACE and await _replaced(daemon, terminal):
+            await daemon.shake_hands(HANDSHAKE_S)
         elif verdict is Verdict.UPGRADE:
             terminal.warn(
                 f"the daemon is version {daemon.info.version}, this is {own}: upgrade this installation"
@@ -135,37 +161,32 @@ async def connected(terminal: Terminal) -> AsyncGenerator[Daemon]:
 @asynccontextmanager
 async def connected_if_running() -> AsyncGenerator[Daemon | None]:
     """The daemon as it is, or None; starts and replaces nothing."""
-    path = places.daemon_socket()
-    if not answers(path):
+    path = find_daemon()
+    if path is None:
         yield None
         return
-    async with _channel_to(path) as daemon:
-        await _handshake(daemon)
-        yield daemon
+    async with _channel_to(path, may_start=False) as daemon:
+        try:
+            await daemon.shake_hands(_JUST_ENDING_S)
+        except Unavailable as error:
+            if not _was_cut(error):
+                raise
+            gone = True
+        else:
+            gone = False
+        yield None if gone else daemon
 
 
 @asynccontextmanager
-async def _channel_to(path: Path) -> AsyncGenerator[Daemon]:
+async def _channel_to(path: Path, *, may_start: bool) -> AsyncGenerator[Daemon]:
     channel = open_channel(f"unix:{path}")
     try:
-        yield Daemon(channel, path)
+        yield Daemon(channel, path, may_start=may_start)
     finally:
         await channel.close()
 
 
-async def _handshake(daemon: Daemon) -> None:
-    try:
-        answer: Any = await daemon.daemon.GetInfo(GetInfoRequest(), timeout=HANDSHAKE_S, wait_for_ready=True)
-    except grpc.aio.AioRpcError as error:
-        raise Unavailable(
-            "the daemon does not answer",
-            reason="daemon_silent",
-            hint="look at its log, or start it afresh: pollinator daemon restart",
-        ) from to_error(error)
-    daemon.info.CopyFrom(answer)
-
-
-async def _replaced(daemon: Daemon, path: Path, terminal: Terminal) -> bool:
+async def _replaced(daemon: Daemon, terminal: Terminal) -> bool:
     """Put a new daemon in the place of an older one, unless others use that one now."""
     older = daemon.info
     usable = older.api_version >= API_VERSION
@@ -182,7 +203,7 @@ async def _replaced(daemon: Daemon, path: Path, terminal: Terminal) -> bool:
             ) from busy
         terminal.warn(f"the daemon is still version {older.version} and busy; it is replaced when it is idle")
         return False
-    await asyncio.to_thread(start_daemon, path)
+    await asyncio.to_thread(start_daemon)
     return True
 
 
@@ -231,8 +252,7 @@ def _is_zombie(pid: int) -> bool:
 
 def ensure_daemon() -> bool:
     """Start the daemon because the user asked for it; True when it was missing."""
-    path = places.daemon_socket()
-    if answers(path):
+    if find_daemon() is not None:
         return False
-    Starting().wait(path)
+    Starting().wait()
     return True

@@ -30,6 +30,7 @@ from pollinator.v1.run_pb2 import (
     WatchRunRequest,
 )
 from pollinator.wire.errors import NotFound, PollinatorError
+from pollinator.wire.faults import crash_point
 from pollinator.wire.streams import follow_run
 
 _EARLIER = re.compile(r"latest~(\d{1,3})")
@@ -97,7 +98,9 @@ class Follower:
         """
 
         async def ask() -> Run:
+            crash_point("cli_before_start")
             answer = await self._daemon.ask(self._daemon.runs.StartRun, request, timeout_s=LONG_S)
+            crash_point("cli_after_start")
             return answer.run
 
         with _interrupts() as interrupted:
@@ -119,6 +122,7 @@ class Follower:
                 self._daemon.runs, request, patience_s=PATIENCE_S, on_cut=self._daemon.revive
             ):
                 view.take(message)
+                crash_point("cli_after_message")
 
         with _interrupts() as interrupted:
             await beside(show(), self._on_interrupt(interrupted, request.run_id))

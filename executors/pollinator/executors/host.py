@@ -176,6 +176,8 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         self._executor = executor
         self._folders = folders
         self._address = address
+        # Read now: an upgrade of the installation would make this process claim to be what it is not.
+        self._version = importlib.metadata.version("pollinatord")
 
     async def Describe(  # noqa: N802
         self, request: DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -185,7 +187,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         message = ExecutorMessage(
             name=self._executor.kind,
             kind=self._executor.kind,
-            version=importlib.metadata.version("pollinatord"),
+            version=self._version,
             address=self._address,
             healthy=True,
             active_runs=active,

@@ -195,7 +195,7 @@ class Lifecycle:
 
     def _capture(self, folder: RunFolder) -> Captured | None:
         result = folder.job.work / "result"
-        if not result.is_dir():
+        if result.is_symlink() or not result.is_dir():
             return None
         store = self._open_store(folder.request())
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import importlib.metadata
 import logging
 import os
@@ -27,10 +26,21 @@ from pollinator.executors.runlog import RunFolders
 from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.v1.run_pb2 import StartRunRequest
 from pollinator.wire.places import SOCKET_PATH_LIMIT, private_dir
-from pollinator.wire.serving import ErrorInterceptor, add_health_and_reflection, bind_unix, make_server
+from pollinator.wire.presence import announce, take_lock
+from pollinator.wire.serving import (
+    ErrorInterceptor,
+    add_health_and_reflection,
+    bind_unix,
+    make_server,
+    until_unreachable,
+)
 
 SERVICES = tuple(f"pollinator.v1.{name}" for name in ("RunService", "BlobService", "ExecutorService"))
 GROUP = "pollinator.executors"
+PATIENCE_S = 10.0
+"""How long to wait for another executor of this state that is just ending."""
+
+_log = logging.getLogger(__name__)
 
 _PATH = click.Path(path_type=Path, resolve_path=True)
 """Supervisors and ranks have other working folders, so every path is absolute."""
@@ -60,17 +70,18 @@ def main(kind: str, socket: Path, state: Path) -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     executor = load_executor(kind)
-    with (state / "executor.lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # One for this state is there already, and whoever started us will find it.
-            return
-        lock.truncate(0)
-        lock.write(b"%d\n" % os.getpid())
-        lock.flush()
-        os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-        asyncio.run(_serve(executor(), socket, state))
+    # Held until the process is gone, so that none of its threads meets its successor.
+    lock = take_lock(state / "executor.lock", PATIENCE_S, moving_to=socket)
+    if lock is None:
+        # One for this state is there already, and whoever started us will find it.
+        return
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    # Whoever started this may have been told to ignore its children; their exit codes are wanted here.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    asyncio.run(_serve(executor(), socket, state, lock))
+    logging.shutdown()
+    # A thread that lays files out or collects results must not keep the next executor waiting.
+    os._exit(0)
 
 
 def load_executor(kind: str) -> Callable[[], Executor]:
@@ -88,7 +99,7 @@ def load_executor(kind: str) -> Callable[[], Executor]:
     return loaded
 
 
-async def _serve(executor: Executor, socket: Path, state: Path) -> None:
+async def _serve(executor: Executor, socket: Path, state: Path, lock: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -115,10 +126,20 @@ async def _serve(executor: Executor, socket: Path, state: Path) -> None:
         await add_health_and_reflection(server, SERVICES)
         runs.recover()
         bind_unix(server, socket)
+        announce(lock, socket)
         await server.start()
+        watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
         await stop.wait()
+        watching.cancel()
         await server.stop(1.0)
         group.create_task(_cancel_all(), name="stop")
+
+
+async def _stop_when_unreachable(socket: Path, stop: asyncio.Event) -> None:
+    """An executor that nobody can reach would only keep others from taking its place."""
+    await until_unreachable(socket)
+    _log.error("%s is gone, so nobody can reach this executor", socket)
+    stop.set()
 
 
 async def _cancel_all() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+import grpc
 
 from pollinator.chunks.blobs import BlobServicer
 from pollinator.chunks.stores import open_store
-from pollinator.daemon.database import connect, migrate
 from pollinator.daemon.pool import Pool
+from pollinator.daemon.records import Records
 from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
@@ -28,7 +31,14 @@ from pollinator.daemon.sync.projects import PROJECT_MIGRATION, Projects
 from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
 from pollinator.v1 import daemon_pb2_grpc, executor_pb2_grpc, project_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.wire import places
-from pollinator.wire.serving import ErrorInterceptor, add_health_and_reflection, bind_unix, make_server
+from pollinator.wire.presence import announce
+from pollinator.wire.serving import (
+    ErrorInterceptor,
+    add_health_and_reflection,
+    bind_unix,
+    make_server,
+    until_unreachable,
+)
 
 SERVICES = tuple(
     f"pollinator.v1.{name}"
@@ -42,67 +52,129 @@ SERVICES = tuple(
     )
 )
 
+MIGRATIONS = (RUN_MIGRATION, PROJECT_MIGRATION)
+"""What has made the database of runs and projects, in order; new ones come last."""
+
 GRACE_S = 1.0
 """How long calls under way may go on when the daemon ends; followers come back by themselves."""
 
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings, state: Path, log_path: Path, stop: asyncio.Event) -> None:
-    """Run the daemon until ``stop`` is set. The caller holds the lock and has set up logging."""
-    database = connect(state / "daemon.db")
-    migrate(database, (RUN_MIGRATION, PROJECT_MIGRATION))
-    pool = Pool("io", 4)
+@dataclass(frozen=True, slots=True)
+class _Pools:
+    io: Pool
+    home: Pool
+    """Results may take minutes; no start of a run waits for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    runs: RunLog
+    projects: Projects
+    registry: Registry
+    home: ResultsHome
+    crew: Crew
+    starter: RunStarter
+
+
+async def serve(
+    settings: Settings, state: Path, log_path: Path, stop: asyncio.Event, lock: int | None = None
+) -> None:
+    """Run the daemon until ``stop`` is set. The caller has set up logging.
+
+    Args:
+        settings: what is in force.
+        state: folder of all that must outlive the daemon.
+        log_path: where the caller logs.
+        stop: ends it.
+        lock: that of this user's only daemon, which the caller holds; says where this one listens.
+
+    Raises:
+        PollinatorError: the list of runs cannot be used.
+    """
+    records = Records(state / "daemon.db", MIGRATIONS)
+    pools = _Pools(Pool("io", 4), Pool("home", 4))
     try:
         async with asyncio.TaskGroup() as group:
-            output = OutputFiles(state / "output")
-            runs = RunLog(database, output, time.time_ns)
-            keeper = StoreKeeper(state / "stores")
-            secrets = SecretFiles(state / "secrets")
-            registry = Registry(state / "executors")
-            projects = Projects(database, keeper, state / "indexes", group, pool)
-            home = ResultsHome(keeper, state / "ledgers", places.cache_dir() / "indexes", pool)
-            driver = RunDriver(runs, output, projects, registry, keeper, secrets, home)
-            crew = Crew(runs, driver, group, pool)
-            starter = RunStarter(runs, projects, registry, secrets, crew)
-
+            parts = _build(state, records, pools, group)
             guard = ErrorInterceptor(logging.getLogger("pollinator.daemon.service"))
             server = make_server(guard)
-            run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(runs, starter, projects), server)
-            project_pb2_grpc.add_ProjectServiceServicer_to_server(
-                ProjectServicer(projects, runs, home, pool), server
+            _add_services(server, parts, pools)
+            about = DaemonServicer(
+                settings=settings,
+                log=parts.runs,
+                projects=parts.projects,
+                registry=parts.registry,
+                log_path=log_path,
+                active_calls=lambda: guard.active_calls,
+                stop=stop,
             )
-            executor_pb2_grpc.add_ExecutorServiceServicer_to_server(ExecutorServicer(registry, runs), server)
-            executor_pb2_grpc.add_ExecutorRegistryServiceServicer_to_server(
-                ExecutorRegistryServicer(registry), server
-            )
-            store_pb2_grpc.add_BlobServiceServicer_to_server(
-                BlobServicer(lambda project: open_store(DEFAULT, project)), server
-            )
-            daemon_pb2_grpc.add_DaemonServiceServicer_to_server(
-                DaemonServicer(
-                    settings=settings,
-                    log=runs,
-                    projects=projects,
-                    registry=registry,
-                    log_path=log_path,
-                    active_calls=lambda: guard.active_calls,
-                    stop=stop,
-                ),
-                server,
-            )
+            daemon_pb2_grpc.add_DaemonServiceServicer_to_server(about, server)
             await add_health_and_reflection(server, SERVICES)
-            await projects.resume()
-            crew.reconcile()
-            bind_unix(server, places.daemon_socket())
-            await server.start()
-            _log.info("ready at %s", places.daemon_socket())
-            await stop.wait()
-            _log.info("stopping; runs go on")
-            await server.stop(GRACE_S)
-            await crew.stop()
-            await projects.close()
-            await registry.close()
+            await parts.projects.resume()
+            parts.crew.reconcile()
+            await _answer(server, lock, stop)
+            await parts.crew.stop()
+            await parts.projects.close()
+            await parts.registry.close()
     finally:
-        pool.close()
-        database.close()
+        pools.io.close()
+        pools.home.close()
+        records.close()
+
+
+def _build(state: Path, records: Records, pools: _Pools, group: asyncio.TaskGroup) -> _Parts:
+    output = OutputFiles(state / "output")
+    runs = RunLog(records, output, time.time_ns)
+    keeper = StoreKeeper(state / "stores")
+    secrets = SecretFiles(state / "secrets")
+    secrets.forget_all_but(run.id for run in runs.active())
+    registry = Registry(state / "executors")
+    projects = Projects(records, keeper, state / "indexes", group, pools.io)
+    home = ResultsHome(keeper, state / "ledgers", places.cache_dir() / "indexes", pools.home)
+    driver = RunDriver(runs, output, projects, registry, keeper, secrets, home)
+    crew = Crew(runs, driver, group, pools.io)
+    starter = RunStarter(runs, projects, registry, keeper, secrets, crew)
+    return _Parts(runs, projects, registry, home, crew, starter)
+
+
+def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None:
+    run_pb2_grpc.add_RunServiceServicer_to_server(
+        RunServicer(parts.runs, parts.starter, parts.projects), server
+    )
+    project_pb2_grpc.add_ProjectServiceServicer_to_server(
+        ProjectServicer(parts.projects, parts.runs, parts.home, pools.io), server
+    )
+    executor_pb2_grpc.add_ExecutorServiceServicer_to_server(
+        ExecutorServicer(parts.registry, parts.runs), server
+    )
+    executor_pb2_grpc.add_ExecutorRegistryServiceServicer_to_server(
+        ExecutorRegistryServicer(parts.registry), server
+    )
+    store_pb2_grpc.add_BlobServiceServicer_to_server(
+        BlobServicer(lambda project: open_store(DEFAULT, project)), server
+    )
+
+
+async def _answer(server: grpc.aio.Server, lock: int | None, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set, or nobody can reach this daemon any more."""
+    socket = places.daemon_socket()
+    bind_unix(server, socket)
+    if lock is not None:
+        announce(lock, socket)
+    await server.start()
+    _log.info("ready at %s", socket)
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
+        await stop.wait()
+        watching.cancel()
+    _log.info("stopping; runs go on")
+    await server.stop(GRACE_S)
+
+
+async def _stop_when_unreachable(socket: Path, stop: asyncio.Event) -> None:
+    """A daemon that nobody can reach would only keep others from taking its place."""
+    await until_unreachable(socket)
+    _log.error("%s is gone, so nobody can reach this daemon", socket)
+    stop.set()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib.metadata
 import logging
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire import places
 from pollinator.wire.channel import open_channel
 from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
+from pollinator.wire.presence import holder_of
 from pollinator.wire.status import to_error
 
 DEFAULT_EXECUTOR = "local"
@@ -62,17 +66,28 @@ class ExecutorLink:
     async def ensure(self) -> None:
         """Return once the executor answers, starting its process if need be.
 
+        One of another version is replaced; its runs go on under their supervisors.
+
         Raises:
             Unavailable: it does not come up.
         """
         async with self._starting:
-            if await self._answers():
+            found = await self._answers()
+            # Not the daemon's own version: what matters is which one would be started now.
+            if found is not None and found.version == importlib.metadata.version("pollinatord"):
                 return
             self._let_go()
-            self._process = self._spawn()
+            replaced = found.version if found is not None else None
+            if replaced is not None:
+                _log.info("executor %s is version %s: replacing it", self.place.name, replaced)
+                self._end()
+            try:
+                self._process = self._spawn()
+            except OSError as error:
+                raise self._no_start(f"{error.filename}: {error.strerror}") from error
             try:
                 async with asyncio.timeout(START_S):
-                    while not await self._answers():
+                    while (found := await self._answers()) is None or found.version == replaced:
                         if self._process.poll() not in (None, 0):
                             raise self._no_start(f"its process ended with {self._process.returncode}")
                         await asyncio.sleep(0.02)
@@ -89,14 +104,21 @@ class ExecutorLink:
         if self._process is not None and self._process.poll() is None:
             self._process.returncode = 0
 
-    async def _answers(self) -> bool:
+    async def _answers(self) -> Executor | None:
+        """What the executor says about itself; None when it says nothing."""
         if not self.place.socket.exists():
-            return False
+            return None
         try:
-            await self.describe()
+            return await self.describe()
         except PollinatorError:
-            return False
-        return True
+            return None
+
+    def _end(self) -> None:
+        """Tell the process that serves here to end."""
+        holder = holder_of(self.place.state / "executor.lock")
+        if holder is not None and holder.socket == self.place.socket.resolve():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(holder.pid, signal.SIGTERM)
 
     def _no_start(self, why: str) -> Unavailable:
         return Unavailable(

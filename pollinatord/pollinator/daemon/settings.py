@@ -7,12 +7,14 @@ in force and where it came from is shown by ``pollinator config show``.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from pollinator.model.document import Document
 from pollinator.v1.daemon_pb2 import Setting
 from pollinator.wire import places
 from pollinator.wire.errors import InvalidInput, Violation
@@ -27,7 +29,7 @@ def _level(text: str) -> str:
 
 
 def _positive(text: str) -> str:
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < 1:
         raise ValueError("write a whole number of at least 1")
     return text
 
@@ -81,12 +83,8 @@ def load_settings(environ: Mapping[str, str] = os.environ, path: Path | None = N
         for name, known in _KNOWN.items()
     }
     for name, value, where in [*_from_file(path, violations), *_from_environment(environ)]:
-        known = _KNOWN.get(name)
-        if known is None:
-            violations.append(Violation(where, f"unknown setting {name!r}; known are {', '.join(_KNOWN)}"))
-            continue
         try:
-            values[name].value = known.parse(value)
+            values[name].value = _KNOWN[name].parse(value)
             values[name].origin = where
         except ValueError as error:
             violations.append(Violation(where, f"{name}: {error}, not {value!r}"))
@@ -97,26 +95,25 @@ def load_settings(environ: Mapping[str, str] = os.environ, path: Path | None = N
 
 def _from_file(path: Path, violations: list[Violation]) -> list[tuple[str, str, str]]:
     try:
-        document = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        data = path.read_bytes()
     except FileNotFoundError:
         return []
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        violations.append(Violation(where, error.problem or "not YAML"))
+    except OSError as error:
+        violations.append(Violation(str(path), f"cannot be read: {error.strerror}"))
         return []
-    if document is None:
+    if all(line.strip()[:1] in (b"", b"#") for line in data.splitlines()):
         return []
-    if not isinstance(document, yaml.MappingNode):
-        violations.append(Violation(f"{path}:1:1", "write lines like `log_level: INFO`"))
-        return []
+    document = Document(str(path))
+    text = document.decode(data)
+    top = document.compose(text) if text is not None else None
     found: list[tuple[str, str, str]] = []
-    for key, value in document.value:
-        where = f"{path}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
-        if isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode):
-            found.append((str(key.value), str(value.value), where))
+    for name, value in document.entries(top, "", _KNOWN, ()).items() if top is not None else ():
+        if isinstance(value, yaml.ScalarNode):
+            mark = value.start_mark
+            found.append((name, str(value.value), f"{path}:{mark.line + 1}:{mark.column + 1}"))
         else:
-            violations.append(Violation(where, "write one plain value"))
+            document.complain(value, f"{name} takes one plain value")
+    violations += document.violations
     return found
 
 

@@ -18,3 +18,11 @@ def run_id(time_ms: int, randomness: bytes) -> str:
         raise ValueError(f"{RANDOM_BYTES} random bytes are needed, not {len(randomness)}")
     number = time_ms << 80 | int.from_bytes(randomness, "big")
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def time_of(made: str) -> int:
+    """The milliseconds since 1970 in an id that ``run_id`` has made."""
+    number = 0
+    for letter in made[:10]:
+        number = number << 5 | _ALPHABET.index(letter)
+    return number

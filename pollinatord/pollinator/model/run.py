@@ -32,6 +32,9 @@ MOVES: Mapping[RunState.ValueType, frozenset[RunState.ValueType]] = {
 }
 """Where a run may go from each state; an empty set is an end."""
 
+UNSEALED = frozenset({_S.RUN_STATE_ACCEPTED, _S.RUN_STATE_SNAPSHOTTING})
+"""Its files are not in a snapshot yet."""
+
 TERMINAL = frozenset(state for state, moves in MOVES.items() if not moves)
 
 
@@ -48,6 +51,11 @@ class InvalidMove(Exception):
 def is_terminal(state: RunState.ValueType) -> bool:
     """The run has ended."""
     return state in TERMINAL
+
+
+def is_requeue(before: RunState.ValueType, after: RunState.ValueType) -> bool:
+    """The move goes back to the queue, which begins another attempt."""
+    return after == _S.RUN_STATE_QUEUED and before in (_S.RUN_STATE_STARTING, _S.RUN_STATE_RUNNING)
 
 
 def apply(run: Run, event: RunEvent) -> Run:
@@ -81,10 +89,7 @@ def _accepted(run: Run, event: RunEvent) -> None:
 
 def _moved(run: Run, event: RunEvent) -> None:
     move = event.state_changed
-    back = move.state == RunState.RUN_STATE_QUEUED and run.state in (
-        RunState.RUN_STATE_STARTING,
-        RunState.RUN_STATE_RUNNING,
-    )
+    back = is_requeue(run.state, move.state)
     attempt = move.attempt or run.attempt
     if move.state not in MOVES.get(run.state, frozenset()) or attempt != run.attempt + back:
         raise InvalidMove(run, move)

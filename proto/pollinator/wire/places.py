@@ -6,6 +6,7 @@ called, so that a test (or a user) may move everything by setting variables.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -33,7 +34,7 @@ def cache_dir() -> Path:
 
 
 def runtime_dir() -> Path:
-    """Sockets and locks; private to the user, on a local file system, with a short path."""
+    """Sockets; private to the user, on a local file system, with a short path."""
     given = _given("XDG_RUNTIME_DIR")
     path = given / "pollinator" if given else Path(tempfile.gettempdir(), f"pollinator-{os.getuid()}")
     if len(os.fsencode(path)) > SOCKET_PATH_LIMIT - len("/executor-0123456789ab.sock"):
@@ -48,22 +49,26 @@ def daemon_socket() -> Path:
     return runtime_dir() / "d.sock"
 
 
+def daemon_lock() -> Path:
+    """The lock of this user's only daemon; beside the state, which is what two daemons must not share."""
+    return state_dir() / "daemon.lock"
+
+
 def private_dir(path: Path) -> Path:
     """Create ``path`` for this user only and return it.
 
     Raises:
-        PermissionError: it exists and belongs to somebody else, or is one that everybody shares.
+        PermissionError: it, or a link in its place, belongs to somebody else, or it is one that all share.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    info = path.stat()
     # The folder may be a link to another disk, but not one that somebody else has put there.
-    for owner in (path.lstat().st_uid, info.st_uid):
-        if owner != os.getuid():
-            raise PermissionError(f"{path} belongs to user {owner}, not to you")
-    if info.st_mode & stat.S_ISVTX:
+    for info in (path.lstat(), path.stat()):
+        if info.st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, f"belongs to user {info.st_uid}, not to you", str(path))
+    if path.stat().st_mode & stat.S_ISVTX:
         # Closing /tmp would be a disaster for all others, and root may.
-        raise PermissionError(f"{path} is shared with others; name a folder inside of it")
-    if info.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, "is shared with others; name a folder inside of it", str(path))
+    if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
@@ -145,11 +144,25 @@ def bind_unix(server: grpc.aio.Server, path: Path) -> None:
     about the peer, so the permissions of the folder (0700) and the socket (0600) are the authentication.
     """
     private_dir(path.parent)
-    before = os.umask(0o177)
+    path.unlink(missing_ok=True)
+    server.add_insecure_port(f"unix:{path}")
+    # Not by umask, which belongs to the whole process: another thread may be making a folder right now.
+    path.chmod(0o600)
+
+
+async def until_unreachable(path: Path, look_s: float = 1.0) -> None:
+    """Return when the socket at ``path`` is gone or another's: nobody can reach this process any more."""
+    mine = _identity(path)
+    while _identity(path) == mine:  # noqa: ASYNC110 - nothing tells when a file goes away
+        await asyncio.sleep(look_s)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        server.add_insecure_port(f"unix:{path}")
-    finally:
-        os.umask(before)
+        info = path.stat()
+    except FileNotFoundError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 async def add_health_and_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:

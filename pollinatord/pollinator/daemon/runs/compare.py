@@ -12,15 +12,17 @@ from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import WrongState
 
 
-def compare_runs(reader: SnapshotReader, base: Run, ref: SnapshotRef, spec: RunSpec) -> DiffRunsResponse:
-    """Compare the snapshot of ``base`` with another of the same project.
+def compare_runs(
+    base_reader: SnapshotReader, base: Run, reader: SnapshotReader, ref: SnapshotRef, spec: RunSpec
+) -> DiffRunsResponse:
+    """Compare the snapshot of ``base`` with another, which may be of another project or in another store.
 
     Raises:
         WrongState: one of them was never sealed.
     """
     if not base.snapshot.key or not ref.key:
         raise WrongState("a run that was never sealed cannot be compared", reason="not_sealed")
-    files = diff_snapshots(reader, reader.open(base.snapshot), reader.open(ref))
+    files = diff_snapshots(base_reader, base_reader.open(base.snapshot), reader.open(ref), reader)
     return DiffRunsResponse(
         files=files, settings=compare_settings(base.spec, spec), base_spec=base.spec, spec=spec
     )

@@ -38,13 +38,19 @@ class Crew:
 
     async def _drive(self, run_id: str) -> None:
         while True:
-            try:
-                await self._driver.drive(run_id)
+            if await self._driven(run_id):
                 return
-            except PollinatorError as error:
-                # Nothing is lost: the log says where the run is. A full disk may have room again.
-                _log.error("run %s: %s; trying again", run_id, error.message)
-                await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(RETRY_S)
+
+    async def _driven(self, run_id: str) -> bool:
+        done = False
+        try:
+            await self._driver.drive(run_id)
+            done = True
+        except* PollinatorError as several:
+            # Nothing is lost: the log says where the run is. A full disk may have room again.
+            _log.error("run %s: %s; trying again", run_id, several.exceptions)
+        return done
 
     async def stop(self) -> None:
         """Let go of all runs; they go on at their executors."""

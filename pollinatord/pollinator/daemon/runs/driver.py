@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import grpc
@@ -21,7 +22,9 @@ from pollinator.daemon.runs.plan import Step, end_event, ended, failed, next_ste
 from pollinator.daemon.runs.secrets import SecretFiles
 from pollinator.daemon.sync.git import head_commit
 from pollinator.daemon.sync.projects import Projects
+from pollinator.daemon.sync.sealed import Sealed
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.model.run import is_terminal
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
     ForgetRunRequest,
@@ -39,7 +42,7 @@ from pollinator.v1.run_pb2 import (
     WatchRunRequest,
     WatchRunResponse,
 )
-from pollinator.wire.errors import Code, NotFound, PollinatorError
+from pollinator.wire.errors import Code, NotFound, PollinatorError, Unavailable
 from pollinator.wire.faults import crash_point
 from pollinator.wire.status import to_error
 from pollinator.wire.streams import follow_run
@@ -54,6 +57,9 @@ BRING_TRIES = 120
 """How often results are asked for while their store is away: some minutes."""
 FOREVER_S = 10.0 * 365 * 86400
 """A run outlives everything: word from its executor is waited for without limit."""
+
+_OF_THIS_DISK = frozenset({"disk_full", "output_gap", "records_damaged", "records_unusable"})
+"""Troubles that say nothing about the executor."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +84,8 @@ class RunDriver:
         self._keeper = keeper
         self._secrets = secrets
         self._home = home
+        # Of those an earlier daemon left here nobody knows whether it had handed them over.
+        self._maybe_launched = {run.id for run in log.active() if run.state == RunState.RUN_STATE_LAUNCHING}
 
     async def drive(self, run_id: str) -> None:
         """Take step after step until the run has ended."""
@@ -92,6 +100,7 @@ class RunDriver:
                 case Step.FOLLOW:
                     await self._follow(run)
         self._secrets.forget(run_id)
+        self._maybe_launched.discard(run_id)
         _log.info("run %s ended: %s", run_id, RunState.Name(run.state))
         await self._let_go(run)
 
@@ -101,40 +110,53 @@ class RunDriver:
         source = self._runs.request_of(run.id)
         if run.state == RunState.RUN_STATE_ACCEPTED:
             self._runs.append(run.id, _moved(RunState.RUN_STATE_SNAPSHOTTING, run))
-        try:
-            if source.WhichOneof("what") == "rerun":
-                events = await self._resealed(run)
-            else:
-                events = await self._sealed(run, strict=source.project.strict)
-        except PollinatorError as error:
-            self._fail(run.id, OutcomeReason.OUTCOME_REASON_SNAPSHOT, error)
-            return
+        async with asyncio.TaskGroup() as group:
+            cancelling = group.create_task(self._cancel_unsealed(run), name=f"cancel {run.id}")
+            events = await self._try_to_seal(run, source)
+            cancelling.cancel()
         crash_point("after_seal")
         run = self._runs.get(run.id)
-        if run.cancel_requested:
-            self._runs.append(run.id, *events)
+        if is_terminal(run.state):
             return
-        self._runs.append(run.id, *events, _moved(RunState.RUN_STATE_LAUNCHING, run))
+        if not run.cancel_requested and events[0].HasField("sealed"):
+            events.append(_moved(RunState.RUN_STATE_LAUNCHING, run))
+        self._runs.append(run.id, *events)
         crash_point("after_seal_recorded")
 
-    async def _sealed(self, run: Run, *, strict: bool) -> list[RunEvent]:
-        project = await self._projects.open(Path(run.root), None)
-        sealed = await project.worker.seal(
-            run.spec, strict=strict, git_commit=await self._home.pool.run(head_commit, Path(run.root))
-        )
-        notices = [RunEvent(notice=notice) for notice in sealed.notices]
-        return [RunEvent(sealed=sealed.ref), *notices]
+    async def _cancel_unsealed(self, run: Run) -> None:
+        """No executor has it: a wish to cancel is carried out at once, however long the upload takes."""
+        await self._cancel_wished(run.id)
+        self._runs.append(run.id, end_event(RunState.RUN_STATE_CANCELLED, Outcome(), run.attempt))
 
-    async def _resealed(self, run: Run) -> list[RunEvent]:
-        """A rerun takes the very snapshot of the earlier run; a changed spec travels beside it."""
-        earlier = self._runs.get(run.rerun_of)
-        return [RunEvent(sealed=earlier.snapshot)]
+    async def _try_to_seal(self, run: Run, source: StartRunRequest) -> list[RunEvent]:
+        try:
+            match source.WhichOneof("what"):
+                case "rerun":
+                    # The very snapshot of the earlier run; a changed spec travels beside it.
+                    return [RunEvent(sealed=self._runs.get(run.rerun_of).snapshot)]
+                case "snapshot":
+                    return [RunEvent(sealed=source.snapshot.snapshot)]
+                case _:
+                    pass
+            sealed = await self._sealed(run, strict=source.project.strict)
+        except PollinatorError as error:
+            return [failed(run, OutcomeReason.OUTCOME_REASON_SNAPSHOT, _words(error))]
+        return [RunEvent(sealed=sealed.ref), *(RunEvent(notice=notice) for notice in sealed.notices)]
+
+    async def _sealed(self, run: Run, *, strict: bool) -> Sealed:
+        commit = await self._home.pool.run(head_commit, Path(run.root, "cfs", "src"))
+        while True:
+            project = await self._projects.open_for(run)
+            try:
+                return await project.worker.seal(run.spec, strict=strict, git_commit=commit)
+            except Unavailable as error:
+                if error.reason != "project_closed":
+                    raise
 
     # Launching
 
     async def _launch(self, run: Run) -> None:
-        # A daemon that was killed may have handed it over before the wish came: the executor knows.
-        if run.cancel_requested and not await self._executor_knows(run):
+        if run.cancel_requested and not await self._may_be_launched(run):
             self._runs.append(run.id, end_event(RunState.RUN_STATE_CANCELLED, Outcome(), run.attempt))
             return
         link = self._registry.get(run.executor)
@@ -143,6 +165,7 @@ class RunDriver:
             source.store.CopyFrom(self._keeper.settings(run.store_id))
             request = StartRunRequest(request_id=run.id, snapshot=source, secrets=self._secrets.read(run.id))
             await link.ensure()
+            self._maybe_launched.add(run.id)
             await link.runs.StartRun(request, timeout=LAUNCH_S)
         except grpc.aio.AioRpcError as error:
             await self._launch_failed(run, to_error(error))
@@ -154,7 +177,10 @@ class RunDriver:
         self._secrets.forget(run.id)
         await self._follow(run)
 
-    async def _executor_knows(self, run: Run) -> bool:
+    async def _may_be_launched(self, run: Run) -> bool:
+        """The executor has the run, as far as can be known. One that does is told to cancel it."""
+        if run.id not in self._maybe_launched:
+            return False
         link = self._registry.get(run.executor)
         try:
             await link.ensure()
@@ -170,46 +196,67 @@ class RunDriver:
             self._unreachable(run.id, error)
             await asyncio.sleep(RETRY_S)
             return
-        self._fail(run.id, OutcomeReason.OUTCOME_REASON_LAUNCH, error)
+        self._runs.append(run.id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, _words(error)))
 
     # Following
 
     async def _follow(self, run: Run) -> None:
         """Take over the executor's events and output until its end, cancelling there when wished."""
         link = self._registry.get(run.executor)
-        try:
-            async with asyncio.TaskGroup() as group:
-                cancelling = group.create_task(self._pass_cancel_on(run.id, link), name=f"cancel {run.id}")
-                await self._take_over(run.id, link)
-                cancelling.cancel()
-        except* NotFound:
+        async with asyncio.TaskGroup() as group:
+            cancelling = group.create_task(self._pass_cancel_on(run.id, link), name=f"cancel {run.id}")
+            known = await self._take_over(run.id, link)
+            cancelling.cancel()
+        if known:
+            await self._come_home(run.id, link)
+        else:
             self._runs.append(run.id, self._lost(run.id))
-        except* PollinatorError as group_error:
-            error = group_error.exceptions[0]
-            if isinstance(error, PollinatorError):
-                self._fail(run.id, OutcomeReason.OUTCOME_REASON_BACKEND, error)
 
-    async def _take_over(self, run_id: str, link: ExecutorLink) -> None:
-        async for message in self._messages(run_id, link):
-            match message.WhichOneof("kind"):
-                case "event":
-                    await self._take_event(run_id, message.event)
-                case "output":
-                    block = message.output
-                    self._output.append(run_id, block.rank, block.offset, block.data)
-                    crash_point("after_output")
-                    self._runs.ring(run_id)
-                case _:
-                    pass
-            if self._runs.get(run_id).HasField("unreachable_since"):
-                self._runs.append(run_id, RunEvent(reachability=Reachability()))
-        await self._come_home(run_id, link)
+    async def _take_over(self, run_id: str, link: ExecutorLink) -> bool:
+        """Copy until the end; False when the executor says that it does not know the run.
 
-    def _messages(self, run_id: str, link: ExecutorLink) -> AsyncIterator[WatchRunResponse]:
+        Whatever else goes wrong is tried again, for the run goes on at its executor.
+        """
+        output = True
+        while True:
+            try:
+                await self._relay(run_id, link, output=output)
+                return True
+            except NotFound:
+                return False
+            except PollinatorError as error:
+                _log.warning("run %s: %s; trying again", run_id, error.message)
+                if error.reason == "offset_beyond_end":
+                    # A power cut took what the executor had not yet on disk; what was copied here is more.
+                    output = False
+                elif error.reason not in _OF_THIS_DISK:
+                    self._unreachable(run_id, error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _relay(self, run_id: str, link: ExecutorLink, *, output: bool) -> None:
+        async with aclosing(self._messages(run_id, link, output=output)) as messages:
+            async for message in messages:
+                self._take(run_id, message)
+
+    def _take(self, run_id: str, message: WatchRunResponse) -> None:
+        match message.WhichOneof("kind"):
+            case "event":
+                self._take_event(run_id, message.event)
+            case "output":
+                block = message.output
+                self._output.append(run_id, block.rank, block.offset, block.data)
+                crash_point("after_output")
+                self._runs.ring(run_id)
+            case _:
+                pass
+        if self._runs.get(run_id).HasField("unreachable_since"):
+            self._runs.append(run_id, RunEvent(reachability=Reachability()))
+
+    def _messages(self, run_id: str, link: ExecutorLink, *, output: bool) -> AsyncGenerator[WatchRunResponse]:
         request = WatchRunRequest(
-            run_id=run_id, after_seq=self._runs.executor_seq(run_id), output=True, follow=True
+            run_id=run_id, after_seq=self._runs.executor_seq(run_id), output=output, follow=True
         )
-        for rank in self._output.ranks(run_id):
+        for rank in self._output.ranks(run_id) if output else ():
             request.offsets.append(OutputOffset(rank=rank, offset=self._output.size(run_id, rank)))
 
         async def on_cut(error: PollinatorError) -> None:
@@ -221,10 +268,12 @@ class RunDriver:
 
         return follow_run(link.runs, request, patience_s=FOREVER_S, on_cut=on_cut)
 
-    async def _take_event(self, run_id: str, word: RunEvent) -> None:
+    def _take_event(self, run_id: str, word: RunEvent) -> None:
         if ended(word) is not None:
             # Not recorded yet: the stream goes on with the rest of the output, and after a restart
             # the executor must say it again.
+            return
+        if word.seq <= self._runs.executor_seq(run_id):
             return
         event = relayed(self._runs.get(run_id), word)
         self._runs.append(run_id, *([event] if event else []), executor_seq=word.seq)
@@ -243,7 +292,7 @@ class RunDriver:
         try:
             notices = await self._bring(run)
         except PollinatorError as error:
-            self._fail(run_id, OutcomeReason.OUTCOME_REASON_COLLECT, error)
+            self._runs.append(run_id, failed(run, OutcomeReason.OUTCOME_REASON_COLLECT, _words(error)))
             return
         crash_point("after_results")
         end = end_event(answer.state, answer.outcome, run.attempt)
@@ -264,24 +313,30 @@ class RunDriver:
 
     async def _final_word(self, run_id: str, link: ExecutorLink) -> Run:
         request = WatchRunRequest(run_id=run_id, after_seq=2**62)
-        async for message in follow_run(link.runs, request, patience_s=FOREVER_S):
-            if message.WhichOneof("kind") == "run":
-                return message.run
+        async with aclosing(follow_run(link.runs, request, patience_s=FOREVER_S)) as messages:
+            async for message in messages:
+                if message.WhichOneof("kind") == "run":
+                    return message.run
         raise NotFound(f"the executor does not know run {run_id}", reason="run_missing")
 
     async def _pass_cancel_on(self, run_id: str, link: ExecutorLink) -> None:
+        await self._cancel_wished(run_id)
+        while True:
+            try:
+                await link.runs.CancelRun(CancelRunRequest(run_id=run_id), timeout=CANCEL_TRY_S)
+                return
+            except grpc.aio.AioRpcError as error:
+                if to_error(error).code is Code.NOT_FOUND:
+                    return
+            await asyncio.sleep(RETRY_S)
+
+    async def _cancel_wished(self, run_id: str) -> None:
+        """Return when somebody wishes that the run ends."""
         while True:
             seen = self._runs.version(run_id)
             if self._runs.get(run_id).cancel_requested:
-                try:
-                    await link.runs.CancelRun(CancelRunRequest(run_id=run_id), timeout=CANCEL_TRY_S)
-                    return
-                except grpc.aio.AioRpcError as error:
-                    if to_error(error).code is Code.NOT_FOUND:
-                        return
-                    await asyncio.sleep(RETRY_S)
-            else:
-                await self._runs.changed(run_id, seen, FOREVER_S)
+                return
+            await self._runs.changed(run_id, seen, FOREVER_S)
 
     async def _let_go(self, run: Run) -> None:
         """Everything is here: the executor need not keep it. Harmless when it does not hear of it."""
@@ -301,12 +356,6 @@ class RunDriver:
         observed.reachability.unreachable_since.GetCurrentTime()
         self._runs.append(run_id, observed)
 
-    def _fail(self, run_id: str, reason: OutcomeReason.ValueType, error: PollinatorError) -> None:
-        detail = error.message + "".join(f"\n  {each.where}: {each.message}" for each in error.violations)
-        if error.hint:
-            detail += f"\n{error.hint}"
-        self._runs.append(run_id, failed(self._runs.get(run_id), reason, detail))
-
     def _lost(self, run_id: str) -> RunEvent:
         run = self._runs.get(run_id)
         outcome = Outcome(
@@ -318,3 +367,8 @@ class RunDriver:
 
 def _moved(state: RunState.ValueType, run: Run) -> RunEvent:
     return RunEvent(state_changed=StateChanged(state=state, attempt=run.attempt))
+
+
+def _words(error: PollinatorError) -> str:
+    violations = "".join(f"\n  {each.where}: {each.message}" for each in error.violations)
+    return error.message + violations + (f"\n{error.hint}" if error.hint else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 
 from pollinator.chunks.layout import lay_out
@@ -12,7 +14,7 @@ from pollinator.daemon.sync.results import Applied, apply_results
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.project_pb2 import CheckoutResponse, PullResultsResponse
 from pollinator.v1.run_pb2 import Notice, Run, Severity
-from pollinator.wire.errors import AlreadyExists, Denied, WrongState
+from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, WrongState
 from pollinator.wire.places import private_dir
 
 RESULT = Path("cfs", "result")
@@ -26,9 +28,12 @@ class ResultsHome:
         self._ledgers = private_dir(ledgers)
         self._cache = private_dir(cache)
         self.pool = pool
+        self._locks: dict[Path, asyncio.Lock] = {}
 
     async def bring(self, run: Run) -> list[Notice]:
         """Lay the results of a run into its project, if there are results and the project is still there.
+
+        A run that came as a snapshot has no folder here: who sent it fetches the results from the store.
 
         Returns:
             What the user should know, for example conflict copies.
@@ -36,13 +41,13 @@ class ResultsHome:
         Raises:
             PollinatorError: the results cannot be had or laid out now.
         """
-        if not run.HasField("result"):
+        if not run.HasField("result") or not run.root:
             return []
         root = Path(run.root)
-        if not (root / "project.yaml").exists():
+        if not await self.pool.run(os.path.exists, root / "project.yaml"):
             text = f"{root} is gone; the results wait in the store: pollinator pull {run.id} DIR"
             return [Notice(severity=Severity.SEVERITY_WARNING, code="project_missing", text=text)]
-        applied = await self.pool.run(self._apply, run, root / RESULT)
+        applied = await self._lay_out(run, root / RESULT)
         return [
             Notice(
                 severity=Severity.SEVERITY_WARNING,
@@ -64,8 +69,12 @@ class ResultsHome:
                 reason="no_results",
                 hint=f"wait for its end: pollinator wait {run.id}",
             )
+        if not directory and not run.root:
+            raise InvalidInput(
+                f"run {run.id} belongs to no folder here", reason="directory_missing", hint="name a folder"
+            )
         target = Path(directory) if directory else Path(run.root) / RESULT
-        applied = await self.pool.run(self._apply, run, target)
+        applied = await self._lay_out(run, target)
         return PullResultsResponse(
             directory=str(target),
             files_written=applied.written,
@@ -87,6 +96,11 @@ class ResultsHome:
     def reader(self, run: Run) -> SnapshotReader:
         """A reader on the store of a run."""
         return SnapshotReader(self._keeper.reopen(run.store_id, run.project), self._cache)
+
+    async def _lay_out(self, run: Run, target: Path) -> Applied:
+        # Two runs that end together must not take each other's files for edits of the user.
+        async with self._locks.setdefault(target, asyncio.Lock()):
+            return await self.pool.run(self._apply, run, target)
 
     def _apply(self, run: Run, target: Path) -> Applied:
         reader = self.reader(run)

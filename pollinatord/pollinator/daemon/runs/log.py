@@ -7,10 +7,13 @@ in WAL mode costs some 20 us, less than a hop to another thread, so the log is u
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 
 from pollinator.daemon.database import Connection
+from pollinator.daemon.records import Records
 from pollinator.daemon.runs.output import OutputFiles
+from pollinator.model.ids import RANDOM_BYTES, run_id, time_of
 from pollinator.model.run import apply, is_terminal
 from pollinator.v1.run_pb2 import ListRunsRequest, Run, RunEvent, StartRunRequest
 from pollinator.wire.errors import InvalidInput, NotFound
@@ -42,27 +45,41 @@ DEFAULT_PAGE = 100
 class RunLog:
     """All runs of this daemon. It is a ``RunSource``, so that runs can be watched."""
 
-    def __init__(self, database: Connection, output: OutputFiles, clock_ns: Callable[[], int]) -> None:
-        self._database = database
+    def __init__(self, records: Records, output: OutputFiles, clock_ns: Callable[[], int]) -> None:
+        self._records = records
         self._output = output
         self._clock_ns = clock_ns
         self._bells: dict[str, asyncio.Event] = {}
         self._rung: dict[str, int] = {}
         self._rings = 0
         self._active: dict[str, Run] = {}
-        for (body,) in database.execute("SELECT body FROM run WHERE active ORDER BY id"):
+        for (body,) in records.read("SELECT body FROM run WHERE active ORDER BY id"):
             run = Run.FromString(body)
             self._active[run.id] = run
+        # Ids of runs without a folder were made by others.
+        ((newest,),) = records.read("SELECT max(id) FROM run WHERE root != ''")
+        self._newest_ms = time_of(newest) if newest else 0
 
     # Writing
 
-    def accept(self, run: Run, request: StartRunRequest) -> Run:
-        """Write a new run and the request it came from; the request must be free of secrets."""
-        event = RunEvent(accepted=run)
-        self._stamp(event, 1)
-        accepted = apply(Run(), event)
-        with self._database:
-            self._database.execute(
+    def new_id(self) -> str:
+        """An id for a run that is about to be accepted; sorts after all before, whatever the clock says."""
+        now_ms = self._clock_ns() // 1_000_000
+        self._newest_ms = max(now_ms, self._newest_ms + 1)
+        return run_id(self._newest_ms, os.urandom(RANDOM_BYTES))
+
+    def accept(self, run: Run, request: StartRunRequest, *events: RunEvent) -> Run:
+        """Write a new run, the request it came from, and its first events, in one transaction.
+
+        The request must be free of secrets.
+        """
+        accepted = Run()
+        log = [RunEvent(accepted=run), *events]
+        for event in log:
+            self._stamp(event, accepted.last_seq + 1)
+            accepted = apply(accepted, event)
+        with self._records.change() as database:
+            database.execute(
                 "INSERT INTO run (id, request_id, root, active, accepted_ms, body, request)"
                 " VALUES (?, ?, ?, 1, ?, ?, ?)",
                 (
@@ -74,7 +91,8 @@ class RunLog:
                     request.SerializeToString(),
                 ),
             )
-            self._insert_event(run.id, event)
+            for event in log:
+                _insert(database, run.id, event)
         self._active[run.id] = accepted
         return accepted
 
@@ -93,10 +111,10 @@ class RunLog:
         for event in events:
             self._stamp(event, run.last_seq + 1)
             run = apply(run, event)
-        with self._database:
+        with self._records.change() as database:
             for event in events:
-                self._insert_event(run_id, event)
-            self._database.execute(
+                _insert(database, run_id, event)
+            database.execute(
                 "UPDATE run SET body = ?, active = ?, executor_seq = coalesce(?, executor_seq) WHERE id = ?",
                 (run.SerializeToString(), not is_terminal(run.state), executor_seq, run_id),
             )
@@ -111,12 +129,6 @@ class RunLog:
         event.seq = seq
         event.time.FromNanoseconds(self._clock_ns())
 
-    def _insert_event(self, run_id: str, event: RunEvent) -> None:
-        self._database.execute(
-            "INSERT INTO event (run_id, seq, body) VALUES (?, ?, ?)",
-            (run_id, event.seq, event.SerializeToString()),
-        )
-
     # Reading
 
     def active(self) -> list[Run]:
@@ -125,18 +137,23 @@ class RunLog:
 
     def by_request(self, request_id: str) -> Run | None:
         """The run that a request with this id started."""
-        row = self._database.execute("SELECT body FROM run WHERE request_id = ?", (request_id,)).fetchone()
-        return Run.FromString(row[0]) if row else None
+        rows = self._records.read("SELECT body FROM run WHERE request_id = ?", (request_id,))
+        return Run.FromString(rows[0][0]) if rows else None
+
+    def by_id(self, run_id: str) -> Run | None:
+        """The run with exactly this id, if there is one."""
+        rows = self._records.read("SELECT body FROM run WHERE id = ?", (run_id,))
+        return Run.FromString(rows[0][0]) if rows else None
 
     def request_of(self, run_id: str) -> StartRunRequest:
         """The request, free of secrets, that started a run."""
-        row = self._database.execute("SELECT request FROM run WHERE id = ?", (run_id,)).fetchone()
-        return StartRunRequest.FromString(row[0])
+        ((body,),) = self._records.read("SELECT request FROM run WHERE id = ?", (run_id,))
+        return StartRunRequest.FromString(body)
 
     def executor_seq(self, run_id: str) -> int:
         """How far the executor's own log has been taken over."""
-        row = self._database.execute("SELECT executor_seq FROM run WHERE id = ?", (run_id,)).fetchone()
-        return int(row[0])
+        ((seq,),) = self._records.read("SELECT executor_seq FROM run WHERE id = ?", (run_id,))
+        return int(seq)
 
     def find(self, name: str, root: str = "") -> Run:
         """The run with this id or unique prefix, or the newest when ``name`` is ``latest``.
@@ -178,7 +195,7 @@ class RunLog:
             values.append(request.root)
         if request.active:
             query += " AND active"
-        rows = self._database.execute(
+        rows = self._records.read(
             query + " ORDER BY id DESC LIMIT ?", (*values, request.page_size or DEFAULT_PAGE)
         )
         return [Run.FromString(body) for (body,) in rows]
@@ -190,17 +207,17 @@ class RunLog:
         run = self._active.get(run_id)
         if run is not None:
             return run
-        row = self._database.execute("SELECT body FROM run WHERE id = ?", (run_id,)).fetchone()
-        if row is None:
+        run = self.by_id(run_id)
+        if run is None:
             raise NotFound(f"there is no run {run_id!r}", reason="run_missing")
-        return Run.FromString(row[0])
+        return run
 
     def events(self, run_id: str, after_seq: int) -> Sequence[RunEvent]:
         """Events after a sequence number, in order."""
         run = self._active.get(run_id)
         if run is not None and run.last_seq <= after_seq:
             return ()
-        rows = self._database.execute(
+        rows = self._records.read(
             "SELECT body FROM event WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after_seq)
         )
         return [RunEvent.FromString(body) for (body,) in rows]
@@ -243,3 +260,10 @@ class RunLog:
         bell = self._bells.pop(run_id, None)
         if bell is not None:
             bell.set()
+
+
+def _insert(database: Connection, run_id: str, event: RunEvent) -> None:
+    database.execute(
+        "INSERT INTO event (run_id, seq, body) VALUES (?, ?, ?)",
+        (run_id, event.seq, event.SerializeToString()),
+    )

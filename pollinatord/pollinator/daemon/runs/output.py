@@ -29,8 +29,8 @@ class OutputFiles:
             Exhausted: the disk is full.
         """
         path = self._path(run_id, rank)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
         try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 self._append(descriptor, offset, data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from pollinator.model.run import MOVES, is_terminal
+from pollinator.model.run import MOVES, is_requeue, is_terminal
 from pollinator.v1.run_pb2 import Outcome, OutcomeReason, Run, RunEvent, RunState, StateChanged
 
 
@@ -62,14 +62,15 @@ def relayed(run: Run, word: RunEvent) -> RunEvent | None:
 
 def _relayed_move(run: Run, move: StateChanged) -> RunEvent | None:
     if is_terminal(move.state) or move.state == RunState.RUN_STATE_COLLECTING:
-        if run.state == RunState.RUN_STATE_COLLECTING:
+        if RunState.RUN_STATE_COLLECTING not in MOVES[run.state]:
             return None
-        collecting = StateChanged(state=RunState.RUN_STATE_COLLECTING, attempt=move.attempt)
+        collecting = StateChanged(state=RunState.RUN_STATE_COLLECTING, attempt=run.attempt)
         collecting.outcome.CopyFrom(move.outcome)
         return RunEvent(state_changed=collecting)
     if move.state not in MOVES[run.state]:
         return None
-    return RunEvent(state_changed=move)
+    attempt = run.attempt + is_requeue(run.state, move.state)
+    return RunEvent(state_changed=StateChanged(state=move.state, attempt=attempt))
 
 
 def ended(word: RunEvent) -> StateChanged | None:

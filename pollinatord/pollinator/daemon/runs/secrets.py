@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pollinator.v1.run_pb2 import Secret, StartRunRequest
+from pollinator.wire.errors import Exhausted
 from pollinator.wire.places import private_dir
 
 
@@ -20,15 +21,24 @@ class SecretFiles:
         self._folder = private_dir(folder)
 
     def keep(self, run_id: str, secrets: Iterable[Secret]) -> None:
-        """Keep the secrets of a run; nothing is written when there are none."""
+        """Keep the secrets of a run; nothing is written when there are none.
+
+        Raises:
+            Exhausted: the disk is full.
+        """
         body = StartRunRequest(secrets=secrets).SerializeToString()
         if not body:
             return
-        descriptor = os.open(
-            self._folder / run_id, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-        )
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
+        path = self._folder / run_id
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(body)
+        except OSError as error:
+            self.forget(run_id)
+            raise Exhausted(
+                f"cannot write {path}: {error.strerror}", reason="disk_full", hint="free some space there"
+            ) from error
 
     def read(self, run_id: str) -> list[Secret]:
         """The secrets of a run, or none."""
@@ -41,3 +51,10 @@ class SecretFiles:
     def forget(self, run_id: str) -> None:
         """Remove them; harmless when there are none."""
         (self._folder / run_id).unlink(missing_ok=True)
+
+    def forget_all_but(self, run_ids: Iterable[str]) -> None:
+        """Remove those of all other runs, as a daemon that was killed leaves them."""
+        kept = set(run_ids)
+        for path in self._folder.iterdir():
+            if path.name not in kept:
+                path.unlink(missing_ok=True)

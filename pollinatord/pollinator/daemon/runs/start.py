@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from pathlib import Path
 
 import grpc
@@ -13,11 +12,20 @@ from pollinator.daemon.registry import ExecutorLink, Registry
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.secrets import SecretFiles
-from pollinator.daemon.sync.projects import Projects, read_spec
-from pollinator.model.ids import run_id
+from pollinator.daemon.sync.projects import OpenProject, Projects, read_spec
+from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
 from pollinator.model.project import apply_overrides
+from pollinator.model.run import UNSEALED
 from pollinator.v1.executor_pb2 import PreflightRequest
-from pollinator.v1.run_pb2 import Notice, Run, RunEvent, RunState, SpecOverrides, StartRunRequest
+from pollinator.v1.run_pb2 import (
+    Notice,
+    Run,
+    RunEvent,
+    RunState,
+    SnapshotSource,
+    SpecOverrides,
+    StartRunRequest,
+)
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, PollinatorError, Violation, WrongState
 from pollinator.wire.faults import crash_point
@@ -25,7 +33,6 @@ from pollinator.wire.status import to_error
 
 PREFLIGHT_S = 10.0
 
-_UNSEALED = (RunState.RUN_STATE_ACCEPTED, RunState.RUN_STATE_SNAPSHOTTING)
 _log = logging.getLogger(__name__)
 
 
@@ -33,10 +40,17 @@ class RunStarter:
     """Accepts runs and gives them to the crew that drives them."""
 
     def __init__(
-        self, log: RunLog, projects: Projects, registry: Registry, secrets: SecretFiles, crew: Crew
+        self,
+        log: RunLog,
+        projects: Projects,
+        registry: Registry,
+        keeper: StoreKeeper,
+        secrets: SecretFiles,
+        crew: Crew,
     ) -> None:
         self._runs = log
         self._projects = projects
+        self._keeper = keeper
         self._registry = registry
         self._secrets = secrets
         self._crew = crew
@@ -69,28 +83,29 @@ class RunStarter:
                 run, overrides = await self._of_project(request)
             case "rerun":
                 run, overrides = self._of_rerun(request)
+            case "snapshot":
+                run, overrides = await self._of_snapshot(request.snapshot)
             case _:
                 raise InvalidInput(
-                    "this daemon starts runs of projects, not of snapshots",
-                    reason="source_unsupported",
-                    violations=[Violation("project", "name the project, or the run to repeat")],
+                    "the request does not say what to run",
+                    reason="what_missing",
+                    violations=[Violation("project", "name the project, the run to repeat, or a snapshot")],
                 )
         link = self._choose(run.spec, overrides)
         notices = await self._preflight(link, run.spec)
-        run.id = run_id(time.time_ns() // 1_000_000, os.urandom(10))
+        run.id = run.id or self._runs.new_id()
         run.request_id = request.request_id
         run.executor = link.place.name
         run.attempt = 1
         run.state = RunState.RUN_STATE_ACCEPTED
         run.accept_time.GetCurrentTime()
         # From here to the log there is no await: two requests with one id cannot both pass.
-        known = self._runs.by_request(request.request_id)
+        known = self._runs.by_request(request.request_id) or self._runs.by_id(run.id)
         if known is not None:
             return known
         self._secrets.keep(run.id, request.secrets)
-        accepted = self._runs.accept(run, _without_secrets(request))
-        if notices:
-            accepted = self._runs.append(run.id, *(RunEvent(notice=notice) for notice in notices))
+        events = [RunEvent(notice=notice) for notice in notices]
+        accepted = self._runs.accept(run, _without_secrets(request), *events)
         crash_point("after_accept")
         self._crew.drive(run.id)
         return accepted
@@ -102,6 +117,7 @@ class RunStarter:
             raise InvalidInput(f"{source.root!r} is not an absolute path", reason="bad_root")
         project = await self._projects.open(root, source.store if source.HasField("store") else None)
         spec = await self._crew.pool.run(read_spec, root, source.overrides)
+        await self._crew.pool.run(_check_source, project, spec)
         run = Run(project=spec.project, root=str(root), spec=spec, store_id=project.store_id)
         return run, source.overrides
 
@@ -121,6 +137,23 @@ class RunStarter:
             rerun_of=earlier.id,
         )
         return run, request.rerun.overrides
+
+    async def _of_snapshot(self, source: SnapshotSource) -> tuple[Run, SpecOverrides]:
+        """What another daemon has sealed, as if this one were an executor.
+
+        Names of executors in the spec are those that the other daemon knows.
+        """
+        if not source.snapshot.key or not source.spec.project or not source.run_id.isalnum():
+            raise InvalidInput(
+                "a run id of letters and digits, a snapshot and its spec are needed",
+                reason="source_incomplete",
+            )
+        store = DEFAULT if source.store.WhichOneof("kind") in (None, "own") else source.store
+        store_id, opened = await self._crew.pool.run(self._keeper.open, store, source.spec.project)
+        await self._crew.pool.run(opened.close)
+        run = Run(id=source.run_id, project=source.spec.project, spec=source.spec, store_id=store_id)
+        known = [name for name in source.spec.executor_names if name in self._registry.names()]
+        return run, SpecOverrides(executor=known[0] if known else self._registry.get("").place.name)
 
     def _choose(self, spec: RunSpec, overrides: SpecOverrides) -> ExecutorLink:
         if overrides.executor:
@@ -146,9 +179,27 @@ class RunStarter:
         while True:
             seen = self._runs.version(run_id)
             run = self._runs.get(run_id)
-            if run.state not in _UNSEALED:
+            if run.state not in UNSEALED:
                 return run
             await self._runs.changed(run_id, seen, 60.0)
+
+
+def _check_source(project: OpenProject, spec: RunSpec) -> None:
+    """Say now what the job would say later in its own words."""
+    if not spec.source:
+        return
+    path = Path("cfs", "src", spec.source)
+    if not (project.worker.root / path).exists():
+        wrong = f"there is no {path}"
+    elif project.worker.leaves_out(os.fsencode(Path("src", spec.source))):
+        wrong = f"{path} is left out by an ignore rule"
+    else:
+        return
+    raise InvalidInput(
+        "the program to run is missing",
+        reason="source_missing",
+        violations=[Violation("environment.source", wrong)],
+    )
 
 
 def _without_secrets(request: StartRunRequest) -> StartRunRequest:
@@ -158,4 +209,6 @@ def _without_secrets(request: StartRunRequest) -> StartRunRequest:
     if kept.WhichOneof("what") == "project":
         # Settings of a store hold keys; the run names its store by id.
         kept.project.ClearField("store")
+    if kept.WhichOneof("what") == "snapshot":
+        kept.snapshot.ClearField("store")
     return kept

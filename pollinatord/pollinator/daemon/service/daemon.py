@@ -55,6 +55,8 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServiceServicer):
         self._log_path = log_path
         self._active_calls = active_calls
         self._stop = stop
+        # Read now: an upgrade of the installation would make this process claim to be what it is not.
+        self._version = importlib.metadata.version("pollinatord")
         self._started = Timestamp()
         self._started.GetCurrentTime()
 
@@ -63,7 +65,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServiceServicer):
     ) -> GetInfoResponse:
         """The version handshake."""
         return GetInfoResponse(
-            version=importlib.metadata.version("pollinatord"),
+            version=self._version,
             api_version=API_VERSION,
             pid=os.getpid(),
             start_time=self._started,

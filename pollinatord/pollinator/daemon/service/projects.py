@@ -15,6 +15,7 @@ from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.sync.git import head_commit
 from pollinator.daemon.sync.projects import OpenProject as Opened
 from pollinator.daemon.sync.projects import Projects, read_spec
+from pollinator.model.run import UNSEALED
 from pollinator.v1 import project_pb2_grpc
 from pollinator.v1.project_pb2 import (
     CheckoutRequest,
@@ -36,8 +37,9 @@ from pollinator.v1.project_pb2 import (
     WatchProjectRequest,
     WatchProjectResponse,
 )
+from pollinator.v1.run_pb2 import Run
 from pollinator.v1.store_pb2 import StoreSettings
-from pollinator.wire.errors import InvalidInput
+from pollinator.wire.errors import InvalidInput, WrongState
 
 HEARTBEAT_S = 10.0
 
@@ -67,7 +69,14 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
     async def CloseProject(  # noqa: N802
         self, request: CloseProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> CloseProjectResponse:
-        """Stop watching a project."""
+        """Stop watching a project; one of which a run is being sealed stays."""
+        for run in self._runs.active():
+            if run.root == request.root and run.state in UNSEALED:
+                raise WrongState(
+                    f"run {run.id} of it is being sealed",
+                    reason="being_sealed",
+                    hint=f"try again in a moment, or end it: pollinator cancel {run.id}",
+                )
         await self._projects.forget(request.root)
         return CloseProjectResponse()
 
@@ -96,7 +105,7 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         sealed = await project.worker.seal(
             await self._pool.run(read_spec, root),
             strict=request.strict,
-            git_commit=await self._pool.run(head_commit, root),
+            git_commit=await self._pool.run(head_commit, root / "cfs" / "src"),
             accept_deletions=request.accept_deletions,
         )
         return SealResponse(snapshot=sealed.ref, report=sealed.report, notices=sealed.notices)
@@ -121,12 +130,13 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         base = self._runs.find(request.base_run_id)
         if request.run_id:
             other = self._runs.find(request.run_id)
-            ref, spec = other.snapshot, other.spec
+            ref, spec, reader = other.snapshot, other.spec, self._home.reader(other)
         else:
             project = await self._open(base.root, None)
             spec = await self._pool.run(read_spec, project.worker.root)
             ref = (await project.worker.seal(spec, strict=False, git_commit="")).ref
-        return await self._pool.run(compare_runs, self._home.reader(base), base, ref, spec)
+            reader = self._home.reader(Run(store_id=project.store_id, project=project.name))
+        return await self._pool.run(compare_runs, self._home.reader(base), base, reader, ref, spec)
 
     async def _open(self, root: str, store: StoreSettings | None) -> Opened:
         _absolute(root)

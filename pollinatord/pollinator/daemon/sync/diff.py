@@ -13,13 +13,24 @@ TEXT_BYTES = 64 * 1024
 """Files up to this size are compared line by line."""
 
 Leaf = FileNode | SymlinkNode
+Readers = tuple[SnapshotReader, SnapshotReader]
 
 
-def diff_snapshots(reader: SnapshotReader, base: Snapshot, other: Snapshot) -> list[FileChange]:
-    """Files and links that differ, sorted by path. Both snapshots are open in ``reader``."""
-    before, after = _leaves(reader, base), _leaves(reader, other)
+def diff_snapshots(
+    reader: SnapshotReader, base: Snapshot, other: Snapshot, other_reader: SnapshotReader | None = None
+) -> list[FileChange]:
+    """Files and links that differ, sorted by path.
+
+    Args:
+        reader: has ``base`` open.
+        base: what it was.
+        other: what it is.
+        other_reader: has ``other`` open; None when ``reader`` has.
+    """
+    readers = reader, other_reader or reader
+    before, after = _leaves(readers[0], base), _leaves(readers[1], other)
     return [
-        _change(reader, path, before.get(path), after.get(path))
+        _change(readers, path, before.get(path), after.get(path))
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
     ]
@@ -34,7 +45,7 @@ def _leaves(reader: SnapshotReader, snapshot: Snapshot) -> dict[bytes, Leaf]:
     return found
 
 
-def _change(reader: SnapshotReader, path: bytes, before: Leaf | None, after: Leaf | None) -> FileChange:
+def _change(readers: Readers, path: bytes, before: Leaf | None, after: Leaf | None) -> FileChange:
     kind = ChangeKind.CHANGE_KIND_MODIFIED
     if before is None:
         kind = ChangeKind.CHANGE_KIND_ADDED
@@ -45,7 +56,7 @@ def _change(reader: SnapshotReader, path: bytes, before: Leaf | None, after: Lea
         path=path,
         base_size=_size(before),
         size=_size(after),
-        text_diff=_text_diff(reader, path, before, after),
+        text_diff=_text_diff(readers, path, before, after),
     )
 
 
@@ -59,8 +70,8 @@ def _size(node: Leaf | None) -> int:
             return 0
 
 
-def _text_diff(reader: SnapshotReader, path: bytes, before: Leaf | None, after: Leaf | None) -> str:
-    old, new = _lines(reader, before), _lines(reader, after)
+def _text_diff(readers: Readers, path: bytes, before: Leaf | None, after: Leaf | None) -> str:
+    old, new = _lines(readers[0], before), _lines(readers[1], after)
     if old is None or new is None:
         return ""
     name = os.fsdecode(path)

@@ -306,6 +306,10 @@ class SyncEngine:
 
     # Common
 
+    def leaves_out(self, path: bytes) -> bool:
+        """A file, named from the folder of the trees, is not sent. Another thread may ask."""
+        return self._lookout.leaves_out(path, False)
+
     def status(self) -> SyncStatus:
         """What the engine is at."""
         totals = [self._state.total(name) for name in TREES]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 from collections import defaultdict
 from pathlib import Path
 
-from pollinator.chunks.store import Store
-from pollinator.daemon.database import Connection
 from pollinator.daemon.pool import Pool
+from pollinator.daemon.records import Records
 from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
 from pollinator.daemon.sync.worker import ProjectWorker
 from pollinator.model.project import load_spec
 from pollinator.v1.project_pb2 import Project, ProjectState
-from pollinator.v1.run_pb2 import SpecOverrides
+from pollinator.v1.run_pb2 import Run, SpecOverrides
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import Denied, NotFound, PollinatorError
@@ -85,7 +85,7 @@ class OpenProject:
         )
         if status.synced_ns:
             project.last_sync_time.FromNanoseconds(status.synced_ns)
-        if not (root / SPEC_FILE).exists():
+        if not os.path.exists(root / SPEC_FILE):
             project.state = ProjectState.PROJECT_STATE_MISSING
             project.problem = (
                 f"{root / SPEC_FILE} is gone; run pollinator in the project's new folder, "
@@ -99,13 +99,13 @@ class Projects:
 
     def __init__(
         self,
-        database: Connection,
+        records: Records,
         keeper: StoreKeeper,
         indexes: Path,
         group: asyncio.TaskGroup,
         pool: Pool,
     ) -> None:
-        self._database = database
+        self._records = records
         self._keeper = keeper
         self._indexes = private_dir(indexes)
         self._group = group
@@ -116,14 +116,11 @@ class Projects:
 
     async def resume(self) -> None:
         """Watch every project that was open when the daemon ended."""
-        for root, name, store_id in self._database.execute("SELECT root, name, store_id FROM project"):
+        for root, name, store_id in self._records.read("SELECT root, name, store_id FROM project"):
             try:
-                settings = self._keeper.settings(store_id)
-                store = await self._pool.run(self._keeper.reopen, store_id, name)
+                await self._opened(Path(root), name, self._keeper.settings(store_id))
             except PollinatorError as error:
                 _log.warning("%s is not watched: %s", root, error.message)
-                continue
-            self._start(Path(root), name, store_id, settings, store)
 
     async def open(self, root: Path, store: StoreSettings | None) -> OpenProject:
         """Watch a project; ``store`` None keeps the one it had.
@@ -135,23 +132,39 @@ class Projects:
         async with self._locks[str(root)]:
             spec = await self._pool.run(read_spec, root)
             current = self._open.get(str(root))
-            if store is None and current is not None and current.name == spec.project:
-                return current
-            wanted = store or (self._keeper.settings(current.store_id) if current else DEFAULT)
-            store_id, opened = await self._pool.run(self._keeper.open, wanted, spec.project)
-            # The same store by other keys is opened anew: keys are put right, renewed, and expire.
-            wish = (spec.project, store_id, wanted)
-            if current is not None and (current.name, current.store_id, current.settings) == wish:
-                await self._pool.run(opened.close)
-                return current
-            if current is not None:
-                await current.worker.close()
-            with self._database:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO project (root, name, store_id) VALUES (?, ?, ?)",
-                    (str(root), spec.project, store_id),
-                )
-            return self._start(root, spec.project, store_id, wanted, opened)
+            if store is None:
+                store = self._keeper.settings(current.store_id) if current else DEFAULT
+            return await self._opened(root, spec.project, store)
+
+    async def open_for(self, run: Run) -> OpenProject:
+        """The project as it was when a run was accepted: under that name and in that store.
+
+        Meanwhile it may have been renamed, opened with another store, or forgotten.
+
+        Raises:
+            NeedsLogin: how to reach the store is not known any more.
+        """
+        async with self._locks[run.root]:
+            return await self._opened(Path(run.root), run.project, self._keeper.settings(run.store_id))
+
+    async def _opened(self, root: Path, name: str, store: StoreSettings) -> OpenProject:
+        current = self._open.get(str(root))
+        if current is not None and (current.name, current.settings) == (name, store):
+            return current
+        store_id, opened = await self._pool.run(self._keeper.open, store, name)
+        if current is not None:
+            await current.worker.close()
+        with self._records.change() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO project (root, name, store_id) VALUES (?, ?, ?)",
+                (str(root), name, store_id),
+            )
+        place = hashlib.blake2b(f"{root}\0{store_id}".encode(errors="surrogateescape"), digest_size=8)
+        worker = ProjectWorker(root, self._indexes / f"{place.hexdigest()}.db", opened)
+        project = OpenProject(worker, name, store_id, store)
+        self._open[str(root)] = project
+        self._group.create_task(worker.run(), name=f"project {root}")
+        return project
 
     def get(self, root: str) -> OpenProject:
         """An opened project; raises NotFound."""
@@ -172,19 +185,9 @@ class Projects:
             project = self.get(root)
             await project.worker.close()
             del self._open[root]
-            with self._database:
-                self._database.execute("DELETE FROM project WHERE root = ?", (root,))
+            with self._records.change() as database:
+                database.execute("DELETE FROM project WHERE root = ?", (root,))
 
     async def close(self) -> None:
         """Stop watching all projects."""
         await asyncio.gather(*(project.worker.close() for project in self.all()))
-
-    def _start(
-        self, root: Path, name: str, store_id: str, settings: StoreSettings, store: Store
-    ) -> OpenProject:
-        place = hashlib.blake2b(f"{root}\0{store_id}".encode(errors="surrogateescape"), digest_size=8)
-        worker = ProjectWorker(root, self._indexes / f"{place.hexdigest()}.db", store)
-        project = OpenProject(worker, name, store_id, settings)
-        self._open[str(root)] = project
-        self._group.create_task(worker.run(), name=f"project {root}")
-        return project

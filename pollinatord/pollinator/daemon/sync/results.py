@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import stat
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pollinator.chunks.cut import Content, cut
-from pollinator.chunks.layout import disk_errors, make_file, temporary_name
+from pollinator.chunks.layout import TEMPORARY, disk_errors, make_file, temporary_name
 from pollinator.chunks.nodes import FileEntry, encode_directory, shown
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.scan import Stamp
@@ -31,6 +32,7 @@ NAME_BYTES = 255
 
 _FOREIGN = b"?"
 """Version of what is no file or link, or cannot be read: nobody's."""
+_IN_THE_MAKING = re.compile(re.escape(os.fsdecode(TEMPORARY)) + "[0-9a-f]{16}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -57,6 +59,7 @@ def apply_results(
     """
     with disk_errors(directory):
         job = _Application(reader, os.fsencode(directory), ledger, run_id.encode())
+        _clear(directory)
         nodes = reader.walk(tree)
         while group := [*itertools.islice(nodes, GROUP)]:
             job.take(group)
@@ -121,6 +124,8 @@ class _Application:
                     self.conflicts.append(shown(_sibling(target, place)))
             if _stamp(folder, place) is None:
                 os.mkdir(place, mode | 0o700, dir_fd=folder)
+            else:
+                _clear(place, folder)
         self._moved[path] = _sibling(target, place)
 
     def _lay(self, target: bytes, node: FileNode | SymlinkNode, version: bytes) -> bytes:
@@ -199,6 +204,18 @@ class _Application:
             yield descriptor, name
         finally:
             os.close(descriptor)
+
+
+def _clear(path: bytes | Path, folder: int | None = None) -> None:
+    """Remove files in the making from a folder, as a daemon leaves them that was killed."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags if folder is not None else flags & ~os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        for name in os.listdir(descriptor):
+            if _IN_THE_MAKING.match(name):
+                os.unlink(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _stamp(folder: int, name: bytes) -> Stamp | None:

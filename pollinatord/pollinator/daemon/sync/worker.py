@@ -98,6 +98,10 @@ class ProjectWorker:
         """Bytes done and in all of the seal under way; zeros when there is none."""
         return self._progress
 
+    def leaves_out(self, path: bytes) -> bool:
+        """A file, named from the folder of the trees, is not sent. May be called from any thread."""
+        return self._engine.leaves_out(path)
+
     async def changed(self, seen: int, timeout_s: float) -> None:
         """Return when ``version`` is not what was ``seen`` any more, at the latest after the timeout."""
         try:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pollinator.chunks import s3
-from pollinator.daemon.database import connect, migrate
 from pollinator.daemon.pool import Pool
+from pollinator.daemon.records import Records
 from pollinator.daemon.sync.projects import PROJECT_MIGRATION, OpenProject, Projects
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.spec_pb2 import RunSpec
@@ -26,17 +26,16 @@ from support.storing import random_bytes
 
 @asynccontextmanager
 async def projects_in(folder: Path) -> AsyncGenerator[Projects]:
-    database = connect(folder / "daemon.db")
-    migrate(database, (PROJECT_MIGRATION,))
+    records = Records(folder / "daemon.db", (PROJECT_MIGRATION,))
     pool = Pool("io", 2)
     async with asyncio.TaskGroup() as group:
-        projects = Projects(database, StoreKeeper(folder / "stores"), folder / "indexes", group, pool)
+        projects = Projects(records, StoreKeeper(folder / "stores"), folder / "indexes", group, pool)
         try:
             yield projects
         finally:
             await projects.close()
             pool.close()
-            database.close()
+            records.close()
 
 
 def project_in(folder: Path, name: str = "demo") -> Path:

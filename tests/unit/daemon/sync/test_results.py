@@ -155,6 +155,17 @@ def test_a_file_not_yet_written_before_a_crash_is_ours(home: Home) -> None:
     assert {b"f": b"three"} == home.found
 
 
+def test_files_in_the_making_that_a_killed_daemon_left_are_cleared_away(home: Home) -> None:
+    home.bring("r1", {b"d": {b"a": b"1"}})
+    for name in (".pollinator-0123456789abcdefa", "d/.pollinator-0123456789abcdefa"):
+        (home.folder / name).write_text("half")
+    (home.folder / ".pollinator-notes").write_text("of the user")
+
+    home.bring("r1", {b"d": {b"a": b"1"}})
+
+    assert {b"d/a": b"1", b".pollinator-notes": b"of the user"} == home.found
+
+
 def test_an_edit_while_the_new_version_is_fetched_stays(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.bring("r1", {b"f": b"one"})
 
