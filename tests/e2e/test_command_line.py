@@ -65,6 +65,20 @@ def test_settings_are_shown_with_where_they_come_from(sandbox: Sandbox) -> None:
     assert expected == origins
 
 
+@pytest.mark.parametrize("command", [["help", "exit-codes"], ["schema"], ["list", "--json"]])
+def test_a_reader_that_goes_away_ends_a_command_quietly(sandbox: Sandbox, command: list[str]) -> None:
+    root = sandbox.project()
+    assert 0 == sandbox.cli("run", "--follow", cwd=root).returncode
+
+    with sandbox.start_cli(*command, cwd=root) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        messages = process.stderr.read()
+
+    assert (141, b"") == (process.wait(), messages)
+
+
 def _on_a_terminal(sandbox: Sandbox, root: Path) -> bytes:
     """What ``pollinator run`` shows on a terminal."""
     screen, end = pty.openpty()

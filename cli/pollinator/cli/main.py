@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -77,7 +78,7 @@ def cli(verbose: bool) -> None:
     """Save a file, press run: batch jobs on this machine and elsewhere."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line of this process and exit."""
     # gRPC complains on stderr about connections that are retried anyway, and about every child process.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -85,9 +86,11 @@ def main() -> None:
     code = run_command_line(sys.argv[1:])
     try:
         sys.stdout.flush()
+        sys.stderr.flush()
     except BrokenPipeError:
         code = _reader_gone()
-    sys.exit(code)
+    # What Python and gRPC would clean up ends with the process, and takes longer than most commands.
+    os._exit(code)
 
 
 def run_command_line(args: list[str]) -> int:
@@ -105,7 +108,8 @@ def run_command_line(args: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return int(Exit.INTERRUPTED)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # click makes the second of the first.
         return _reader_gone()
     except Exception as error:  # noqa: BLE001 - the root guard: a defect is told in one line, not in forty
         return _defect(error, verbose)
