@@ -53,7 +53,7 @@ Happening = tuple[str, str, int, str]
 """What, where, which of the things that are there, and contents."""
 KINDS = (
     "write", "write", "save", "rewrite", "rewrite", "remove", "move", "mode", "mode", "folder", "link",
-    "time", "rules", "overflow", "no effect", "no answer",
+    "time", "clock", "rules", "overflow", "no effect", "no answer",
 )  # fmt: skip
 happenings = st.lists(
     st.tuples(
@@ -215,6 +215,8 @@ class SyncMachine(RuleBasedStateMachine):
             match kind:
                 case "time":
                     self.clock.pass_ms((1, 30, 1500)[at % 3])
+                case "clock":
+                    self.clock.set_by_ms((-3_600_007, 3_600_007)[at % 2])
                 case "rules":
                     self._set_rules(place, at, data)
                 case "overflow" if self.watch is not None:

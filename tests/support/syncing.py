@@ -45,6 +45,10 @@ class Clock:
         self.now_ns += round(milliseconds * 1e6)
         self._monotonic_ns += round(milliseconds * 1e6)
 
+    def set_by_ms(self, milliseconds: float) -> None:
+        """Somebody sets the time of day, forwards or back."""
+        self.now_ns += round(milliseconds * 1e6)
+
     def time_ns(self) -> int:
         """The time of day."""
         return self.now_ns

@@ -25,6 +25,7 @@ class DirtySet:
         unreadable: what cannot be looked at or read, and why.
         unstable: files that changed while they were read last.
         special: sockets, pipes and devices.
+        changes: grows with everything that is not as it was.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class DirtySet:
         self.unreadable: dict[bytes, str] = {}
         self.unstable: set[bytes] = set()
         self.special: set[bytes] = set()
+        self.changes = 0
 
     def __bool__(self) -> bool:
         """Something has to be looked at or read."""
@@ -279,6 +281,7 @@ class DirtySet:
             self._note(path)
 
     def _note(self, path: bytes) -> None:
+        self.changes += 1
         if self._found is not None:
             self._found.add(path)
 
@@ -321,7 +324,7 @@ class DirtySet:
             self.unreadable[path] = error.strerror or str(error)
             return
         self.unreadable.pop(path, None)
-        self._state.put(path, File(read.stamp, read.content))
+        self._keep(path, File(read.stamp, read.content))
         (self.unstable.discard if read.stable else self.unstable.add)(path)
         if not read.stable or is_racy(read.stamp, started_ns, self._clock_ns(), window_ns):
             self._racy.add(path)
@@ -331,3 +334,13 @@ class DirtySet:
             self._racy.discard(path)
             self._gone.discard(path)
             self._changed[path] = Known(read.stamp, read.content)
+
+    def _keep(self, path: bytes, file: File) -> None:
+        current = self._state.get(path)
+        same = isinstance(current, File) and current.content == file.content
+        if isinstance(current, File) and same and current.stamp.mode == file.stamp.mode:
+            # Read once more to be sure: the directories above need not be made again.
+            current.stamp = file.stamp
+            return
+        self.changes += 1
+        self._state.put(path, file)

@@ -71,7 +71,7 @@ class SyncEngine:
         self._audited_at = monotonic()
         self._store_probed = False
         self._store_checked = False
-        self._in_sync = False
+        self._synced_changes = -1
         self._missed = 0
         self._synced_ns = 0
         self._halted: Halted | None = None
@@ -346,15 +346,12 @@ class SyncEngine:
     def _save(self, outbox: Outbox) -> None:
         changed, gone = self._dirty.take_results()
         if changed or gone:
-            self._in_sync = False
             outbox.save(changed, gone)
 
     def _note_sync(self, outbox: Outbox) -> None:
         """Remember when the last change got into the store."""
-        if self._dirty or outbox.unsent_bytes:
-            self._in_sync = False
-        elif not self._in_sync:
-            self._in_sync = True
+        if not self._dirty and not outbox.unsent_bytes and self._synced_changes != self._dirty.changes:
+            self._synced_changes = self._dirty.changes
             self._synced_ns = self._clock_ns()
 
 
