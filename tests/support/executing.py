@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 import resource
 import signal
 import subprocess
@@ -316,7 +317,9 @@ class ExecutorUnderTest:
 
     def files(self) -> list[Path]:
         """Every file that it keeps for runs: not its store, not its cache."""
-        return [path for path in (self.state / "runs").rglob("*") if path.is_file()]
+        # Walked, not globbed: folders may vanish meanwhile.
+        found = [Path(folder, name) for folder, _, names in os.walk(self.state / "runs") for name in names]
+        return [path for path in found if path.is_file()]
 
 
 @asynccontextmanager
