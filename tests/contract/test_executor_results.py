@@ -201,7 +201,7 @@ async def test_results_that_the_store_refuses_fail_the_run_and_stay_where_they_a
     way.unlink()
     way.write_text("no folder")
     ended = await executor.follow(run.id)
-    kept = [path for path in executor.files() if path.name == "text" and path.read_text() == "written"]
+    kept = [path for path in executor.holding(b"written") if run.id in str(path) and path.name == "text"]
 
     assert (OutcomeReason.OUTCOME_REASON_COLLECT, 4) == (
         ended.run.outcome.reason,
@@ -209,7 +209,7 @@ async def test_results_that_the_store_refuses_fail_the_run_and_stay_where_they_a
     )
     assert 1 == len(kept)
     assert str(kept[0].parent) in ended.run.outcome.detail
-    assert [] == [path for path in executor.files() if b"hunter2" in path.read_bytes()]
+    assert [] == executor.holding(b"hunter2")
 
 
 async def test_nothing_of_an_ended_run_but_its_record_stays(executor: ExecutorUnderTest) -> None:
@@ -222,10 +222,9 @@ async def test_nothing_of_an_ended_run_but_its_record_stays(executor: ExecutorUn
     ended = await executor.follow(run.id)
     workspace = Path(ended.output[0].decode().strip())
     await gone(workspace)
-    left = [path for path in executor.files() if run.id in str(path)]
 
-    assert [] == [path for path in left if b"files-of-the-run" in path.read_bytes()]
-    assert [] == [path for path in left if b"hunter2" in path.read_bytes()]
+    assert [] == executor.holding(b"files-of-the-run")
+    assert [] == executor.holding(b"hunter2")
     assert ended == await executor.follow(run.id)
 
 

@@ -291,10 +291,10 @@ async def test_secrets_reach_every_rank_and_no_file(executor: ExecutorUnderTest)
     run = await executor.begin(program, processes_per_node=2, secrets={"TOKEN": "hunter2-secret"})
     printed = [await executor.printed(run.id, b"terces", rank=rank) for rank in range(2)]
     await executor.reached(run.id, RunState.RUN_STATE_RUNNING)
-    while_it_runs = [path for path in executor.files() if b"hunter2-secret" in path.read_bytes()]
+    while_it_runs = executor.holding(b"hunter2-secret")
     await executor.cancel(run.id)
     ended = await executor.follow(run.id)
-    after = [path for path in executor.files() if b"hunter2-secret" in path.read_bytes()]
+    after = executor.holding(b"hunter2-secret")
 
     assert [b"terces-2retnuh\n"] * 2 == printed
     assert [] == while_it_runs

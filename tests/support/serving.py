@@ -65,7 +65,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
         made = Server(f"unix:{box.socket}", (*SHARED, *OF_THE_DAEMON))
         yield made
         await made.channel.close()
-        assert "Traceback" not in (box.state / "log" / "daemon.log").read_text()
+        assert "failed, reference" not in (box.state / "log" / "daemon.log").read_text()
     finally:
         box.close()
 
