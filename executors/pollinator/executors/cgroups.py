@@ -72,7 +72,8 @@ class GroupGuard:
             # Without swap accounting the limit is on memory alone.
             with contextlib.suppress(OSError):
                 _write(folder / self._files.swap, "0" if kind == V2 else str(limit))
-        if subprocess.run(self.wrap(["/bin/sh", "-c", ":"]), stderr=subprocess.DEVNULL, check=False).returncode:
+        tried = subprocess.run(self.wrap(["/bin/sh", "-c", ":"]), stderr=subprocess.DEVNULL, check=False)
+        if tried.returncode:
             raise PermissionError(f"no process can be moved into {folder}")
 
     def wrap(self, argv: list[str]) -> list[str]:
