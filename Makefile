@@ -5,6 +5,7 @@
 #   make gates    what needs no test: style, types, imports, protocol, packages
 #   make floors   the unit tests, with the oldest dependencies that are allowed
 #   make unit     every test
+#   make bench    figures, as ratios to what they are measured beside
 
 # The newest Python that can make a virtual environment. Each is run: a name on PATH may be a mere pointer.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 CODE := proto pollinatord executors cli tests typings
 FLOORS := .cache/floors
 
-.PHONY: demo test gates lint types imports protocol breaking wheel unit floors components clean
+.PHONY: demo test gates lint types imports protocol breaking wheel unit floors bench components clean
 
 test: gates floors unit
 
@@ -76,6 +77,9 @@ floors: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FLOORS)
 	$(BIN)/uv pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable . --group test
 	$(FLOORS)/bin/pytest tests/unit
+
+bench: $(VENV)/.installed
+	cd tests && $(abspath $(BIN))/python -m bench.start
 
 # The real servers that tests start. Without them those tests are skipped and say so; they fail where
 # POLLINATOR_REQUIRE names the server. Tests name their packages as well: see tests/support/ceph.py.
