@@ -134,3 +134,14 @@ def test_a_run_waits_for_cores_and_says_so(sandbox: Sandbox) -> None:
         assert "cpu" == pending["code"]
         sandbox.cli("cancel", "--all", cwd=root)
         first.communicate(timeout=30)
+
+
+def test_an_executor_is_told_that_all_of_a_run_is_here(sandbox: Sandbox) -> None:
+    root = sandbox.project()
+    run = sandbox.cli("run", cwd=root).stdout.decode().strip()
+    ended = sandbox.cli("wait", run, cwd=root)
+    forgotten = sandbox.state / "executors" / "local" / "runs" / run / "forgotten"
+
+    assert 0 == ended.returncode, ended.stderr
+    wait_until(forgotten.exists, "the executor need not keep the run")
+    assert b"hello\n" == sandbox.cli("logs", run, cwd=root).stdout
