@@ -76,9 +76,10 @@ def _port(text: str) -> int:
 
 
 def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
+    # YAML 1.1, which the original reads, has more words for it than its successor.
+    if text.lower() not in ("true", "yes", "on", "false", "no", "off"):
         raise ValueError(f"write true or false, not {text!r}")
-    return text.lower() == "true"
+    return text.lower() in ("true", "yes", "on")
 
 
 def _command(text: str) -> str:

@@ -57,6 +57,13 @@ def test_settings_of_one_run_replace_those_of_the_project() -> None:
     )
 
 
+@pytest.mark.parametrize(("written", "meant"), [("yes", True), ("On", True), ("no", False), ("off", False)])
+def test_truth_may_be_written_as_in_files_of_the_original(written: str, meant: bool) -> None:
+    changed = apply_overrides(spec(), SpecOverrides(set=[f"environment.rebuildImage={written}"]))
+
+    assert meant == changed.rebuild_image
+
+
 def test_the_last_of_two_settings_counts() -> None:
     changed = apply_overrides(spec(), SpecOverrides(set=["conditions.mem=2Gi", "conditions.mem=3Gi"]))
 

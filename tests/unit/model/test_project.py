@@ -304,7 +304,7 @@ MISTAKES = {
     "no duration": ("conditions: {walltime: soon}\n", "4:24", "write 600, 10m, 1h30m or 01:30:00"),
     "a negative duration": ("conditions: {walltime: -5}\n", "4:24", "'-5' is not a duration"),
     "seconds above 59": ("conditions: {walltime: '01:00:75'}\n", "4:24", "'01:00:75' is not a duration"),
-    "no truth": ("  rebuildImage: yes\n", "4:17", "write true or false, not 'yes'"),
+    "no truth": ("  rebuildImage: maybe\n", "4:17", "write true or false, not 'maybe'"),
     "a port of 0": ("tunnel: {localPort: 0}\n", "4:21", "'0' is not a port from 1 to 65535"),
     "a port too high": ("tunnel: {localPort: 65536}\n", "4:21", "'65536' is not a port from 1 to 65535"),
     "a source outside": ("  source: ../x\n", "4:11", "'../x' must be a path below cfs/src"),

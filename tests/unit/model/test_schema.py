@@ -48,7 +48,7 @@ BAD: list[dict[str, Any]] = [
     {"environment": None},
     {"environment": {}},
     {"environment": {"cmd": ""}},
-    {"environment": {"cmd": "a", "rebuildImage": "yes"}},
+    {"environment": {"cmd": "a", "rebuildImage": "maybe"}},
     {"environment": {"cmd": "a", "args": "one"}},
     {"environment": {"cmd": "a", "args": [["one"]]}},
     {"environment": {"cmd": "a", "env": {"A-B": "1"}}},
