@@ -218,7 +218,7 @@ class SyncMachine(RuleBasedStateMachine):
                 case "clock":
                     self.clock.set_by_ms((-3_600_007, 3_600_007)[at % 2])
                 case "rules":
-                    self._set_rules(place, at, data)
+                    self._set_rules(place, at)
                 case "overflow" if self.watch is not None:
                     self.watch.overflow()
                 case "no effect":
@@ -253,16 +253,16 @@ class SyncMachine(RuleBasedStateMachine):
             case _:
                 pass
 
-    def _set_rules(self, place: str, at: int, data: bytes) -> None:
+    def _set_rules(self, place: str, at: int) -> None:
         """One name is ignored, in a folder or everywhere, or not any more."""
         names = (b"a\n", b"b\n")[at % 2]
         outer = self.disk.root / RULES
-        if at % 3:
-            self.disk.write(f"{place}/{RULES}", names)
-        elif data == b"x":
+        if at < 5:
             outer.write_bytes(names)
-        else:
+        elif at < 8:
             outer.unlink(missing_ok=True)
+        else:
+            self.disk.write(f"{place}/{RULES}", names)
 
     def _there(self) -> dict[str, str]:
         """What is there, and of what kind."""

@@ -21,8 +21,14 @@ class Pool:
         self, work: Callable[_Values, _Result], *args: _Values.args, **kwargs: _Values.kwargs
     ) -> _Result:
         """Run ``work`` on one of the threads."""
+        return await self.start(work, *args, **kwargs)
+
+    def start(
+        self, work: Callable[_Values, _Result], *args: _Values.args, **kwargs: _Values.kwargs
+    ) -> asyncio.Future[_Result]:
+        """The same without waiting for it."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        return loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
     def close(self) -> None:
         """Let the threads end once their work is done."""

@@ -24,7 +24,7 @@ _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 NAP_S = 1.0
-"""Longest sleep of the watcher thread: how soon it notices that the project is to be closed."""
+"""Longest time without a step: packs that wait for more are sent, and new ignore files noticed, as soon."""
 
 RETRY_S = 2.0
 """Pause after a failed background step; the engine itself backs off from a store that fails."""
@@ -40,6 +40,7 @@ class ProjectWorker:
         self._thread = Pool(f"project-{root.name}", 1)
         self._sleeper = Pool(f"watch-{root.name}", 1)
         self._closing = asyncio.Event()
+        self._awake = asyncio.Event()
         self._closed = asyncio.Event()
         self._news = asyncio.Condition()
         self._seals = 0
@@ -55,8 +56,7 @@ class ProjectWorker:
             news = True
             while not self._closing.is_set():
                 left = await self._step(news)
-                if not self._closing.is_set():
-                    news = await self._sleeper.run(self._engine.wait, 0.0 if left else NAP_S)
+                news = await self._sleep(0.0 if left else NAP_S)
         finally:
             await asyncio.shield(self._shut())
 
@@ -113,6 +113,7 @@ class ProjectWorker:
     async def close(self) -> None:
         """Stop and release everything; returns when the engine is closed. A seal under way is finished."""
         self._closing.set()
+        self._awake.set()
         if not self._seals and not self._closed.is_set():
             # Nobody waits for what it may be sending: a store that is silent must not hold the end up.
             await self._sleeper.run(self.store.close)
@@ -120,6 +121,16 @@ class ProjectWorker:
 
     def _note_progress(self, done: int, total: int) -> None:
         self._progress = (done, total)
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Until there is news, whose thread goes on sleeping when the project is to be closed before that."""
+        self._awake.clear()
+        if self._closing.is_set():
+            return False
+        nap = self._sleeper.start(self._engine.wait, seconds)
+        nap.add_done_callback(lambda _: self._awake.set())
+        await self._awake.wait()
+        return nap.done() and nap.result()
 
     async def _step(self, news: bool) -> bool:
         """Do one step; a failure is shown in the status and tried again later."""

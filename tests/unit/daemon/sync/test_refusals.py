@@ -165,6 +165,8 @@ class TestLinks:
     )
     def test_one_that_leads_away_is_named_and_refused(self, project: Project, name: str, target: str) -> None:
         (project.src / "d").mkdir()
+        (project.src / "fine").symlink_to("d")
+        project.seal()
         (project.src / name).symlink_to(target)
         with pytest.raises(InvalidInput) as caught:
             project.seal()

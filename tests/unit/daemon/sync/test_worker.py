@@ -1,0 +1,150 @@
+"""A project at work: its thread, its status for everybody else, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from pollinator.daemon.sync import outbox, worker
+from pollinator.daemon.sync.sealed import SyncStatus
+from pollinator.daemon.sync.worker import ProjectWorker
+from pollinator.wire.errors import Halted, Unavailable
+from support.projects import HALTED, IN_SYNC, SPEC
+from support.storing import MemoryStore, random_bytes
+from support.syncing import on_disk, read_back
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short rests."""
+    monkeypatch.setattr(outbox, "QUIET_S", 0.01)
+    monkeypatch.setattr(worker, "RETRY_S", 0.01)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    (root / "cfs/src").mkdir(parents=True)
+    (root / "cfs/data").mkdir()
+    return root
+
+
+@asynccontextmanager
+async def working(root: Path) -> AsyncGenerator[ProjectWorker]:
+    """A worker until the block ends."""
+    made = ProjectWorker(root, root.parent / "index.db", MemoryStore())
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(made.run())
+        yield made
+        await made.close()
+
+
+async def until(made: ProjectWorker, wanted: Callable[[SyncStatus], bool]) -> SyncStatus:
+    """Follow the status as a client does."""
+    while True:
+        seen = made.version
+        if wanted(made.status):
+            return made.status
+        await made.changed(seen, 20)
+
+
+async def test_what_is_saved_is_in_the_store_soon(root: Path) -> None:
+    async with working(root) as made:
+        (root / "cfs/src/f").write_bytes(random_bytes(1000))
+        status = await until(made, lambda status: status.bytes == 1000 and status.state == IN_SYNC)
+
+        assert status.synced_ns
+        assert isinstance(made.store, MemoryStore)
+        assert made.store.puts
+
+
+async def test_a_seal_has_what_was_written_before_it(root: Path) -> None:
+    async with working(root) as made:
+        for number in range(20):
+            (root / "cfs/src/f").write_text(f"{number}")
+            sealed = await made.seal(SPEC, strict=False, git_commit="abc")
+
+            assert on_disk(root) == read_back(made.store, sealed.ref)
+            assert "abc" == sealed.snapshot.git_commit
+
+
+async def test_no_change_of_the_status_passes_unseen(root: Path) -> None:
+    """Whoever is slow to ask is answered at once when it changed meanwhile."""
+    async with working(root) as made:
+        await until(made, lambda status: status.state == IN_SYNC)
+        seen = made.version
+        (root / "cfs/src/f").write_text("x")
+        await until(made, lambda status: status.files == 1 and status.state == IN_SYNC)
+        started = asyncio.get_running_loop().time()
+        await made.changed(seen, 20)
+
+        assert asyncio.get_running_loop().time() - started < 5
+
+
+async def test_asking_ends_with_its_time(root: Path) -> None:
+    async with working(root) as made:
+        await until(made, lambda status: status.state == IN_SYNC)
+        await made.changed(made.version, 0.05)
+
+
+async def test_a_halted_project_says_so_and_goes_on_by_itself(root: Path) -> None:
+    async with working(root) as made:
+        await until(made, lambda status: status.state == IN_SYNC)
+        (root / "cfs").rename(root / "away")
+        status = await until(made, lambda status: status.state == HALTED)
+
+        assert "is gone" in status.problem
+        with pytest.raises(Halted):
+            await made.seal(SPEC, strict=False, git_commit="")
+        (root / "away").rename(root / "cfs")
+        status = await until(made, lambda status: status.state == IN_SYNC)
+
+        assert not status.problem
+        assert not made.problem
+
+
+async def test_an_index_that_cannot_be_used_is_a_problem_of_the_project_alone(root: Path) -> None:
+    index = root.parent / "index.db"
+    index.mkdir()
+    async with working(root) as made:
+        while not made.problem:
+            await made.changed(made.version, 20)
+
+        assert "cannot use the index" in made.problem
+        index.rmdir()
+        await until(made, lambda status: status.state == IN_SYNC)
+        while made.problem:
+            await made.changed(made.version, 20)
+
+
+async def test_a_closed_project_refuses_in_words(root: Path) -> None:
+    async with working(root) as made:
+        await until(made, lambda status: status.state == IN_SYNC)
+    with pytest.raises(Unavailable) as caught:
+        await made.seal(SPEC, strict=False, git_commit="")
+
+    assert "project_closed" == caught.value.reason
+
+
+async def test_a_seal_under_way_when_it_is_closed_ends_one_way_or_the_other(root: Path) -> None:
+    for _ in range(10):
+        async with working(root) as made:
+            (root / "cfs/src/f").write_text("x")
+            seals = (made.seal(SPEC, strict=False, git_commit="") for _ in range(3))
+            answers = await asyncio.gather(*seals, made.close(), return_exceptions=True)
+
+            errors = [type(answer) for answer in answers if isinstance(answer, BaseException)]
+            assert {Unavailable} >= set(errors)
+
+
+async def test_progress_is_told_while_a_seal_reads(root: Path) -> None:
+    (root / "cfs/data/f").write_bytes(random_bytes(1000))
+    async with working(root) as made:
+        assert (0, 0) == made.progress
+        await made.seal(SPEC, strict=False, git_commit="")
+
+        assert (0, 0) == made.progress
