@@ -20,6 +20,8 @@ SEARCH = settings(
     deadline=None,
     derandomize=True,
     database=None,
+    # To explain a failure Python would trace every line, which takes longer than all else.
+    phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 HUNT = settings(SEARCH, max_examples=600, phases=[Phase.generate], report_multiple_bugs=False)
