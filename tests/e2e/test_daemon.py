@@ -78,8 +78,8 @@ def test_commands_that_race_start_one_daemon(sandbox: Sandbox) -> None:
     ends = [(process.communicate(timeout=40)[1], process.returncode) for process in racing]
 
     assert [0] * 5 == [code for _, code in ends], ends
+    wait_until(lambda: 1 == len(sandbox.pids_of("pollinator.daemon.main")), "the others have ended")
     assert 1 == starts(sandbox)
-    assert 1 == len(sandbox.pids_of("pollinator.daemon.main"))
 
 
 def test_a_command_that_meets_a_daemon_on_its_way_out_gets_the_next_one(sandbox: Sandbox) -> None:
@@ -338,5 +338,14 @@ def test_a_second_daemon_leaves_the_first_alone(sandbox: Sandbox) -> None:
             check=False,
         )
 
+        other = subprocess.run(
+            DAEMON,
+            env=sandbox.env | {"XDG_STATE_HOME": str(sandbox.folder / "s2")},
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
         assert (0, b"pollinatord runs already\n") == (second.returncode, second.stderr)
+        assert (78, True) == (other.returncode, b"with another state" in other.stderr)
         assert daemon.pid == status(sandbox, sandbox.project())["pid"]

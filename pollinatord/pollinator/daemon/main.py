@@ -15,8 +15,8 @@ from pollinator.daemon.app import serve
 from pollinator.daemon.logs import start_logging
 from pollinator.daemon.settings import Settings, load_settings
 from pollinator.wire import places
-from pollinator.wire.errors import Code, PollinatorError
-from pollinator.wire.presence import take_lock
+from pollinator.wire.errors import Code, PollinatorError, WrongState
+from pollinator.wire.presence import answers, take_lock
 
 LAST_RESORT_S = 15.0
 """A daemon that was asked to end is gone after this time, whatever hangs: before who asked gives up."""
@@ -39,7 +39,8 @@ def main() -> int:
 
     0 after it was asked to end or when another daemon of this user runs already; 2 for wrong settings, 65
     when its files are damaged, 69 when they cannot be used now, 75 when the disk is full, 77 when it may not
-    use its folders, 78 when a newer version wrote them; 1 when it was told twice to end, or for a defect.
+    use its folders, 78 when a newer version wrote them or another daemon has the socket; 1 when it was told
+    twice to end, or for a defect.
     """
     try:
         return _main()
@@ -63,6 +64,13 @@ def _main() -> int:
     if lock is None:
         sys.stderr.write("pollinatord runs already\n")
         return 0
+    if answers(places.daemon_socket()):
+        # gRPC would take the socket away from it without an error.
+        raise WrongState(
+            f"another daemon, with another state, listens at {places.daemon_socket()}",
+            reason="socket_taken",
+            hint="set XDG_RUNTIME_DIR to another folder as well",
+        )
     log_path = state / "log" / "daemon.log"
     start_logging(log_path, settings)
     # gRPC's fork handlers cost time and complain with every child process.
