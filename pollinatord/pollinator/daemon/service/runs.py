@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from pollinator.v1.run_pb2 import (
     ForgetRunResponse,
     GetRunRequest,
     GetRunResponse,
+    Heartbeat,
     ListRunsRequest,
     ListRunsResponse,
     Progress,
@@ -31,7 +33,7 @@ from pollinator.v1.run_pb2 import (
     WatchRunResponse,
 )
 from pollinator.wire.errors import NotFound, WrongState
-from pollinator.wire.watching import watch_run
+from pollinator.wire.watching import HEARTBEAT_S, watch_run
 
 MAX_PAGE = 1000
 
@@ -99,6 +101,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         return ForgetRunResponse()
 
     async def _sealing(self, run_id: str, root: str) -> AsyncIterator[WatchRunResponse]:
+        last_word = time.monotonic()
         while self._runs.get(run_id).state == RunState.RUN_STATE_SNAPSHOTTING:
             seen = self._runs.version(run_id)
             try:
@@ -107,4 +110,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
                 return
             if total:
                 yield WatchRunResponse(progress=Progress(bytes_done=done, bytes_total=total))
+                last_word = time.monotonic()
+            elif time.monotonic() - last_word >= HEARTBEAT_S:
+                # A large project is looked at before it is known what there is to read.
+                yield WatchRunResponse(heartbeat=Heartbeat())
+                last_word = time.monotonic()
             await self._runs.changed(run_id, seen, 0.2)
