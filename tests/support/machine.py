@@ -29,7 +29,6 @@ from support.syncing import (
     FAILURE,
     Clock,
     CoarseStamps,
-    Disk,
     LateWatch,
     Listing,
     PutsByHand,
@@ -38,6 +37,7 @@ from support.syncing import (
     on_disk,
     read_back,
 )
+from support.user import Disk
 
 SPEC = RunSpec(project="demo", command="true")
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
