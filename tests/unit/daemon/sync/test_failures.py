@@ -166,13 +166,16 @@ class TestForgetfulStore:
     def test_what_index_objects_list_is_found_elsewhere_by_then(
         self, project: Project, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(outbox, "UNLISTED_PACKS", 0)
-        project.write("src/new", random_bytes(700))
-        project.seal()
+        with monkeypatch.context() as patched:
+            patched.setattr(outbox, "UNLISTED_PACKS", 0)
+            project.write("src/new", random_bytes(700))
+            project.seal()
         assert any(key.startswith("i/") for key in memory.objects)
         for key in [key for key in memory.objects if key[0] in "pi"]:
             project.restart()
             del memory.objects[key]
+            # So that what is stored again is not the very same pack.
+            project.write("src/f", random_bytes(1000, key.encode()))
             project.settle()
 
             assert project.disk == project.sealed()

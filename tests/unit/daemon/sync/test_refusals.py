@@ -133,6 +133,16 @@ class TestUnreadable:
 
         assert (IN_SYNC, "") == (theirs.settle().state, theirs.engine.status().problem)
 
+    def test_a_tree_of_unreadable_files_is_not_an_empty_one(self, theirs: Project) -> None:
+        files = [theirs.write(f"data/f{number}", "x") for number in range(30)]
+        theirs.seal()
+        theirs.restart()
+        for file in files:
+            file.chmod(0)
+
+        assert SYNCING == theirs.settle().state
+        assert len(refused(theirs)) == 10, "no more are named"
+
     def test_a_failing_disk_is_tried_again_by_the_next_seal(
         self, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -99,6 +99,7 @@ class TestVanished:
         shutil.rmtree(project.src)
 
         assert "tree_emptied" == self.halted(project)
+        assert "cfs/src had 1 files and is gone" in project.engine.status().problem
         project.src.mkdir()
 
         assert project.disk == project.sealed(), "a small tree may be emptied"
@@ -175,9 +176,12 @@ def test_a_disk_that_is_not_mounted_halts_however_few_files_it_has(project: Proj
 
 
 def test_what_is_mounted_deep_in_a_tree_is_seen_and_watched(project: Project, disk: Path) -> None:
+    subprocess.run(["umount", project.data], check=True)
     (project.src / "d").mkdir()
     project.seal()
     (disk / "f").write_text("x")
+    while project.engine.step() or project.engine.wait(0.1):
+        pass
     mount(disk, project.src / "d")
     try:
         assert project.engine.wait(10)
