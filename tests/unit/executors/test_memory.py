@@ -165,13 +165,18 @@ def test_the_backstop_never_loosens_a_limit_that_is_there(monkeypatch: pytest.Mo
         (LIMIT, 1, LIMIT // 2, False),
         (LIMIT, -9, LIMIT // 2, False),
         (0, 1, LIMIT * 2, False),
-        # A child starts with the size of its parent, here that of the tests.
+        # A child starts with the size of its parent, here 2.
         (1, 1, 2, False),
     ],
 )
 def test_a_failure_after_a_peak_that_nobody_saw_is_for_memory(
-    limit: int, code: int, largest: int, expected: bool
+    monkeypatch: pytest.MonkeyPatch, limit: int, code: int, largest: int, expected: bool
 ) -> None:
+    def two(_: int) -> int:
+        return 2
+
+    monkeypatch.setattr(under_test, "_largest", two)
+
     assert expected == SamplingGuard(limit).exceeded(code, largest)
 
 
