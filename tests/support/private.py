@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ def private_user() -> Generator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _private_session() -> Iterator[None]:
+    # A shell makes what it starts in the background deaf to Ctrl-C, and with it all that the tests start.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with private_user():
         yield
 
