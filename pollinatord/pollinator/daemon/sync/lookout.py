@@ -31,6 +31,7 @@ class Lookout:
         self._ignore = Ignore(root, b"cfs")
         self._watch: Watch | None = None
         self._anything = True
+        self._trees: list[tuple[int, int] | None] = []
 
     @property
     def kind(self) -> str:
@@ -121,10 +122,17 @@ class Lookout:
             self._ignore.reload()
             self.start().refresh()
             self._anything = True
-        if self._anything:
+        if self._anything or self._other_trees():
             self._anything = False
             return dataclasses.replace(changes, subtrees=_EVERYTHING)
         return changes
+
+    def _other_trees(self) -> bool:
+        """Something was mounted where a tree is, or not any more; only inotify's watcher knows of itself."""
+        if self.kind == "inotify":
+            return False
+        before, self._trees = self._trees, [_identity(os.path.join(self._cfs, name)) for name in TREES]
+        return before != self._trees
 
     def _gone(self) -> Halted:
         return Halted(
@@ -132,3 +140,11 @@ class Lookout:
             reason=ROOT_GONE,
             hint="put the folder back (is a disk not mounted?); was the project moved, run pollinator there",
         )
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino

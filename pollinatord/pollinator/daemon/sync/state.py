@@ -173,16 +173,15 @@ def nodes_below(node: Node | None, path: bytes = b"") -> Iterator[tuple[bytes, N
 
 def encode(directory: Dir, sink: NodeSink) -> bytes:
     """Digest of a directory; only nodes on the way to a change are made, and given to ``sink``."""
-    pending = [directory]
+    # A directory is named by what is below it. A loop, as trees may be deeper than calls.
+    pending = [] if directory.digest else [directory]
     while pending:
         current = pending[-1]
-        # A directory is named by what is below it. A loop, as trees may be deeper than calls.
         below = [child for child in current.children.values() if isinstance(child, Dir) and not child.digest]
-        if below and not current.digest:
+        if below:
             pending += below
-            continue
-        pending.pop()
-        _digest(current, sink)
+        else:
+            _digest(pending.pop(), sink)
     return _digest(directory, sink)
 
 

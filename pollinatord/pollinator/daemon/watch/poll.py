@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -89,4 +90,4 @@ class PollWatch:
             found = os.stat(self._root)
         except OSError:
             return False
-        return self._device is None or found.st_dev == self._device
+        return stat.S_ISDIR(found.st_mode) and self._device in (None, found.st_dev)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pollinator.daemon.watch.choose import VARIABLE
 from pollinator.wire.errors import Halted
 from support.projects import HALTED, IN_SYNC, Project, project
 from support.storing import random_bytes
@@ -159,7 +160,11 @@ def mount(what: Path, where: Path) -> None:
     subprocess.run(["mount", "--bind", what, where], check=True)
 
 
-def test_a_disk_that_is_not_mounted_halts_however_few_files_it_has(project: Project, disk: Path) -> None:
+@pytest.mark.parametrize("watch", ["inotify", "watchdog", "poll"])
+def test_a_disk_that_is_not_mounted_halts_however_few_files_it_has(
+    project: Project, disk: Path, monkeypatch: pytest.MonkeyPatch, watch: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, watch)
     project.write("data/model", random_bytes(1000))
     before = project.seal().ref
     assert IN_SYNC == project.settle().state

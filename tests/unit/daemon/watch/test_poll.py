@@ -51,6 +51,9 @@ def test_a_root_that_goes_away_is_announced(tmp_path: Path) -> None:
         root.rmdir()
 
         assert watch.drain().root_gone
+        root.touch()
+
+        assert watch.drain().root_gone
 
 
 def test_closing_ends_waiting(tmp_path: Path) -> None:
