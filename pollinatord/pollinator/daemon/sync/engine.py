@@ -156,6 +156,7 @@ class SyncEngine:
             self._check_store(outbox)
         if not self._dirty and self._monotonic() - self._audited_at > AUDIT_S:
             self._audit()
+            self._probe_store(outbox)
 
     def _audit(self) -> None:
         """Look at everything: what changed, and no event said so, was missed."""
@@ -176,7 +177,7 @@ class SyncEngine:
             self._read_unstored_again(outbox)
 
     def _probe_store(self, outbox: Outbox) -> None:
-        """The same for somebody who waits: one object of earlier days stands for all."""
+        """The same for whoever must not wait or ask often: one object of earlier days stands for all."""
         self._store_probed = True
         if outbox.seems_lost():
             self._check_store(outbox)

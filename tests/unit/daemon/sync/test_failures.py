@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pollinator.chunks.folder import FolderStore
-from pollinator.daemon.sync import outbox
+from pollinator.daemon.sync import engine, outbox
 from pollinator.wire.errors import Denied, Exhausted, Unavailable
 from support.disk import full_disk
 from support.projects import IN_SYNC, SYNCING, Project, project
@@ -150,6 +150,15 @@ class TestForgetfulStore:
     ) -> None:
         project.restart()
         memory.objects.clear()
+
+        assert project.disk == project.sealed()
+
+    def test_one_emptied_meanwhile_is_filled_again_after_the_next_audit(
+        self, project: Project, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        memory.objects.clear()
+        monkeypatch.setattr(engine, "AUDIT_S", -1.0)
+        project.settle()
 
         assert project.disk == project.sealed()
 
