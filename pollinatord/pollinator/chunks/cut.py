@@ -11,8 +11,10 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
+
+import xxhash
 
 from pollinator.chunks.digest import digest_of
 
@@ -48,6 +50,11 @@ class Content:
     """Ranges (offset, length) without data, sorted."""
     size: int
     """Length in bytes, holes included."""
+    prints: bytes = field(default=b"", compare=False, repr=False)
+    """Fingerprint (xxh3_128) of each chunk of a large file, one after the other, as far as they are known.
+
+    Only says where a later version of the same file differs. No part of what is stored, and of equality.
+    """
 
 
 def cut(descriptor: int, size: int, sink: Sink) -> Content:
@@ -65,6 +72,7 @@ def cut(descriptor: int, size: int, sink: Sink) -> Content:
         sink(digest, data)
         return Content(b"", ((digest, size),), (), size)
     chunks: list[tuple[bytes, int]] = []
+    prints: list[bytes] = []
     holes = tuple(_holes(descriptor, size))
     cutter = choose_cutter()
     position = 0
@@ -73,8 +81,10 @@ def cut(descriptor: int, size: int, sink: Sink) -> Content:
             digest = digest_of(data)
             sink(digest, data)
             chunks.append((digest, len(data)))
+            prints.append(xxhash.xxh3_128_digest(data))
         position = hole + length
-    return Content(b"", tuple(chunks), holes, size)
+    # Blocks of a fixed size are not cut again around a change: all behind an insert would differ.
+    return Content(b"", tuple(chunks), holes, size, b"" if cutter is fixed_lengths else b"".join(prints))
 
 
 def choose_cutter() -> Cutter:

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +30,8 @@ CREATE TABLE pack (key TEXT PRIMARY KEY, body BLOB NOT NULL, listed TEXT) WITHOU
 CREATE TABLE snapshot (digest BLOB PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_PRINTS = "ALTER TABLE file ADD COLUMN prints BLOB NOT NULL DEFAULT x'';"
+"""Fingerprints of the chunks of large files."""
 
 DAMAGED = "index_damaged"
 """Reason of the error after which the index has to be opened anew."""
@@ -98,10 +100,13 @@ class Index:
 
     def save_files(self, changed: Mapping[bytes, Known], gone: Iterable[bytes]) -> None:
         """Write what was read, and forget what is gone, in one transaction."""
-        rows = [(path, _stamp(each.stamp), _content(each.content)) for path, each in changed.items()]
+        rows = [
+            (path, _stamp(each.stamp), _content(each.content), each.content.prints)
+            for path, each in changed.items()
+        ]
         with _Commit(self._database, self._failure):
             self._database.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in gone])
-            self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", rows)
         crash_point("after_index_commit")
 
     def save_pack(self, row: PackIndex) -> None:
@@ -167,7 +172,7 @@ class Index:
         except OSError as error:
             raise self._no_file(error) from error
         try:
-            migrate(database, (_SCHEMA,))
+            migrate(database, (_SCHEMA, _PRINTS))
             row = database.execute("SELECT value FROM meta WHERE name = 'store'").fetchone()
             if row is None:
                 with database:
@@ -218,8 +223,10 @@ class Index:
 
     def _load_files(self, database: Connection) -> None:
         self._files = {}
-        for path, stamp, body in database.execute("SELECT path, stamp, content FROM file"):
+        for path, stamp, body, prints in database.execute("SELECT path, stamp, content, prints FROM file"):
             content = node_content(FileNode.FromString(body))
+            if prints:
+                content = replace(content, prints=prints)
             whole = all(digest in self.stored for digest, _ in content.chunks)
             self._files[path] = Known(Stamp(*map(int, stamp.split())) if whole else _NO_STAMP, content)
 

@@ -6,9 +6,11 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from pollinator.chunks import cut as under_test
 from pollinator.chunks.cut import (
@@ -86,6 +88,20 @@ def test_reading_in_windows_cuts_where_reading_at_once_does(
     monkeypatch.setattr(under_test, "WINDOW", window)
 
     assert [size for _, size in file.cut().chunks] == PINNED_LENGTHS
+
+
+def test_a_large_file_has_a_fingerprint_of_each_chunk(file: Written) -> None:
+    file.path.write_bytes(PINNED)
+
+    assert file.cut().prints == b"".join(xxhash.xxh3_128_digest(data) for _, data in file.chunks)
+
+
+def test_fingerprints_are_no_part_of_what_makes_contents_equal(file: Written) -> None:
+    file.path.write_bytes(PINNED)
+    content = file.cut()
+
+    assert content == replace(content, prints=b"")
+    assert hash(content) == hash(replace(content, prints=b""))
 
 
 def test_an_inserted_byte_changes_the_chunks_around_it_and_no_others(file: Written) -> None:
