@@ -704,3 +704,365 @@ class DiffRunsResponse(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["base_spec", b"base_spec", "files", b"files", "settings", b"settings", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CollectRequest(message.Message):
+    """CollectRequest names a project."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    root: builtins.str
+    """Its folder."""
+    dry_run: builtins.bool
+    """Remove nothing, write nothing."""
+    def __init__(
+        self,
+        *,
+        root: builtins.str = ...,
+        dry_run: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dry_run", b"dry_run", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Garbage(message.Message):
+    """Garbage is some of what a store holds and nobody needs."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    OBJECTS_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    kind: builtins.str
+    """What it is: `packs`, `snapshots`, `indexes`, `moves`, `refs`, `leases`."""
+    objects: builtins.int
+    """Number of objects."""
+    bytes: builtins.int
+    """Their bytes."""
+    def __init__(
+        self,
+        *,
+        kind: builtins.str = ...,
+        objects: builtins.int = ...,
+        bytes: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes", b"bytes", "kind", b"kind", "objects", b"objects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Collected(message.Message):
+    """Collected is what one collection did, or would do."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    STORE_FIELD_NUMBER: builtins.int
+    OBJECTS_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    KEPT_SNAPSHOTS_FIELD_NUMBER: builtins.int
+    REMOVED_FIELD_NUMBER: builtins.int
+    CONDEMNED_FIELD_NUMBER: builtins.int
+    REPACKED_PACKS_FIELD_NUMBER: builtins.int
+    REPACKED_BYTES_FIELD_NUMBER: builtins.int
+    PROBLEMS_FIELD_NUMBER: builtins.int
+    store: builtins.str
+    """The store, for people; no credentials."""
+    objects: builtins.int
+    """Objects in the store before."""
+    bytes: builtins.int
+    """Their bytes."""
+    kept_snapshots: builtins.int
+    """Snapshots that are kept."""
+    repacked_packs: builtins.int
+    """Packs of which little was needed, and whose rest was copied to others."""
+    repacked_bytes: builtins.int
+    """Bytes that were copied for it."""
+    @builtins.property
+    def removed(self) -> containers.RepeatedCompositeFieldContainer[Garbage]:
+        """Removed now: condemned long enough ago, and needed by nobody still."""
+
+    @builtins.property
+    def condemned(self) -> containers.RepeatedCompositeFieldContainer[Garbage]:
+        """Needed by nobody, and removed by a later collection unless somebody comes to need it."""
+
+    @builtins.property
+    def problems(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What could not be done and why, for people; empty when all went well."""
+
+    def __init__(
+        self,
+        *,
+        store: builtins.str = ...,
+        objects: builtins.int = ...,
+        bytes: builtins.int = ...,
+        kept_snapshots: builtins.int = ...,
+        removed: abc.Iterable[Garbage] | None = ...,
+        condemned: abc.Iterable[Garbage] | None = ...,
+        repacked_packs: builtins.int = ...,
+        repacked_bytes: builtins.int = ...,
+        problems: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes", b"bytes", "condemned", b"condemned", "kept_snapshots", b"kept_snapshots", "objects", b"objects", "problems", b"problems", "removed", b"removed", "repacked_bytes", b"repacked_bytes", "repacked_packs", b"repacked_packs", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CollectResponse(message.Message):
+    """CollectResponse is one message of a collection: its progress, and last its result."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    COLLECTED_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def progress(self) -> StoreProgress:
+        """How far it is."""
+
+    @builtins.property
+    def collected(self) -> Collected:
+        """The last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: StoreProgress | None = ...,
+        collected: Collected | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["collected", b"collected", "kind", b"kind", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["collected", b"collected", "kind", b"kind", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = typing.Literal["progress", "collected"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+@typing.final
+class StoreProgress(message.Message):
+    """StoreProgress is how far something that looks through a store is."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DOING_FIELD_NUMBER: builtins.int
+    DONE_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    doing: builtins.str
+    """What it does, for people."""
+    done: builtins.int
+    """How much of it is done."""
+    total: builtins.int
+    """How much there is in all; 0 when that is not known."""
+    def __init__(
+        self,
+        *,
+        doing: builtins.str = ...,
+        done: builtins.int = ...,
+        total: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["doing", b"doing", "done", b"done", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckStoreRequest(message.Message):
+    """CheckStoreRequest names a project."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: builtins.int
+    READ_DATA_FIELD_NUMBER: builtins.int
+    REPAIR_FIELD_NUMBER: builtins.int
+    root: builtins.str
+    """Its folder."""
+    read_data: builtins.bool
+    """Read and verify every byte that is needed."""
+    repair: builtins.bool
+    """Store again what this machine still has, and forget what is wrong."""
+    def __init__(
+        self,
+        *,
+        root: builtins.str = ...,
+        read_data: builtins.bool = ...,
+        repair: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["read_data", b"read_data", "repair", b"repair", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Flaw(message.Message):
+    """Flaw is one thing that is not as it should be."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    KEY_FIELD_NUMBER: builtins.int
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    PATHS_FIELD_NUMBER: builtins.int
+    REPAIRED_FIELD_NUMBER: builtins.int
+    code: builtins.str
+    """Stable word: `pack_missing`, `pack_damaged`, `chunk_missing`, `snapshot_missing`, `index_wrong` and others."""
+    text: builtins.str
+    """What is wrong, for people."""
+    key: builtins.str
+    """The object, or empty."""
+    repaired: builtins.bool
+    """It was put right."""
+    @builtins.property
+    def snapshots(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Snapshots that are hit, as keys."""
+
+    @builtins.property
+    def runs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Runs of this project that are hit."""
+
+    @builtins.property
+    def paths(self) -> containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Raw paths of the first files that are hit, for example `src/main.py`."""
+
+    def __init__(
+        self,
+        *,
+        code: builtins.str = ...,
+        text: builtins.str = ...,
+        key: builtins.str = ...,
+        snapshots: abc.Iterable[builtins.str] | None = ...,
+        runs: abc.Iterable[builtins.str] | None = ...,
+        paths: abc.Iterable[builtins.bytes] | None = ...,
+        repaired: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "key", b"key", "paths", b"paths", "repaired", b"repaired", "runs", b"runs", "snapshots", b"snapshots", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Checked(message.Message):
+    """Checked is what a check found."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    STORE_FIELD_NUMBER: builtins.int
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
+    CHUNKS_FIELD_NUMBER: builtins.int
+    PACKS_FIELD_NUMBER: builtins.int
+    BYTES_READ_FIELD_NUMBER: builtins.int
+    FLAWS_FIELD_NUMBER: builtins.int
+    store: builtins.str
+    """The store, for people; no credentials."""
+    snapshots: builtins.int
+    """Snapshots that were looked at."""
+    chunks: builtins.int
+    """Chunks that they need."""
+    packs: builtins.int
+    """Packs that hold them."""
+    bytes_read: builtins.int
+    """Bytes that were read and verified."""
+    @builtins.property
+    def flaws(self) -> containers.RepeatedCompositeFieldContainer[Flaw]:
+        """All that is wrong."""
+
+    def __init__(
+        self,
+        *,
+        store: builtins.str = ...,
+        snapshots: builtins.int = ...,
+        chunks: builtins.int = ...,
+        packs: builtins.int = ...,
+        bytes_read: builtins.int = ...,
+        flaws: abc.Iterable[Flaw] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes_read", b"bytes_read", "chunks", b"chunks", "flaws", b"flaws", "packs", b"packs", "snapshots", b"snapshots", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckStoreResponse(message.Message):
+    """CheckStoreResponse is one message of a check: its progress, and last its result."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    CHECKED_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def progress(self) -> StoreProgress:
+        """How far it is."""
+
+    @builtins.property
+    def checked(self) -> Checked:
+        """The last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: StoreProgress | None = ...,
+        checked: Checked | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["checked", b"checked", "kind", b"kind", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checked", b"checked", "kind", b"kind", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = typing.Literal["progress", "checked"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+@typing.final
+class PinRunRequest(message.Message):
+    """PinRunRequest names a run."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    UNPIN_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """Id or unique prefix."""
+    unpin: builtins.bool
+    """Let go of it again."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        unpin: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["run_id", b"run_id", "unpin", b"unpin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PinRunResponse(message.Message):
+    """PinRunResponse answers PinRun."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """Id of the run."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

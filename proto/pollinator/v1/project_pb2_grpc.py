@@ -80,6 +80,21 @@ class ProjectServiceStub(object):
                 request_serializer=pollinator_dot_v1_dot_project__pb2.DiffRunsRequest.SerializeToString,
                 response_deserializer=pollinator_dot_v1_dot_project__pb2.DiffRunsResponse.FromString,
                 _registered_method=True)
+        self.Collect = channel.unary_stream(
+                '/pollinator.v1.ProjectService/Collect',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.CollectRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.CollectResponse.FromString,
+                _registered_method=True)
+        self.CheckStore = channel.unary_stream(
+                '/pollinator.v1.ProjectService/CheckStore',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.CheckStoreRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.CheckStoreResponse.FromString,
+                _registered_method=True)
+        self.PinRun = channel.unary_unary(
+                '/pollinator.v1.ProjectService/PinRun',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.PinRunRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.PinRunResponse.FromString,
+                _registered_method=True)
 
 
 class ProjectServiceServicer(object):
@@ -149,6 +164,27 @@ class ProjectServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Collect(self, request, context):
+        """Collect removes from a project's store what nobody needs, or says what it would remove.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckStore(self, request, context):
+        """CheckStore compares what is known of a project's store with what it holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinRun(self, request, context):
+        """PinRun keeps the files of a run in the store whatever its age, or lets go of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProjectServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +232,21 @@ def add_ProjectServiceServicer_to_server(servicer, server):
                     servicer.DiffRuns,
                     request_deserializer=pollinator_dot_v1_dot_project__pb2.DiffRunsRequest.FromString,
                     response_serializer=pollinator_dot_v1_dot_project__pb2.DiffRunsResponse.SerializeToString,
+            ),
+            'Collect': grpc.unary_stream_rpc_method_handler(
+                    servicer.Collect,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.CollectRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.CollectResponse.SerializeToString,
+            ),
+            'CheckStore': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckStore,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.CheckStoreRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.CheckStoreResponse.SerializeToString,
+            ),
+            'PinRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinRun,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.PinRunRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.PinRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +493,87 @@ class ProjectService(object):
             '/pollinator.v1.ProjectService/DiffRuns',
             pollinator_dot_v1_dot_project__pb2.DiffRunsRequest.SerializeToString,
             pollinator_dot_v1_dot_project__pb2.DiffRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Collect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/Collect',
+            pollinator_dot_v1_dot_project__pb2.CollectRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.CollectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/CheckStore',
+            pollinator_dot_v1_dot_project__pb2.CheckStoreRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.CheckStoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/PinRun',
+            pollinator_dot_v1_dot_project__pb2.PinRunRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.PinRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

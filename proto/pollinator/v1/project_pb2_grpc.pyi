@@ -33,6 +33,12 @@ class ProjectServiceStub:
     """Checkout restores the trees a run ran with."""
     DiffRuns: _aio.UnaryUnaryMultiCallable[_project_pb2.DiffRunsRequest, _project_pb2.DiffRunsResponse]
     """DiffRuns says what changed between the files and specs of two runs."""
+    Collect: _aio.UnaryStreamMultiCallable[_project_pb2.CollectRequest, _project_pb2.CollectResponse]
+    """Collect removes from a project's store what nobody needs, or says what it would remove."""
+    CheckStore: _aio.UnaryStreamMultiCallable[_project_pb2.CheckStoreRequest, _project_pb2.CheckStoreResponse]
+    """CheckStore compares what is known of a project's store with what it holds."""
+    PinRun: _aio.UnaryUnaryMultiCallable[_project_pb2.PinRunRequest, _project_pb2.PinRunResponse]
+    """PinRun keeps the files of a run in the store whatever its age, or lets go of it."""
 
 class ProjectServiceServicer:
     """ProjectService is served by the daemon only."""
@@ -99,5 +105,26 @@ class ProjectServiceServicer:
         context: _aio.ServicerContext[_project_pb2.DiffRunsRequest, _abc.Awaitable[_project_pb2.DiffRunsResponse]],
     ) -> _abc.Awaitable[_project_pb2.DiffRunsResponse]:
         """DiffRuns says what changed between the files and specs of two runs."""
+
+    def Collect(
+        self,
+        request: _project_pb2.CollectRequest,
+        context: _aio.ServicerContext[_project_pb2.CollectRequest, _abc.AsyncIterator[_project_pb2.CollectResponse]],
+    ) -> _abc.AsyncIterator[_project_pb2.CollectResponse]:
+        """Collect removes from a project's store what nobody needs, or says what it would remove."""
+
+    def CheckStore(
+        self,
+        request: _project_pb2.CheckStoreRequest,
+        context: _aio.ServicerContext[_project_pb2.CheckStoreRequest, _abc.AsyncIterator[_project_pb2.CheckStoreResponse]],
+    ) -> _abc.AsyncIterator[_project_pb2.CheckStoreResponse]:
+        """CheckStore compares what is known of a project's store with what it holds."""
+
+    def PinRun(
+        self,
+        request: _project_pb2.PinRunRequest,
+        context: _aio.ServicerContext[_project_pb2.PinRunRequest, _abc.Awaitable[_project_pb2.PinRunResponse]],
+    ) -> _abc.Awaitable[_project_pb2.PinRunResponse]:
+        """PinRun keeps the files of a run in the store whatever its age, or lets go of it."""
 
 def add_ProjectServiceServicer_to_server(servicer: ProjectServiceServicer, server: _aio.Server) -> None: ...

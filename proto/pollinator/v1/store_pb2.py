@@ -22,35 +22,42 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pollinator/v1/store.proto\x12\rpollinator.v1\"3\n\x12\x46indMissingRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\"#\n\x13\x46indMissingResponse\x12\x0c\n\x04keys\x18\x01 \x03(\t\"8\n\nPutRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1c\n\x0bPutResponse\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"J\n\nGetRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x06length\x18\x04 \x01(\x04\"\x1b\n\x0bGetResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x93\x01\n\rStoreSettings\x12,\n\x06\x66older\x18\x01 \x01(\x0b\x32\x1a.pollinator.v1.FolderStoreH\x00\x12$\n\x02s3\x18\x02 \x01(\x0b\x32\x16.pollinator.v1.S3StoreH\x00\x12&\n\x03own\x18\x03 \x01(\x0b\x32\x17.pollinator.v1.OwnStoreH\x00\x42\x06\n\x04kind\"\x1b\n\x0b\x46olderStore\x12\x0c\n\x04path\x18\x01 \x01(\t\"\n\n\x08OwnStore\"\xd7\x01\n\x07S3Store\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x12\n\naccess_key\x18\x04 \x01(\t\x12\x12\n\nsecret_key\x18\x05 \x01(\t\x12\x15\n\rsession_token\x18\x06 \x01(\t\x12\x13\n\x0bskip_verify\x18\x07 \x01(\x08\x12\x12\n\naddressing\x18\x08 \x01(\t\x12\x0f\n\x07profile\x18\t \x01(\t\x12\x0e\n\x06prefix\x18\n \x01(\t\x12\x11\n\tca_bundle\x18\x0b \x01(\t2\xe3\x01\n\x0b\x42lobService\x12T\n\x0b\x46indMissing\x12!.pollinator.v1.FindMissingRequest\x1a\".pollinator.v1.FindMissingResponse\x12>\n\x03Put\x12\x19.pollinator.v1.PutRequest\x1a\x1a.pollinator.v1.PutResponse(\x01\x12>\n\x03Get\x12\x19.pollinator.v1.GetRequest\x1a\x1a.pollinator.v1.GetResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pollinator/v1/store.proto\x12\rpollinator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"3\n\x12\x46indMissingRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\"#\n\x13\x46indMissingResponse\x12\x0c\n\x04keys\x18\x01 \x03(\t\"8\n\nPutRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x1c\n\x0bPutResponse\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"J\n\nGetRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x06length\x18\x04 \x01(\x04\"\x1b\n\x0bGetResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\".\n\x0bListRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"Z\n\x0cListedObject\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12/\n\x0bmodify_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x0cListResponse\x12,\n\x07objects\x18\x01 \x03(\x0b\x32\x1b.pollinator.v1.ListedObject\"\x93\x01\n\rStoreSettings\x12,\n\x06\x66older\x18\x01 \x01(\x0b\x32\x1a.pollinator.v1.FolderStoreH\x00\x12$\n\x02s3\x18\x02 \x01(\x0b\x32\x16.pollinator.v1.S3StoreH\x00\x12&\n\x03own\x18\x03 \x01(\x0b\x32\x17.pollinator.v1.OwnStoreH\x00\x42\x06\n\x04kind\"\x1b\n\x0b\x46olderStore\x12\x0c\n\x04path\x18\x01 \x01(\t\"\n\n\x08OwnStore\"\xd7\x01\n\x07S3Store\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x12\n\naccess_key\x18\x04 \x01(\t\x12\x12\n\nsecret_key\x18\x05 \x01(\t\x12\x15\n\rsession_token\x18\x06 \x01(\t\x12\x13\n\x0bskip_verify\x18\x07 \x01(\x08\x12\x12\n\naddressing\x18\x08 \x01(\t\x12\x0f\n\x07profile\x18\t \x01(\t\x12\x0e\n\x06prefix\x18\n \x01(\t\x12\x11\n\tca_bundle\x18\x0b \x01(\t2\xa6\x02\n\x0b\x42lobService\x12T\n\x0b\x46indMissing\x12!.pollinator.v1.FindMissingRequest\x1a\".pollinator.v1.FindMissingResponse\x12>\n\x03Put\x12\x19.pollinator.v1.PutRequest\x1a\x1a.pollinator.v1.PutResponse(\x01\x12>\n\x03Get\x12\x19.pollinator.v1.GetRequest\x1a\x1a.pollinator.v1.GetResponse0\x01\x12\x41\n\x04List\x12\x1a.pollinator.v1.ListRequest\x1a\x1b.pollinator.v1.ListResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pollinator.v1.store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINDMISSINGREQUEST']._serialized_start=44
-  _globals['_FINDMISSINGREQUEST']._serialized_end=95
-  _globals['_FINDMISSINGRESPONSE']._serialized_start=97
-  _globals['_FINDMISSINGRESPONSE']._serialized_end=132
-  _globals['_PUTREQUEST']._serialized_start=134
-  _globals['_PUTREQUEST']._serialized_end=190
-  _globals['_PUTRESPONSE']._serialized_start=192
-  _globals['_PUTRESPONSE']._serialized_end=220
-  _globals['_GETREQUEST']._serialized_start=222
-  _globals['_GETREQUEST']._serialized_end=296
-  _globals['_GETRESPONSE']._serialized_start=298
-  _globals['_GETRESPONSE']._serialized_end=325
-  _globals['_STORESETTINGS']._serialized_start=328
-  _globals['_STORESETTINGS']._serialized_end=475
-  _globals['_FOLDERSTORE']._serialized_start=477
-  _globals['_FOLDERSTORE']._serialized_end=504
-  _globals['_OWNSTORE']._serialized_start=506
-  _globals['_OWNSTORE']._serialized_end=516
-  _globals['_S3STORE']._serialized_start=519
-  _globals['_S3STORE']._serialized_end=734
-  _globals['_BLOBSERVICE']._serialized_start=737
-  _globals['_BLOBSERVICE']._serialized_end=964
+  _globals['_FINDMISSINGREQUEST']._serialized_start=77
+  _globals['_FINDMISSINGREQUEST']._serialized_end=128
+  _globals['_FINDMISSINGRESPONSE']._serialized_start=130
+  _globals['_FINDMISSINGRESPONSE']._serialized_end=165
+  _globals['_PUTREQUEST']._serialized_start=167
+  _globals['_PUTREQUEST']._serialized_end=223
+  _globals['_PUTRESPONSE']._serialized_start=225
+  _globals['_PUTRESPONSE']._serialized_end=253
+  _globals['_GETREQUEST']._serialized_start=255
+  _globals['_GETREQUEST']._serialized_end=329
+  _globals['_GETRESPONSE']._serialized_start=331
+  _globals['_GETRESPONSE']._serialized_end=358
+  _globals['_LISTREQUEST']._serialized_start=360
+  _globals['_LISTREQUEST']._serialized_end=406
+  _globals['_LISTEDOBJECT']._serialized_start=408
+  _globals['_LISTEDOBJECT']._serialized_end=498
+  _globals['_LISTRESPONSE']._serialized_start=500
+  _globals['_LISTRESPONSE']._serialized_end=560
+  _globals['_STORESETTINGS']._serialized_start=563
+  _globals['_STORESETTINGS']._serialized_end=710
+  _globals['_FOLDERSTORE']._serialized_start=712
+  _globals['_FOLDERSTORE']._serialized_end=739
+  _globals['_OWNSTORE']._serialized_start=741
+  _globals['_OWNSTORE']._serialized_end=751
+  _globals['_S3STORE']._serialized_start=754
+  _globals['_S3STORE']._serialized_end=969
+  _globals['_BLOBSERVICE']._serialized_start=972
+  _globals['_BLOBSERVICE']._serialized_end=1266
 # @@protoc_insertion_point(module_scope)

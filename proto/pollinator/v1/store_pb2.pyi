@@ -6,6 +6,7 @@ How to reach a store, and the service that lends one's own store to a peer."""
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 import builtins as builtins
 import sys
@@ -163,6 +164,82 @@ class GetResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListRequest(message.Message):
+    """ListRequest asks for a listing."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: builtins.int
+    PREFIX_FIELD_NUMBER: builtins.int
+    project: builtins.str
+    """Namespace of the project in the store."""
+    prefix: builtins.str
+    """How the keys begin; empty for all."""
+    def __init__(
+        self,
+        *,
+        project: builtins.str = ...,
+        prefix: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["prefix", b"prefix", "project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListedObject(message.Message):
+    """ListedObject is one object of a listing."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    MODIFY_TIME_FIELD_NUMBER: builtins.int
+    key: builtins.str
+    """Its key."""
+    size: builtins.int
+    """Its size in bytes."""
+    @builtins.property
+    def modify_time(self) -> timestamp_pb2.Timestamp:
+        """When it was written, by the clock of the store."""
+
+    def __init__(
+        self,
+        *,
+        key: builtins.str = ...,
+        size: builtins.int = ...,
+        modify_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["modify_time", b"modify_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "modify_time", b"modify_time", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListResponse(message.Message):
+    """ListResponse is one message of a listing."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    OBJECTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def objects(self) -> containers.RepeatedCompositeFieldContainer[ListedObject]:
+        """The next objects."""
+
+    def __init__(
+        self,
+        *,
+        objects: abc.Iterable[ListedObject] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["objects", b"objects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

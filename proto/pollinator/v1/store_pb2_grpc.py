@@ -50,6 +50,11 @@ class BlobServiceStub(object):
                 request_serializer=pollinator_dot_v1_dot_store__pb2.GetRequest.SerializeToString,
                 response_deserializer=pollinator_dot_v1_dot_store__pb2.GetResponse.FromString,
                 _registered_method=True)
+        self.List = channel.unary_stream(
+                '/pollinator.v1.BlobService/List',
+                request_serializer=pollinator_dot_v1_dot_store__pb2.ListRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_store__pb2.ListResponse.FromString,
+                _registered_method=True)
 
 
 class BlobServiceServicer(object):
@@ -77,6 +82,13 @@ class BlobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def List(self, request, context):
+        """List names the objects whose keys begin with a prefix, sorted, in any number of messages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BlobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_BlobServiceServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=pollinator_dot_v1_dot_store__pb2.GetRequest.FromString,
                     response_serializer=pollinator_dot_v1_dot_store__pb2.GetResponse.SerializeToString,
+            ),
+            'List': grpc.unary_stream_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=pollinator_dot_v1_dot_store__pb2.ListRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_store__pb2.ListResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class BlobService(object):
             '/pollinator.v1.BlobService/Get',
             pollinator_dot_v1_dot_store__pb2.GetRequest.SerializeToString,
             pollinator_dot_v1_dot_store__pb2.GetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pollinator.v1.BlobService/List',
+            pollinator_dot_v1_dot_store__pb2.ListRequest.SerializeToString,
+            pollinator_dot_v1_dot_store__pb2.ListResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -21,6 +21,8 @@ class BlobServiceStub:
     """Put stores one object. The first message names it; its bytes follow in any number of messages."""
     Get: _aio.UnaryStreamMultiCallable[_store_pb2.GetRequest, _store_pb2.GetResponse]
     """Get sends the bytes of one object, or of a range of it, in messages of up to 64 KiB."""
+    List: _aio.UnaryStreamMultiCallable[_store_pb2.ListRequest, _store_pb2.ListResponse]
+    """List names the objects whose keys begin with a prefix, sorted, in any number of messages."""
 
 class BlobServiceServicer:
     """BlobService lends a store to a peer that cannot reach it by itself. Keys are those of the store."""
@@ -45,5 +47,12 @@ class BlobServiceServicer:
         context: _aio.ServicerContext[_store_pb2.GetRequest, _abc.AsyncIterator[_store_pb2.GetResponse]],
     ) -> _abc.AsyncIterator[_store_pb2.GetResponse]:
         """Get sends the bytes of one object, or of a range of it, in messages of up to 64 KiB."""
+
+    def List(
+        self,
+        request: _store_pb2.ListRequest,
+        context: _aio.ServicerContext[_store_pb2.ListRequest, _abc.AsyncIterator[_store_pb2.ListResponse]],
+    ) -> _abc.AsyncIterator[_store_pb2.ListResponse]:
+        """List names the objects whose keys begin with a prefix, sorted, in any number of messages."""
 
 def add_BlobServiceServicer_to_server(servicer: BlobServiceServicer, server: _aio.Server) -> None: ...

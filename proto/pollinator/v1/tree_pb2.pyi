@@ -448,10 +448,13 @@ class PackFooter(message.Message):
     PACKS_FIELD_NUMBER: builtins.int
     INDEXES_FIELD_NUMBER: builtins.int
     WRITER_FIELD_NUMBER: builtins.int
+    SALT_FIELD_NUMBER: builtins.int
     version: builtins.int
     """Version of the pack format, 1."""
     writer: builtins.str
     """Version of the program that wrote the pack, for people."""
+    salt: builtins.bytes
+    """Random bytes where the pack would have the key of one that is to be removed; else empty."""
     @builtins.property
     def entries(self) -> containers.RepeatedCompositeFieldContainer[PackEntry]:
         """What the pack itself holds, in the order of the offsets."""
@@ -477,9 +480,10 @@ class PackFooter(message.Message):
         packs: abc.Iterable[PackIndex] | None = ...,
         indexes: abc.Iterable[builtins.str] | None = ...,
         writer: builtins.str = ...,
+        salt: builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["entries", b"entries", "indexes", b"indexes", "packs", b"packs", "snapshot", b"snapshot", "version", b"version", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["entries", b"entries", "indexes", b"indexes", "packs", b"packs", "salt", b"salt", "snapshot", b"snapshot", "version", b"version", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
