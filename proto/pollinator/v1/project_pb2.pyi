@@ -87,6 +87,33 @@ CHANGE_KIND_REMOVED: ChangeKind.ValueType  # 2
 CHANGE_KIND_MODIFIED: ChangeKind.ValueType  # 3
 """In both, and different."""
 
+class _IgnoreSource:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IgnoreSourceEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_IgnoreSource.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    IGNORE_SOURCE_UNSPECIFIED: _IgnoreSource.ValueType  # 0
+    """No rule does: it is not left out."""
+    IGNORE_SOURCE_FILE: _IgnoreSource.ValueType  # 1
+    """A line of an ignore file."""
+    IGNORE_SOURCE_BUILT_IN: _IgnoreSource.ValueType  # 2
+    """A rule that is built in."""
+    IGNORE_SOURCE_OUTSIDE: _IgnoreSource.ValueType  # 3
+    """It is in none of the trees that are sent."""
+
+class IgnoreSource(_IgnoreSource, metaclass=_IgnoreSourceEnumTypeWrapper):
+    """IgnoreSource is what decides about a path."""
+
+IGNORE_SOURCE_UNSPECIFIED: IgnoreSource.ValueType  # 0
+"""No rule does: it is not left out."""
+IGNORE_SOURCE_FILE: IgnoreSource.ValueType  # 1
+"""A line of an ignore file."""
+IGNORE_SOURCE_BUILT_IN: IgnoreSource.ValueType  # 2
+"""A rule that is built in."""
+IGNORE_SOURCE_OUTSIDE: IgnoreSource.ValueType  # 3
+"""It is in none of the trees that are sent."""
+
 @typing.final
 class Project(message.Message):
     """Project is an opened project."""
@@ -106,6 +133,8 @@ class Project(message.Message):
     STORE_FIELD_NUMBER: builtins.int
     LAST_SYNC_TIME_FIELD_NUMBER: builtins.int
     MISSED_CHANGES_FIELD_NUMBER: builtins.int
+    ACTIVITY_FIELD_NUMBER: builtins.int
+    BIGGEST_FIELD_NUMBER: builtins.int
     root: builtins.str
     """Its folder."""
     name: builtins.str
@@ -134,6 +163,14 @@ class Project(message.Message):
     def last_sync_time(self) -> timestamp_pb2.Timestamp:
         """When everything was in the store last."""
 
+    @builtins.property
+    def activity(self) -> SyncActivity:
+        """What moves."""
+
+    @builtins.property
+    def biggest(self) -> containers.RepeatedCompositeFieldContainer[BigPath]:
+        """While there is much to be sent: the largest of it, with the largest first. Worth ignoring?"""
+
     def __init__(
         self,
         *,
@@ -150,10 +187,86 @@ class Project(message.Message):
         store: builtins.str = ...,
         last_sync_time: timestamp_pb2.Timestamp | None = ...,
         missed_changes: builtins.int = ...,
+        activity: SyncActivity | None = ...,
+        biggest: abc.Iterable[BigPath] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["last_sync_time", b"last_sync_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["activity", b"activity", "last_sync_time", b"last_sync_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["backlog_bytes", b"backlog_bytes", "backlog_files", b"backlog_files", "bytes", b"bytes", "degraded", b"degraded", "files", b"files", "last_sync_time", b"last_sync_time", "missed_changes", b"missed_changes", "name", b"name", "problem", b"problem", "root", b"root", "state", b"state", "store", b"store", "watching", b"watching"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["activity", b"activity", "backlog_bytes", b"backlog_bytes", "backlog_files", b"backlog_files", "biggest", b"biggest", "bytes", b"bytes", "degraded", b"degraded", "files", b"files", "last_sync_time", b"last_sync_time", "missed_changes", b"missed_changes", "name", b"name", "problem", b"problem", "root", b"root", "state", b"state", "store", b"store", "watching", b"watching"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SyncActivity(message.Message):
+    """SyncActivity is what a project's sync reads and sends."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    READING_FIELD_NUMBER: builtins.int
+    BYTES_READ_FIELD_NUMBER: builtins.int
+    BYTES_SENT_FIELD_NUMBER: builtins.int
+    READ_RATE_FIELD_NUMBER: builtins.int
+    SEND_RATE_FIELD_NUMBER: builtins.int
+    TIME_LEFT_FIELD_NUMBER: builtins.int
+    reading: builtins.bytes
+    """The file that is being read, from the cfs folder on; empty when none is."""
+    bytes_read: builtins.int
+    """Bytes read since the daemon opened the project."""
+    bytes_sent: builtins.int
+    """Bytes that the store took since then, as stored."""
+    read_rate: builtins.float
+    """Bytes read per second, over the last seconds."""
+    send_rate: builtins.float
+    """Bytes sent per second, over the last seconds."""
+    @builtins.property
+    def time_left(self) -> duration_pb2.Duration:
+        """Time until the backlog is in the store, an estimate; unset when nobody knows."""
+
+    def __init__(
+        self,
+        *,
+        reading: builtins.bytes = ...,
+        bytes_read: builtins.int = ...,
+        bytes_sent: builtins.int = ...,
+        read_rate: builtins.float = ...,
+        send_rate: builtins.float = ...,
+        time_left: duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["time_left", b"time_left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes_read", b"bytes_read", "bytes_sent", b"bytes_sent", "read_rate", b"read_rate", "reading", b"reading", "send_rate", b"send_rate", "time_left", b"time_left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class BigPath(message.Message):
+    """BigPath is a file or directory that holds much."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    DIRECTORY_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    path: builtins.bytes
+    """Raw path from the project's cfs folder on."""
+    directory: builtins.bool
+    """It is a directory; the numbers are for all below it."""
+    files: builtins.int
+    """Regular files."""
+    bytes: builtins.int
+    """Their bytes."""
+    def __init__(
+        self,
+        *,
+        path: builtins.bytes = ...,
+        directory: builtins.bool = ...,
+        files: builtins.int = ...,
+        bytes: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes", b"bytes", "directory", b"directory", "files", b"files", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -479,19 +592,23 @@ class PullResultsRequest(message.Message):
 
     RUN_ID_FIELD_NUMBER: builtins.int
     DIRECTORY_FIELD_NUMBER: builtins.int
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Id or unique prefix."""
     directory: builtins.str
     """Where to, absolute; empty for the project's own result tree."""
+    transfer_id: builtins.str
+    """Client-made, unique, to watch it by; or empty."""
     def __init__(
         self,
         *,
         run_id: builtins.str = ...,
         directory: builtins.str = ...,
+        transfer_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["directory", b"directory", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["directory", b"directory", "run_id", b"run_id", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -537,19 +654,23 @@ class CheckoutRequest(message.Message):
 
     RUN_ID_FIELD_NUMBER: builtins.int
     DIRECTORY_FIELD_NUMBER: builtins.int
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Id or unique prefix."""
     directory: builtins.str
     """Where to, absolute; must be empty or missing."""
+    transfer_id: builtins.str
+    """Client-made, unique, to watch it by; or empty."""
     def __init__(
         self,
         *,
         run_id: builtins.str = ...,
         directory: builtins.str = ...,
+        transfer_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["directory", b"directory", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["directory", b"directory", "run_id", b"run_id", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1064,5 +1185,185 @@ class PinRunResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckIgnoredRequest(message.Message):
+    """CheckIgnoredRequest names paths of a project."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: builtins.int
+    PATHS_FIELD_NUMBER: builtins.int
+    root: builtins.str
+    """Its folder; the project need not be open."""
+    @builtins.property
+    def paths(self) -> containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Raw paths from that folder on; nothing need be there. A slash at the end says that it is a directory."""
+
+    def __init__(
+        self,
+        *,
+        root: builtins.str = ...,
+        paths: abc.Iterable[builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["paths", b"paths", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckIgnoredResponse(message.Message):
+    """CheckIgnoredResponse answers CheckIgnored."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    VERDICTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def verdicts(self) -> containers.RepeatedCompositeFieldContainer[IgnoreVerdict]:
+        """One for each path, in order."""
+
+    def __init__(
+        self,
+        *,
+        verdicts: abc.Iterable[IgnoreVerdict] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class IgnoreVerdict(message.Message):
+    """IgnoreVerdict is whether a path is left out of snapshots, and why."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    IGNORED_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    FILE_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    PATTERN_FIELD_NUMBER: builtins.int
+    ABOVE_FIELD_NUMBER: builtins.int
+    path: builtins.bytes
+    """The path, as it was asked for."""
+    ignored: builtins.bool
+    """It is left out."""
+    source: IgnoreSource.ValueType
+    """What decides."""
+    file: builtins.str
+    """The ignore file, from the project's folder on."""
+    line: builtins.int
+    """The line in it."""
+    pattern: builtins.bytes
+    """The pattern as it is written; one with an exclamation mark takes a path back."""
+    above: builtins.bytes
+    """The directory above the path that the pattern is for; empty when it is for the path itself."""
+    def __init__(
+        self,
+        *,
+        path: builtins.bytes = ...,
+        ignored: builtins.bool = ...,
+        source: IgnoreSource.ValueType = ...,
+        file: builtins.str = ...,
+        line: builtins.int = ...,
+        pattern: builtins.bytes = ...,
+        above: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["above", b"above", "file", b"file", "ignored", b"ignored", "line", b"line", "path", b"path", "pattern", b"pattern", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListBiggestRequest(message.Message):
+    """ListBiggestRequest names a project."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    root: builtins.str
+    """Its folder."""
+    limit: builtins.int
+    """At most this many; 0 is the server's choice."""
+    def __init__(
+        self,
+        *,
+        root: builtins.str = ...,
+        limit: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["limit", b"limit", "root", b"root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListBiggestResponse(message.Message):
+    """ListBiggestResponse answers ListBiggest."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PATHS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def paths(self) -> containers.RepeatedCompositeFieldContainer[BigPath]:
+        """The largest first; none lies in another."""
+
+    def __init__(
+        self,
+        *,
+        paths: abc.Iterable[BigPath] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["paths", b"paths"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchTransferRequest(message.Message):
+    """WatchTransferRequest names a call."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSFER_ID_FIELD_NUMBER: builtins.int
+    transfer_id: builtins.str
+    """The id that was given to it."""
+    def __init__(
+        self,
+        *,
+        transfer_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchTransferResponse(message.Message):
+    """WatchTransferResponse is how far the call is."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def progress(self) -> run_pb2.Progress:
+        """How far."""
+
+    def __init__(
+        self,
+        *,
+        progress: run_pb2.Progress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

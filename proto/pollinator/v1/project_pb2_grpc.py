@@ -95,6 +95,21 @@ class ProjectServiceStub(object):
                 request_serializer=pollinator_dot_v1_dot_project__pb2.PinRunRequest.SerializeToString,
                 response_deserializer=pollinator_dot_v1_dot_project__pb2.PinRunResponse.FromString,
                 _registered_method=True)
+        self.CheckIgnored = channel.unary_unary(
+                '/pollinator.v1.ProjectService/CheckIgnored',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.CheckIgnoredRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.CheckIgnoredResponse.FromString,
+                _registered_method=True)
+        self.ListBiggest = channel.unary_unary(
+                '/pollinator.v1.ProjectService/ListBiggest',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.ListBiggestRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.ListBiggestResponse.FromString,
+                _registered_method=True)
+        self.WatchTransfer = channel.unary_stream(
+                '/pollinator.v1.ProjectService/WatchTransfer',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.WatchTransferRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.WatchTransferResponse.FromString,
+                _registered_method=True)
 
 
 class ProjectServiceServicer(object):
@@ -185,6 +200,27 @@ class ProjectServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckIgnored(self, request, context):
+        """CheckIgnored says of paths whether they are left out of snapshots, and by which rule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBiggest(self, request, context):
+        """ListBiggest names the largest files and directories of a project's trees.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTransfer(self, request, context):
+        """WatchTransfer tells how far a PullResults or Checkout call is, until that ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProjectServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +283,21 @@ def add_ProjectServiceServicer_to_server(servicer, server):
                     servicer.PinRun,
                     request_deserializer=pollinator_dot_v1_dot_project__pb2.PinRunRequest.FromString,
                     response_serializer=pollinator_dot_v1_dot_project__pb2.PinRunResponse.SerializeToString,
+            ),
+            'CheckIgnored': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckIgnored,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.CheckIgnoredRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.CheckIgnoredResponse.SerializeToString,
+            ),
+            'ListBiggest': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBiggest,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.ListBiggestRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.ListBiggestResponse.SerializeToString,
+            ),
+            'WatchTransfer': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTransfer,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.WatchTransferRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.WatchTransferResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +625,87 @@ class ProjectService(object):
             '/pollinator.v1.ProjectService/PinRun',
             pollinator_dot_v1_dot_project__pb2.PinRunRequest.SerializeToString,
             pollinator_dot_v1_dot_project__pb2.PinRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckIgnored(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/CheckIgnored',
+            pollinator_dot_v1_dot_project__pb2.CheckIgnoredRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.CheckIgnoredResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBiggest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/ListBiggest',
+            pollinator_dot_v1_dot_project__pb2.ListBiggestRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.ListBiggestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/WatchTransfer',
+            pollinator_dot_v1_dot_project__pb2.WatchTransferRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.WatchTransferResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class ProjectServiceStub:
     """CheckStore compares what is known of a project's store with what it holds."""
     PinRun: _aio.UnaryUnaryMultiCallable[_project_pb2.PinRunRequest, _project_pb2.PinRunResponse]
     """PinRun keeps the files of a run in the store whatever its age, or lets go of it."""
+    CheckIgnored: _aio.UnaryUnaryMultiCallable[_project_pb2.CheckIgnoredRequest, _project_pb2.CheckIgnoredResponse]
+    """CheckIgnored says of paths whether they are left out of snapshots, and by which rule."""
+    ListBiggest: _aio.UnaryUnaryMultiCallable[_project_pb2.ListBiggestRequest, _project_pb2.ListBiggestResponse]
+    """ListBiggest names the largest files and directories of a project's trees."""
+    WatchTransfer: _aio.UnaryStreamMultiCallable[_project_pb2.WatchTransferRequest, _project_pb2.WatchTransferResponse]
+    """WatchTransfer tells how far a PullResults or Checkout call is, until that ends."""
 
 class ProjectServiceServicer:
     """ProjectService is served by the daemon only."""
@@ -126,5 +132,26 @@ class ProjectServiceServicer:
         context: _aio.ServicerContext[_project_pb2.PinRunRequest, _abc.Awaitable[_project_pb2.PinRunResponse]],
     ) -> _abc.Awaitable[_project_pb2.PinRunResponse]:
         """PinRun keeps the files of a run in the store whatever its age, or lets go of it."""
+
+    def CheckIgnored(
+        self,
+        request: _project_pb2.CheckIgnoredRequest,
+        context: _aio.ServicerContext[_project_pb2.CheckIgnoredRequest, _abc.Awaitable[_project_pb2.CheckIgnoredResponse]],
+    ) -> _abc.Awaitable[_project_pb2.CheckIgnoredResponse]:
+        """CheckIgnored says of paths whether they are left out of snapshots, and by which rule."""
+
+    def ListBiggest(
+        self,
+        request: _project_pb2.ListBiggestRequest,
+        context: _aio.ServicerContext[_project_pb2.ListBiggestRequest, _abc.Awaitable[_project_pb2.ListBiggestResponse]],
+    ) -> _abc.Awaitable[_project_pb2.ListBiggestResponse]:
+        """ListBiggest names the largest files and directories of a project's trees."""
+
+    def WatchTransfer(
+        self,
+        request: _project_pb2.WatchTransferRequest,
+        context: _aio.ServicerContext[_project_pb2.WatchTransferRequest, _abc.AsyncIterator[_project_pb2.WatchTransferResponse]],
+    ) -> _abc.AsyncIterator[_project_pb2.WatchTransferResponse]:
+        """WatchTransfer tells how far a PullResults or Checkout call is, until that ends."""
 
 def add_ProjectServiceServicer_to_server(servicer: ProjectServiceServicer, server: _aio.Server) -> None: ...

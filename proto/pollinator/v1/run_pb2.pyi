@@ -171,6 +171,37 @@ SEVERITY_INFO: Severity.ValueType  # 1
 SEVERITY_WARNING: Severity.ValueType  # 2
 """Look at it."""
 
+class _ProgressKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProgressKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ProgressKind.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    PROGRESS_KIND_UNSPECIFIED: _ProgressKind.ValueType  # 0
+    """Not told."""
+    PROGRESS_KIND_UPLOAD: _ProgressKind.ValueType  # 1
+    """Files of a project are read and sent to the store."""
+    PROGRESS_KIND_LAY_OUT: _ProgressKind.ValueType  # 2
+    """A snapshot is laid out where it runs, or where it is checked out."""
+    PROGRESS_KIND_COLLECT: _ProgressKind.ValueType  # 3
+    """Results are sent to the store from where the run was."""
+    PROGRESS_KIND_FETCH: _ProgressKind.ValueType  # 4
+    """Results are fetched from the store."""
+
+class ProgressKind(_ProgressKind, metaclass=_ProgressKindEnumTypeWrapper):
+    """ProgressKind is what is under way."""
+
+PROGRESS_KIND_UNSPECIFIED: ProgressKind.ValueType  # 0
+"""Not told."""
+PROGRESS_KIND_UPLOAD: ProgressKind.ValueType  # 1
+"""Files of a project are read and sent to the store."""
+PROGRESS_KIND_LAY_OUT: ProgressKind.ValueType  # 2
+"""A snapshot is laid out where it runs, or where it is checked out."""
+PROGRESS_KIND_COLLECT: ProgressKind.ValueType  # 3
+"""Results are sent to the store from where the run was."""
+PROGRESS_KIND_FETCH: ProgressKind.ValueType  # 4
+"""Results are fetched from the store."""
+
 @typing.final
 class Outcome(message.Message):
     """Outcome is how a run ended."""
@@ -236,6 +267,7 @@ class Run(message.Message):
     UNREACHABLE_SINCE_FIELD_NUMBER: builtins.int
     STORE_ID_FIELD_NUMBER: builtins.int
     RERUN_OF_FIELD_NUMBER: builtins.int
+    GIT_COMMIT_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Unique id, 26 characters, sorting by time of acceptance."""
     request_id: builtins.str
@@ -258,6 +290,8 @@ class Run(message.Message):
     """Identity of the store that holds its snapshot."""
     rerun_of: builtins.str
     """Id of the run it repeats, or empty."""
+    git_commit: builtins.str
+    """Commit of the git checkout that its files were in when they were sealed; empty when they were in none."""
     @builtins.property
     def outcome(self) -> Outcome:
         """How it ended; also set in COLLECTING, when the end is known."""
@@ -332,10 +366,11 @@ class Run(message.Message):
         unreachable_since: timestamp_pb2.Timestamp | None = ...,
         store_id: builtins.str = ...,
         rerun_of: builtins.str = ...,
+        git_commit: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "end_time", b"end_time", "outcome", b"outcome", "pending", b"pending", "result", b"result", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "end_time", b"end_time", "executor", b"executor", "id", b"id", "last_seq", b"last_seq", "nodes", b"nodes", "notices", b"notices", "outcome", b"outcome", "pending", b"pending", "project", b"project", "request_id", b"request_id", "rerun_of", b"rerun_of", "result", b"result", "root", b"root", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "state", b"state", "store_id", b"store_id", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "end_time", b"end_time", "executor", b"executor", "git_commit", b"git_commit", "id", b"id", "last_seq", b"last_seq", "nodes", b"nodes", "notices", b"notices", "outcome", b"outcome", "pending", b"pending", "project", b"project", "request_id", b"request_id", "rerun_of", b"rerun_of", "result", b"result", "root", b"root", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "state", b"state", "store_id", b"store_id", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,8 +486,11 @@ class RunEvent(message.Message):
     COLLECTED_FIELD_NUMBER: builtins.int
     NOTICE_FIELD_NUMBER: builtins.int
     REACHABILITY_FIELD_NUMBER: builtins.int
+    GIT_COMMIT_FIELD_NUMBER: builtins.int
     seq: builtins.int
     """1 for the first event of a run, then without gaps."""
+    git_commit: builtins.str
+    """Of `sealed`: the commit of the git checkout that the files were in, or empty."""
     @builtins.property
     def time(self) -> timestamp_pb2.Timestamp:
         """When it was recorded."""
@@ -512,10 +550,11 @@ class RunEvent(message.Message):
         collected: tree_pb2.SnapshotRef | None = ...,
         notice: Notice | None = ...,
         reachability: Reachability | None = ...,
+        git_commit: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["accepted", b"accepted", "cancel_requested", b"cancel_requested", "collected", b"collected", "kind", b"kind", "nodes_assigned", b"nodes_assigned", "notice", b"notice", "pending", b"pending", "reachability", b"reachability", "sealed", b"sealed", "state_changed", b"state_changed", "time", b"time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["accepted", b"accepted", "cancel_requested", b"cancel_requested", "collected", b"collected", "kind", b"kind", "nodes_assigned", b"nodes_assigned", "notice", b"notice", "pending", b"pending", "reachability", b"reachability", "sealed", b"sealed", "seq", b"seq", "state_changed", b"state_changed", "time", b"time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accepted", b"accepted", "cancel_requested", b"cancel_requested", "collected", b"collected", "git_commit", b"git_commit", "kind", b"kind", "nodes_assigned", b"nodes_assigned", "notice", b"notice", "pending", b"pending", "reachability", b"reachability", "sealed", b"sealed", "seq", b"seq", "state_changed", b"state_changed", "time", b"time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = typing.Literal["accepted", "state_changed", "cancel_requested", "sealed", "pending", "nodes_assigned", "usage", "collected", "notice", "reachability"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = typing.Literal["kind", b"kind"]  # noqa: Y015
@@ -1138,19 +1177,23 @@ class Progress(message.Message):
 
     BYTES_DONE_FIELD_NUMBER: builtins.int
     BYTES_TOTAL_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
     bytes_done: builtins.int
     """Bytes done."""
     bytes_total: builtins.int
-    """Bytes in all."""
+    """Bytes in all, as far as known."""
+    kind: ProgressKind.ValueType
+    """What is under way."""
     def __init__(
         self,
         *,
         bytes_done: builtins.int = ...,
         bytes_total: builtins.int = ...,
+        kind: ProgressKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes_done", b"bytes_done", "bytes_total", b"bytes_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes_done", b"bytes_done", "bytes_total", b"bytes_total", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
