@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pollinator.chunks import s3
 from pollinator.chunks.blobs import BlobServicer, PeerStore
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.folder import FolderStore
+from pollinator.chunks.keeping import read_lease, read_ref, write_lease, write_ref
 from pollinator.chunks.keys import namespace, pack_key
 from pollinator.chunks.layout import lay_out
 from pollinator.chunks.pack import PackBuilder
@@ -26,7 +28,8 @@ from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.chunks.upload import Uploader
 from pollinator.v1 import store_pb2_grpc
-from pollinator.v1.tree_pb2 import PackIndex, Snapshot, Tree
+from pollinator.v1.keeping_pb2 import Lease, Ref
+from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError
 from pollinator.wire.serving import ErrorInterceptor, bind_unix, make_server
 from support.storing import File, Link, Listing, listed, random_bytes, store_tree
@@ -39,7 +42,7 @@ class Kind:
     """One kind of store: how to open it for a project, and what it offers."""
 
     open: Callable[[str], Store]
-    lists: bool = True
+    removes: bool = True
     secret: str = ""
 
 
@@ -92,7 +95,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
         case "folder":
             return Kind(lambda project: FolderStore(tmp_path / namespace(project)))
         case "peer":
-            return Kind(request.getfixturevalue("peer").open, lists=False)
+            return Kind(request.getfixturevalue("peer").open, removes=False)
         case name:
             server = request.getfixturevalue(f"{name}_s3")
             return Kind(lambda project: open_store(server.settings(), project), secret=server.secret_key)
@@ -204,12 +207,7 @@ def test_projects_do_not_see_each_others_objects(opened: Callable[[str], Store],
     assert opened(project).missing([key]) == []
 
 
-def test_keys_are_listed_sorted_and_by_prefix(
-    store: Store, kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not kind.lists:
-        assert reason_of(store.keys) == "not_offered"
-        return
+def test_keys_are_listed_sorted_and_by_prefix(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "PAGE_KEYS", 3)
     packs = [pack(b"%d" % at) for at in range(7)] + [pack(b"snapshot", kind="s")]
     for key, body in packs:
@@ -221,10 +219,43 @@ def test_keys_are_listed_sorted_and_by_prefix(
     assert list(store.keys("i/")) == []
 
 
+def test_a_listing_has_sizes_and_times_that_are_later_for_what_is_written_later(store: Store) -> None:
+    (first, body), (second, other) = pack(random_bytes(1000)), pack(b"other")
+    store.put(first, body)
+    before = [each.modified_ns for each in store.listing("p/")]
+    deadline = time.monotonic() + 10
+    while True:  # some servers tell whole seconds only
+        store.put(second, other)
+        found = {each.key: each for each in store.listing()}
+        if found[second].modified_ns > found[first].modified_ns or time.monotonic() > deadline:
+            break
+
+    assert {first: len(body), second: len(other)} == {key: each.size for key, each in found.items()}
+    assert [found[first].modified_ns] == before
+    assert found[second].modified_ns > found[first].modified_ns
+    assert abs(found[second].modified_ns / 1e9 - time.time()) < 3600
+
+
+def test_what_keeps_objects_is_replaced_as_a_whole(store: Store, kind: Kind) -> None:
+    lease = Lease(source=SnapshotRef(key=ABSENT, digest=b"x" * 32))
+    write_lease(store, "run1", Lease())
+    write_lease(store, "run1", lease)
+
+    assert read_lease(store, "l/run1") == lease
+    assert list(store.keys("l/")) == ["l/run1"]
+    if not kind.removes:
+        assert reason_of(lambda: write_ref(store, "0" * 32, Ref())) == "not_offered"
+        assert reason_of(lambda: store.put("l/run1", b"nonsense")) == "bad_keeping"
+        return
+    write_ref(store, "0" * 32, Ref(packs=[ABSENT]))
+
+    assert read_ref(store, f"r/{'0' * 32}").packs == [ABSENT]
+
+
 def test_a_removed_object_is_gone_and_removing_it_again_is_harmless(store: Store, kind: Kind) -> None:
     key, body = pack(b"chunk")
     store.put(key, body)
-    if not kind.lists:
+    if not kind.removes:
         assert reason_of(lambda: store.delete(key)) == "not_offered"
         return
     store.delete(key)

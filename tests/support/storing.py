@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 
 from pollinator.chunks.cut import Content, cut
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, encode_directory
+from pollinator.chunks.store import Listed
 from pollinator.chunks.upload import PACK_BYTES, Uploader
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
@@ -31,6 +33,10 @@ class MemoryStore:
     gate: threading.Event | None = None
     """Puts wait until it is set."""
 
+    times: dict[str, int] = field(default_factory=dict[str, int])
+    """When objects were written, by ``clock_ns``; 0 for those that were put in past ``put``."""
+    clock_ns: Callable[[], int] = time.time_ns
+
     @property
     def identity(self) -> str:
         return "memory"
@@ -46,6 +52,7 @@ class MemoryStore:
         if self.fail_puts:
             raise self.fail_puts.pop(0)
         self.objects[key] = data
+        self.times[key] = self.clock_ns()
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         self.gets.append((check_key(key), offset, length))
@@ -61,7 +68,11 @@ class MemoryStore:
         return [key for key in keys if check_key(key) not in self.objects]
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+        return (each.key for each in self.listing(prefix))
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        found = sorted(key for key in self.objects if key.startswith(prefix))
+        return iter([Listed(key, len(self.objects[key]), self.times.get(key, 0)) for key in found])
 
     def delete(self, key: str) -> None:
         self.objects.pop(check_key(key), None)

@@ -242,12 +242,15 @@ class WitnessStore(MemoryStore):
             self.fail_before -= 1
             raise FAILURE
         self.objects[key] = data
+        self.times[key] = self.clock_ns()
         self._look_at(key, data)
         if self.fail_after:
             self.fail_after -= 1
             raise FAILURE
 
     def _look_at(self, key: str, data: bytes) -> None:
+        if key[0] in "rglm":
+            return
         try:
             verify(key, data)
             if key.startswith("s/"):

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import grpc
 
-from pollinator.chunks.keys import check_key, namespace
+from pollinator.chunks.keeping import verify_lease
+from pollinator.chunks.keys import CONDEMNED, LEASE, MOVES, REF, check_key, namespace
 from pollinator.chunks.pack import verify
-from pollinator.chunks.store import Store
+from pollinator.chunks.store import Listed, Store
 from pollinator.v1 import store_pb2_grpc
 from pollinator.v1.store_pb2 import (
     FindMissingRequest,
     FindMissingResponse,
     GetRequest,
     GetResponse,
+    ListedObject,
+    ListRequest,
+    ListResponse,
     PutRequest,
     PutResponse,
 )
@@ -81,7 +85,7 @@ class BlobServicer(store_pb2_grpc.BlobServiceServicer):
                 violations=[Violation("key", "the first message names the object")],
             )
         body = b"".join(parts)
-        await self._blocking(verify, key, body)
+        await self._blocking(_verify, key, body)
         await self._blocking(store.put, key, body)
         return PutResponse(bytes=size)
 
@@ -93,6 +97,15 @@ class BlobServicer(store_pb2_grpc.BlobServiceServicer):
         data = await self._blocking(store.get, request.key, request.offset, request.length or None)
         for start in range(0, len(data), BLOCK_BYTES):
             yield GetResponse(data=data[start : start + BLOCK_BYTES])
+
+    async def List(  # noqa: N802
+        self, request: ListRequest, context: _Context
+    ) -> AsyncIterator[ListResponse]:
+        """Name the objects, some in each message."""
+        store = self._store(request.project)
+        found = await self._blocking(lambda: list(store.listing(request.prefix)))
+        for start in range(0, len(found), MAX_KEYS):
+            yield ListResponse(objects=map(_listed_object, found[start : start + MAX_KEYS]))
 
     def close(self) -> None:
         """Let the threads end once their work is done."""
@@ -110,7 +123,7 @@ class BlobServicer(store_pb2_grpc.BlobServiceServicer):
 
 
 class PeerStore:
-    """The store of one project that a peer lends. Keys can be neither listed nor removed over BlobService.
+    """The store of one project that a peer lends. Objects cannot be removed over BlobService.
 
     Args:
         channel: leads to the peer; closed with the store.
@@ -138,6 +151,9 @@ class PeerStore:
         )
         self._get = channel.unary_stream(
             f"{service}/Get", GetRequest.SerializeToString, GetResponse.FromString
+        )
+        self._list = channel.unary_stream(
+            f"{service}/List", ListRequest.SerializeToString, ListResponse.FromString
         )
 
     @property
@@ -172,12 +188,16 @@ class PeerStore:
         return absent
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """Not offered by BlobService.
+        """All keys that begin with ``prefix``."""
+        return (each.key for each in self.listing(prefix))
 
-        Raises:
-            InvalidInput: always.
-        """
-        raise self._not_offered("listed")
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        """The same with sizes and times."""
+        request = ListRequest(project=self._project, prefix=prefix)
+        answers = self._ask(lambda: list(self._list(request, timeout=CALL_S)))
+        for answer in answers:
+            for each in answer.objects:
+                yield Listed(each.key, each.size, each.modify_time.ToNanoseconds())
 
     def delete(self, key: str) -> None:
         """Not offered by BlobService.
@@ -185,7 +205,9 @@ class PeerStore:
         Raises:
             InvalidInput: always.
         """
-        raise self._not_offered("removed")
+        raise InvalidInput(
+            f"objects cannot be removed at {self._peer}: only its owner can", reason="not_offered"
+        )
 
     def check(self) -> None:
         """One call, with a key that may be there or not."""
@@ -199,11 +221,6 @@ class PeerStore:
     def _missing(self, keys: Sequence[str]) -> list[str]:
         request = FindMissingRequest(project=self._project, keys=keys)
         return list(self._find(request, timeout=CALL_S).keys)
-
-    def _not_offered(self, verb: str) -> InvalidInput:
-        return InvalidInput(
-            f"objects cannot be {verb} at {self._peer}: only its owner can", reason="not_offered"
-        )
 
     def _ask(self, call: Callable[[], _Result]) -> _Result:
         pause_s = self._pause_s
@@ -236,3 +253,20 @@ def _blocks(project: str, key: str, data: bytes) -> Iterator[PutRequest]:
     yield PutRequest(project=project, key=key, data=data[:BLOCK_BYTES])
     for start in range(BLOCK_BYTES, len(data), BLOCK_BYTES):
         yield PutRequest(data=data[start : start + BLOCK_BYTES])
+
+
+def _verify(key: str, body: bytes) -> None:
+    """A peer may store what its key names, and leases of its runs; nothing else of what keeps objects."""
+    match key[:1]:
+        case kind if kind == LEASE:
+            verify_lease(key, body)
+        case kind if kind in (REF, CONDEMNED, MOVES):
+            raise InvalidInput(f"{key} is for its owner only", reason="not_offered")
+        case _:
+            verify(key, body)
+
+
+def _listed_object(each: Listed) -> ListedObject:
+    found = ListedObject(key=each.key, size=each.size)
+    found.modify_time.FromNanoseconds(each.modified_ns)
+    return found

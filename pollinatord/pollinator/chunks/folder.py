@@ -15,10 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pollinator.chunks.keys import check_key
+from pollinator.chunks.store import Listed
 from pollinator.wire.errors import Denied, Exhausted, NotFound, PollinatorError, Unavailable
 
 _TEMPORARY = "tmp"
 """Folder of objects in the making. What a killed writer left there is in nobody's way."""
+
+_PATTERNS = (("psim", "[psim]/??/*"), ("rgl", "[rgl]/*"))
+"""Where objects of which kinds are."""
 
 LEFTOVER_S = 24 * 3600.0
 """After so long a temporary file has no writer any more."""
@@ -82,12 +86,27 @@ class FolderStore:
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Keys that begin with ``prefix``, sorted."""
+        return iter([each.key for each in self.listing(prefix)])
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        """The same with sizes and times."""
         self._count()
+        found: list[Listed] = []
         try:
-            found = [path.relative_to(self._root).as_posix() for path in self._root.glob("[psi]/??/*")]
+            for pattern in _PATTERNS:
+                if prefix and not pattern[0].count(prefix[0]):
+                    continue
+                for path in self._root.glob(pattern[1]):
+                    key = path.relative_to(self._root).as_posix()
+                    if not key.startswith(prefix):
+                        continue
+                    # Somebody may be removing it.
+                    with contextlib.suppress(FileNotFoundError):
+                        info = path.stat()
+                        found.append(Listed(key, info.st_size, info.st_mtime_ns))
         except OSError as error:
             raise self._mapped(error, "read") from error
-        return iter(sorted(key for key in found if key.startswith(prefix)))
+        return iter(sorted(found, key=lambda each: each.key))
 
     def delete(self, key: str) -> None:
         """Remove a file."""

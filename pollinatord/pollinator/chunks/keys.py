@@ -15,7 +15,22 @@ SNAPSHOT = "s"
 INDEX = "i"
 """A list of what many packs hold."""
 
-_KEY = re.compile(r"[psi]/([0-9a-f]{2})/\1[0-9a-f]{62}")
+MOVES = "m"
+"""Where chunks are that were copied out of packs which are to be removed."""
+
+REF = "r"
+"""What one client keeps."""
+
+LEASE = "l"
+"""What one run needs until its client keeps it."""
+
+CONDEMNED = "g"
+"""What one collection means to remove."""
+
+_KEY = re.compile(
+    r"[psim]/([0-9a-f]{2})/\1[0-9a-f]{62}"  # named by content, never changed
+    r"|[rg]/[0-9a-f]{32}|l/[0-9A-Za-z]{1,64}"  # replaced as a whole by their only writer
+)
 _PROJECT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MEANT = "letters, digits, '.', '_' and '-', at most 128 of them, no '.' at the start"
 
@@ -24,6 +39,11 @@ def pack_key(kind: str, name: bytes) -> str:
     """Key of the object of this kind whose footer has the digest ``name``."""
     text = name.hex()
     return f"{kind}/{text[:2]}/{text}"
+
+
+def client_key(kind: str, client: str) -> str:
+    """Key of what this client says: its ``REF``, its ``CONDEMNED`` list, or the ``LEASE`` of a run."""
+    return check_key(f"{kind}/{client}")
 
 
 def check_key(key: str) -> str:

@@ -6,8 +6,9 @@ The bytes of the format are here and nowhere else; docs/store.md describes them.
 
 from __future__ import annotations
 
+import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import zstandard
 from google.protobuf.message import DecodeError
@@ -61,6 +62,7 @@ class PackBuilder:
         snapshot: Snapshot | None = None,
         packs: Sequence[PackIndex] = (),
         indexes: Sequence[str] = (),
+        avoid: Container[str] = (),
     ) -> tuple[PackIndex, bytes]:
         """Close the pack; returns what it holds under which key, and the object's bytes.
 
@@ -69,6 +71,7 @@ class PackBuilder:
             snapshot: the snapshot it publishes.
             packs: rows of other packs.
             indexes: keys of index objects that list the rest.
+            avoid: keys that it must not have: what is there under them is to be removed.
         """
         if snapshot is not None:
             self._footer.snapshot.CopyFrom(snapshot)
@@ -76,6 +79,10 @@ class PackBuilder:
         self._footer.indexes.extend(indexes)
         footer = self._footer.SerializeToString(deterministic=True)
         name = digest_of(footer)
+        while pack_key(kind, name) in avoid:
+            self._footer.salt = secrets.token_bytes(8)
+            footer = self._footer.SerializeToString(deterministic=True)
+            name = digest_of(footer)
         stored = self._compressor.compress(footer)
         body = b"".join([*self._parts, stored, _TAIL.pack(len(stored), name, MAGIC)])
         return PackIndex(key=pack_key(kind, name), entries=self._footer.entries), body

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol, TypedDict, TypeVar
 
 import boto3.session
@@ -22,6 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.s3_errors import refused, unanswered
+from pollinator.chunks.store import Listed
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError, Unavailable
 from pollinator.wire.store_env import is_endpoint
@@ -106,11 +108,16 @@ class S3Store:
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Lists page by page."""
+        return (each.key for each in self.listing(prefix))
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        """Lists page by page."""
         query: dict[str, str] = {}
         while True:
             page = self._page(prefix, query)
             for entry in page.get("Contents", ()):
-                yield entry["Key"].removeprefix(self._prefix)
+                modified_ns = int(entry["LastModified"].timestamp() * 1e6) * 1000
+                yield Listed(entry["Key"].removeprefix(self._prefix), entry["Size"], modified_ns)
             token = page.get("NextContinuationToken")
             if not token:
                 return
@@ -155,7 +162,7 @@ class S3Store:
         return {"Bucket": self._settings.bucket, "Key": self._prefix + check_key(key)}
 
     def _ask(self, request: Callable[[_Client], _Result], *, tries: int | None = None) -> _Result:
-        """Make a request; all of ours may be repeated, for objects never change."""
+        """Make a request; all of ours may be repeated, for what is put has one writer."""
         patience = self._patience
         pause_s = patience.first_pause_s
         for left in range((tries or patience.tries) - 1, -1, -1):
@@ -208,6 +215,8 @@ class _Got(TypedDict):
 
 class _Listed(TypedDict):
     Key: str
+    Size: int
+    LastModified: datetime
 
 
 class _Page(TypedDict, total=False):

@@ -1,16 +1,31 @@
-"""What every store can do. A store is a flat space of immutable objects named by their content."""
+"""What every store can do. A store is a flat space of objects.
+
+All but a few are named by their content and never change; the others are replaced as a whole, each by one
+writer only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing."""
+
+    key: str
+    size: int
+    modified_ns: int
+    """When it was written, by the clock of the store: only differences of these mean anything."""
 
 
 class Store(Protocol):
     """A place for packs: a folder, a bucket, or a peer's store behind its BlobService.
 
     All calls block and may come from several threads at once. Keys are relative to the project's
-    namespace, for example ``p/ab/abcd…``. Objects never change, so writing one twice is harmless.
+    namespace, for example ``p/ab/abcd…``. Writing an object twice is harmless.
     Every method raises a ``PollinatorError``: ``Unavailable`` when trying again may help, ``NotFound``,
     ``NeedsLogin``, ``Denied``, ``Exhausted`` (disk full, quota) otherwise.
     """
@@ -39,6 +54,10 @@ class Store(Protocol):
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """All keys that begin with ``prefix``, sorted."""
+        ...
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        """The same with sizes and times."""
         ...
 
     def delete(self, key: str) -> None:

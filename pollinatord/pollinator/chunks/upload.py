@@ -6,7 +6,7 @@ What is stored already, and reading files again after a failure, are the caller'
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from pollinator.chunks.digest import digest_of
@@ -38,6 +38,7 @@ class Uploader:
         on_stored: Callable[[PackIndex], None],
         workers: int = 8,
         pack_bytes: int = PACK_BYTES,
+        avoid: Container[str] = (),
     ) -> None:
         self._store = store
         self._on_stored = on_stored
@@ -45,6 +46,8 @@ class Uploader:
         # Two more than workers, so that none waits for the next pack to be filled.
         self._limit = workers + 2
         self._pack_bytes = pack_bytes
+        # Keys under which nothing may be written, for what is there is to be removed.
+        self._avoid = avoid
         self._writer = f"pollinator {importlib.metadata.version('pollinatord')}"
         self._open = PackBuilder(self._writer)
         self._sending: dict[Future[None], tuple[PackIndex, int]] = {}
@@ -83,7 +86,7 @@ class Uploader:
         while len(self._sending) >= self._limit:
             wait(self._sending, return_when=FIRST_COMPLETED)
             self.reap()
-        row, body = self._open.finish(PACK)
+        row, body = self._open.finish(PACK, avoid=self._avoid)
         self._open = PackBuilder(self._writer)
         self._sending[self._threads.submit(self._put, row.key, body)] = (row, len(body))
 
@@ -122,7 +125,9 @@ class Uploader:
         """
         self.settle()
         crash_point("before_snapshot_put")
-        row, body = self._open.finish(SNAPSHOT, snapshot=snapshot, packs=rows, indexes=indexes)
+        row, body = self._open.finish(
+            SNAPSHOT, snapshot=snapshot, packs=rows, indexes=indexes, avoid=self._avoid
+        )
         self._open = PackBuilder(self._writer)
         self._pending.clear()
         self._store.put(row.key, body)
@@ -132,7 +137,7 @@ class Uploader:
 
     def write_index(self, rows: Sequence[PackIndex]) -> str:
         """Store an index object that lists these packs; returns its key."""
-        row, body = PackBuilder(self._writer).finish(INDEX, packs=rows)
+        row, body = PackBuilder(self._writer).finish(INDEX, packs=rows, avoid=self._avoid)
         self._store.put(row.key, body)
         self._stored(row, len(body))
         return row.key
