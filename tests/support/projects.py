@@ -66,7 +66,7 @@ class Project:
     def settle(self) -> SyncStatus:
         """Let the background do its work until nothing is left to do."""
         while True:
-            if not self.engine.step() and not self.engine.status().backlog_bytes:
+            if not self.engine.step() and not self.engine.status().backlog.bytes:
                 return self.engine.status()
 
     def settle_until_problem(self) -> str:

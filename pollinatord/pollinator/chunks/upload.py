@@ -24,6 +24,7 @@ class Uploader:
 
     A chunk counts as stored only once ``on_stored`` was called for its pack, always on the owner's thread.
     A failed put is raised by the next call; its chunks then belong to nobody and must be added again.
+    ``on_sent`` is told the bytes of each object that the store took, at once and on the thread that put it.
 
     Attributes:
         chunks: number of chunks the store acknowledged.
@@ -36,12 +37,14 @@ class Uploader:
         store: Store,
         *,
         on_stored: Callable[[PackIndex], None],
+        on_sent: Callable[[int], None] | None = None,
         workers: int = 8,
         pack_bytes: int = PACK_BYTES,
         avoid: Container[str] = (),
     ) -> None:
         self._store = store
         self._on_stored = on_stored
+        self._on_sent = on_sent
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="upload")
         # Two more than workers, so that none waits for the next pack to be filled.
         self._limit = workers + 2
@@ -52,6 +55,7 @@ class Uploader:
         self._open = PackBuilder(self._writer)
         self._sending: dict[Future[None], tuple[PackIndex, int]] = {}
         self._pending: set[bytes] = set()
+        self._publishing = 0
         self.chunks = 0
         self.bytes_sent = 0
         self.puts = 0
@@ -65,6 +69,13 @@ class Uploader:
     def unsent_bytes(self) -> int:
         """Bytes that were added and that the store has not acknowledged."""
         return self.open_bytes + sum(size for _, size in self._sending.values())
+
+    @property
+    def on_the_way_bytes(self) -> int:
+        """The same without what has arrived and was not reaped yet. Another thread may ask."""
+        sending = tuple(self._sending.items())
+        packs = sum(size for future, (_, size) in sending if not future.done())
+        return self.open_bytes + packs + self._publishing
 
     def pending(self, digest: bytes) -> bool:
         """The chunk was added and is not acknowledged yet."""
@@ -130,7 +141,11 @@ class Uploader:
         )
         self._open = PackBuilder(self._writer)
         self._pending.clear()
-        self._store.put(row.key, body)
+        self._publishing = len(body)
+        try:
+            self._put_now(row.key, body)
+        finally:
+            self._publishing = 0
         crash_point("after_snapshot_put")
         self._stored(row, len(body))
         return SnapshotRef(digest=digest_of(snapshot.SerializeToString(deterministic=True)), key=row.key)
@@ -138,7 +153,7 @@ class Uploader:
     def write_index(self, rows: Sequence[PackIndex]) -> str:
         """Store an index object that lists these packs; returns its key."""
         row, body = PackBuilder(self._writer).finish(INDEX, packs=rows, avoid=self._avoid)
-        self._store.put(row.key, body)
+        self._put_now(row.key, body)
         self._stored(row, len(body))
         return row.key
 
@@ -163,5 +178,10 @@ class Uploader:
 
     def _put(self, key: str, body: bytes) -> None:
         crash_point("before_pack_put")
-        self._store.put(key, body)
+        self._put_now(key, body)
         crash_point("after_pack_put")
+
+    def _put_now(self, key: str, body: bytes) -> None:
+        self._store.put(key, body)
+        if self._on_sent is not None:
+            self._on_sent(len(body))

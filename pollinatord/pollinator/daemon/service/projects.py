@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import InvalidInput, WrongState
 
 HEARTBEAT_S = 10.0
+TICK_S = 0.5
+"""How often a follower hears of what moves."""
 
 
 class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
@@ -89,12 +92,17 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
     async def WatchProject(  # noqa: N802
         self, request: WatchProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[WatchProjectResponse]:
-        """The state now, and again whenever it changes."""
+        """The state now, and again whenever it changes; twice a second while something moves."""
+        told, told_at = None, 0.0
         while True:
             project = self._projects.get(request.root)
-            seen = project.worker.version
-            yield WatchProjectResponse(project=project.describe())
-            await project.worker.changed(seen, HEARTBEAT_S)
+            seen, busy = project.worker.version, project.worker.busy
+            state = project.describe()
+            now = time.monotonic()
+            if state != told or now - told_at >= HEARTBEAT_S:
+                yield WatchProjectResponse(project=state)
+                told, told_at = state, now
+            await project.worker.changed(seen, TICK_S if busy else HEARTBEAT_S)
 
     async def Seal(  # noqa: N802
         self, request: SealRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -25,6 +25,7 @@ from pollinator.v1.run_pb2 import (
     ListRunsRequest,
     ListRunsResponse,
     Progress,
+    ProgressKind,
     RunEvent,
     RunState,
     StartRunRequest,
@@ -109,10 +110,14 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             except NotFound:
                 return
             if total:
-                yield WatchRunResponse(progress=Progress(bytes_done=done, bytes_total=total))
+                yield WatchRunResponse(progress=_upload(done, total))
                 last_word = time.monotonic()
             elif time.monotonic() - last_word >= HEARTBEAT_S:
                 # A large project is looked at before it is known what there is to read.
                 yield WatchRunResponse(heartbeat=Heartbeat())
                 last_word = time.monotonic()
             await self._runs.changed(run_id, seen, 0.2)
+
+
+def _upload(done: int, total: int) -> Progress:
+    return Progress(bytes_done=done, bytes_total=total, kind=ProgressKind.PROGRESS_KIND_UPLOAD)

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable
 from pollinator.chunks.cut import Sink
 from pollinator.daemon.index import Known
 from pollinator.daemon.scan import Found, Kind, Stamp, is_racy, look, racy_window_ns, scan
+from pollinator.daemon.sync.biggest import find_biggest, is_much
+from pollinator.daemon.sync.meter import Meter
 from pollinator.daemon.sync.reading import NoFile, read_file
 from pollinator.daemon.sync.state import Dir, File, Gap, Link, Node, State, nodes_below
 from pollinator.daemon.watch.base import Changes, lineage
+from pollinator.v1.project_pb2 import BigPath
 
 ROUNDS = 3
 """How often something is looked at again because it was replaced between looking and reading."""
@@ -26,6 +29,7 @@ class DirtySet:
         unstable: files that changed while they were read last.
         special: sockets, pipes and devices.
         changes: grows with everything that is not as it was.
+        biggest: the largest of what is to be read, while that is much.
     """
 
     def __init__(
@@ -34,14 +38,18 @@ class DirtySet:
         state: State,
         ignored: Callable[[bytes, bool], bool],
         clock_ns: Callable[[], int],
+        meter: Meter | None = None,
     ) -> None:
         self._root = root
         self._state = state
         self._ignored = ignored
         self._clock_ns = clock_ns
+        self._meter = meter or Meter()
         self._paths: set[bytes] = set()
         self._subtrees: set[bytes] = set()
         self._to_read: dict[bytes, int] = {}
+        self._unread_bytes = 0
+        self._much = 0
         self._racy: set[bytes] = set()
         self._changed: dict[bytes, Known] = {}
         self._gone: set[bytes] = set()
@@ -52,6 +60,7 @@ class DirtySet:
         self.unstable: set[bytes] = set()
         self.special: set[bytes] = set()
         self.changes = 0
+        self.biggest: tuple[BigPath, ...] = ()
 
     def __bool__(self) -> bool:
         """Something has to be looked at or read."""
@@ -80,7 +89,7 @@ class DirtySet:
     def reread(self, path: bytes) -> None:
         """The file has to be read again, however its stamp looks."""
         node = self._state.get(path)
-        self._to_read[path] = node.stamp.size if isinstance(node, File) else 0
+        self._want(path, node.stamp.size if isinstance(node, File) else 0)
 
     def retry_unreadable(self) -> None:
         """What could not be looked at or read may be by now, without an event that says so."""
@@ -106,8 +115,9 @@ class DirtySet:
             self.reread(path)
 
     def backlog(self) -> tuple[int, int]:
-        """Files to look at or read, and bytes to read."""
-        return len(self._to_read) + len(self._paths), sum(self._to_read.values())
+        """Files to look at or read, and bytes to read. Another thread may ask."""
+        unread = max(0, self._unread_bytes - self._meter.of_file)
+        return len(self._to_read) + len(self._paths), unread
 
     def take_results(self) -> tuple[dict[bytes, Known], set[bytes]]:
         """What was read, and what is gone, since the last call."""
@@ -148,7 +158,6 @@ class DirtySet:
         *,
         enough: Callable[[], bool] | None = None,
         hold_writers: bool = False,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Look at everything, then read files until all are read, or ``enough`` says that it is time to stop.
 
@@ -156,12 +165,17 @@ class DirtySet:
             sink: takes each chunk.
             enough: asked after each file; None to finish.
             hold_writers: leave files alone that are open for writing.
-            progress: told the bytes read and the bytes to read.
         """
+
+        def counting(digest: bytes, data: bytes) -> None:
+            self._meter.took(len(data))
+            sink(digest, data)
+
         for _ in range(ROUNDS):
             self.survey()
+            self._note_biggest()
             held = self.writing if hold_writers else frozenset[bytes]()
-            finished = self._read_all(sorted(self._to_read.keys() - held), sink, enough, progress)
+            finished = self._read_all(sorted(self._to_read.keys() - held), counting, enough)
             if not finished or not self._paths:
                 return
 
@@ -258,7 +272,7 @@ class DirtySet:
             self._replace(path, current, Gap())
         elif not suspect:
             self._note(path)
-        self._to_read[path] = stamp.size
+        self._want(path, stamp.size)
 
     def _replace(self, path: bytes, current: Node | None, node: Node) -> None:
         if current is not None and not (isinstance(current, Dir) and isinstance(node, Dir)):
@@ -269,7 +283,7 @@ class DirtySet:
     def _forget(self, path: bytes) -> None:
         gone = self._state.remove(path) if path else []
         for each, node in gone:
-            self._to_read.pop(each, None)
+            self._unwant(each)
             self._racy.discard(each)
             self._changed.pop(each, None)
             self.unreadable.pop(each, None)
@@ -285,26 +299,31 @@ class DirtySet:
         if self._found is not None:
             self._found.add(path)
 
-    def _read_all(
-        self,
-        paths: Iterable[bytes],
-        sink: Sink,
-        enough: Callable[[], bool] | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> bool:
-        total = sum(self._to_read.values())
-        done = 0
+    def _want(self, path: bytes, size: int) -> None:
+        self._unread_bytes += size - self._to_read.get(path, 0)
+        self._to_read[path] = size
+
+    def _unwant(self, path: bytes) -> None:
+        self._unread_bytes -= self._to_read.pop(path, 0)
+
+    def _note_biggest(self) -> None:
+        """Once for each large backlog, and again when it has doubled."""
+        if not is_much(len(self._to_read), self._unread_bytes):
+            if not self._to_read:
+                self.biggest, self._much = (), 0
+        elif (size := self._unread_bytes + len(self._to_read)) >= 2 * self._much:
+            self._much = size
+            self.biggest = tuple(find_biggest(self._to_read.items()))
+
+    def _read_all(self, paths: Iterable[bytes], sink: Sink, enough: Callable[[], bool] | None) -> bool:
         window = racy_window_ns(self._root) if self._to_read else 0
         for path in paths:
-            size = self._to_read.pop(path)
+            self._meter.begin(path)
             try:
                 self._read(path, sink, window)
-            except BaseException:
-                self._to_read[path] = size
-                raise
-            done += size
-            if progress is not None:
-                progress(done, total)
+                self._unwant(path)
+            finally:
+                self._meter.end()
             if enough is not None and enough():
                 return False
         return True

@@ -17,6 +17,7 @@ from pollinator.chunks.store import Store
 from pollinator.daemon.index import DAMAGED
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.lookout import ROOT_GONE, Lookout, WatchOpener
+from pollinator.daemon.sync.meter import Meter
 from pollinator.daemon.sync.outbox import QUIET_S, Outbox
 from pollinator.daemon.sync.safety import (
     changing,
@@ -27,7 +28,7 @@ from pollinator.daemon.sync.safety import (
     trees_problem,
     unreadable_text,
 )
-from pollinator.daemon.sync.sealed import Sealed, SyncStatus, sync_report
+from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus, sync_report
 from pollinator.daemon.sync.state import TREES, Dir, State, encode, files_below
 from pollinator.daemon.watch.base import Changes, lineage
 from pollinator.daemon.watch.choose import open_watch
@@ -48,7 +49,11 @@ _log = logging.getLogger(__name__)
 
 
 class SyncEngine:
-    """Keeps ``root/cfs/src`` and ``root/cfs/data`` in a store."""
+    """Keeps ``root/cfs/src`` and ``root/cfs/data`` in a store.
+
+    Attributes:
+        meter: what is read and sent. Another thread may look.
+    """
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class SyncEngine:
         self._store = store
         self._clock_ns = clock_ns
         self._monotonic = monotonic
+        self.meter = Meter(monotonic)
         self._lookout = Lookout(root, watch)
         self._outbox: Outbox | None = None
         self._closed = False
@@ -79,7 +85,9 @@ class SyncEngine:
 
     def _forget_all(self) -> None:
         self._state = State()
-        self._dirty = DirtySet(os.fsencode(self._cfs), self._state, self._lookout.leaves_out, self._clock_ns)
+        self._dirty = DirtySet(
+            os.fsencode(self._cfs), self._state, self._lookout.leaves_out, self._clock_ns, self.meter
+        )
 
     # Life
 
@@ -92,7 +100,7 @@ class SyncEngine:
         if self._closed:
             raise Unavailable(f"the project {self._cfs.parent} was just closed", reason="project_closed")
         if self._outbox is None:
-            self._outbox = Outbox(self._index_path, self._store, self._monotonic)
+            self._outbox = Outbox(self._index_path, self._store, self._monotonic, self.meter.sent.add)
             self._dirty.known = self._outbox.take_files()
         return self._outbox
 
@@ -221,7 +229,6 @@ class SyncEngine:
         strict: bool = False,
         git_commit: str = "",
         accept_deletions: bool = False,
-        progress: Callable[[int, int], None] | None = None,
     ) -> Sealed:
         """Publish a snapshot with every write that finished before this call.
 
@@ -230,7 +237,6 @@ class SyncEngine:
             strict: fail instead of taking files that are open for writing or change while they are read.
             git_commit: recorded in the snapshot.
             accept_deletions: take a tree that was emptied at once for meant.
-            progress: told the bytes read and the bytes to read.
 
         Raises:
             Halted: the project's folder, or all of a tree, is gone.
@@ -239,11 +245,11 @@ class SyncEngine:
             PollinatorError: the store fails; nothing is lost.
         """
         try:
-            return self._seal(spec, strict, git_commit, accept_deletions, progress)
+            return self._seal(spec, strict, git_commit, accept_deletions)
         except Unavailable as error:
             if error.reason != DAMAGED:
                 raise
-        return self._seal(spec, strict, git_commit, accept_deletions, progress)
+        return self._seal(spec, strict, git_commit, accept_deletions)
 
     def _seal(
         self,
@@ -251,7 +257,6 @@ class SyncEngine:
         strict: bool,
         git_commit: str,
         accept_deletions: bool,
-        progress: Callable[[int, int], None] | None,
     ) -> Sealed:
         started = self._monotonic()
         outbox = self._opened()
@@ -264,7 +269,7 @@ class SyncEngine:
         with self._unsent_is_read_again(outbox):
             if not self._store_probed:
                 self._probe_store(outbox)
-            self._dirty.process(outbox.sink, progress=progress)
+            self._dirty.process(outbox.sink)
             self._save(outbox)
         notices = self._check(outbox, spec, writing, strict=strict, accepted=accept_deletions)
         with self._unsent_is_read_again(outbox):
@@ -311,16 +316,27 @@ class SyncEngine:
         """A file, named from the folder of the trees, is not sent. Another thread may ask."""
         return self._lookout.leaves_out(path, False)
 
+    def backlog(self) -> Backlog:
+        """What is not in the store yet. Another thread may ask."""
+        outbox = self._outbox
+        return self._backlog(outbox.on_the_way_bytes if outbox else 0)
+
+    def _backlog(self, unsent: int) -> Backlog:
+        dirty = self._dirty
+        files, unread = dirty.backlog()
+        return Backlog(files + len(dirty.unreadable), unread, unsent, dirty.biggest)
+
+    def sizes(self) -> list[tuple[bytes, int]]:
+        """Path and size of every file of the project that is known."""
+        return [(path, file.stamp.size) for path, file in files_below(self._state.root)]
+
     def status(self) -> SyncStatus:
         """What the engine is at."""
         totals = [self._state.total(name) for name in TREES]
-        backlog, backlog_bytes = self._dirty.backlog()
-        outbox = self._outbox
         return SyncStatus(
             state=self._status_state(),
             problem=self._problem(),
-            backlog_files=backlog + len(self._dirty.unreadable),
-            backlog_bytes=backlog_bytes + (outbox.unsent_bytes if outbox else 0),
+            backlog=self._backlog(self._outbox.unsent_bytes if self._outbox else 0),
             files=sum(total.files for total in totals),
             bytes=sum(total.bytes for total in totals),
             watching=self._lookout.kind,

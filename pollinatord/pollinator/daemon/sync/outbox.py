@@ -37,11 +37,17 @@ class Outbox:
         PollinatorError: the index cannot be used.
     """
 
-    def __init__(self, index_path: Path, store: Store, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        index_path: Path,
+        store: Store,
+        monotonic: Callable[[], float],
+        on_sent: Callable[[int], None] | None = None,
+    ) -> None:
         self._store = store
         self._monotonic = monotonic
         self._index = Index(index_path, store.identity)
-        self._uploader = Uploader(store, on_stored=self._index.save_pack)
+        self._uploader = Uploader(store, on_stored=self._index.save_pack, on_sent=on_sent)
         self._fed_at = monotonic()
         self._retry_at = 0.0
         self._failures = 0
@@ -66,6 +72,11 @@ class Outbox:
     def unsent_bytes(self) -> int:
         """Bytes that are on their way into the store."""
         return self._uploader.unsent_bytes
+
+    @property
+    def on_the_way_bytes(self) -> int:
+        """The same without what has arrived and was not taken in yet. Another thread may ask."""
+        return self._uploader.on_the_way_bytes
 
     @property
     def resting(self) -> bool:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
+from pollinator.daemon.sync.meter import Meter
+from pollinator.daemon.sync.sealed import Backlog
 from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
 from pollinator.daemon.sync.worker import ProjectWorker
 from pollinator.model.project import load_spec
-from pollinator.v1.project_pb2 import Project, ProjectState
+from pollinator.v1.project_pb2 import Project, ProjectState, SyncActivity
 from pollinator.v1.run_pb2 import Run, SpecOverrides
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import StoreSettings
@@ -67,21 +69,23 @@ class OpenProject:
 
     def describe(self) -> Project:
         """Its state, for clients."""
-        status = self.worker.status
+        status, backlog = self.worker.status, self.worker.backlog
         root = self.worker.root
         project = Project(
             root=str(root),
             name=self.name,
             state=status.state,
             problem=status.problem or self.worker.problem,
-            backlog_files=status.backlog_files,
-            backlog_bytes=status.backlog_bytes,
+            backlog_files=backlog.files,
+            backlog_bytes=backlog.bytes,
             files=status.files,
             bytes=status.bytes,
             watching=status.watching,
             degraded=status.degraded,
             store=self.worker.store.identity,
             missed_changes=status.missed,
+            activity=activity(self.worker.meter, backlog),
+            biggest=backlog.biggest,
         )
         if status.synced_ns:
             project.last_sync_time.FromNanoseconds(status.synced_ns)
@@ -92,6 +96,26 @@ class OpenProject:
                 f"or forget it: pollinator status --forget {root}"
             )
         return project
+
+
+def activity(meter: Meter, backlog: Backlog) -> SyncActivity:
+    """What moves, and when it will be done at that rate."""
+    words = SyncActivity(
+        reading=meter.reading,
+        bytes_read=meter.read.total,
+        bytes_sent=meter.sent.total,
+        read_rate=round(meter.read.rate()),
+        send_rate=round(meter.sent.rate()),
+    )
+    if not backlog.bytes:
+        return words
+    left_s = 0.0
+    for size, rate in ((backlog.unread_bytes, words.read_rate), (backlog.unsent_bytes, words.send_rate)):
+        if size and not rate:
+            return words
+        left_s += size / rate if size else 0.0
+    words.time_left.FromMilliseconds(round(left_s * 1000))
+    return words
 
 
 class Projects:

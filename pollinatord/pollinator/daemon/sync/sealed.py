@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pollinator.v1.project_pb2 import ProjectState, SyncReport
+from pollinator.v1.project_pb2 import BigPath, ProjectState, SyncReport
 from pollinator.v1.run_pb2 import Notice
 from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef
 
@@ -20,13 +20,29 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not in the store yet."""
+
+    files: int
+    unread_bytes: int
+    unsent_bytes: int
+    """Read, and not acknowledged by the store."""
+    biggest: tuple[BigPath, ...]
+    """The largest of what is to be read, while that is much."""
+
+    @property
+    def bytes(self) -> int:
+        """To read or to send."""
+        return self.unread_bytes + self.unsent_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SyncStatus:
     """What the engine is at."""
 
     state: ProjectState.ValueType
     problem: str
-    backlog_files: int
-    backlog_bytes: int
+    backlog: Backlog
     files: int
     bytes: int
     watching: str

@@ -15,8 +15,11 @@ from typing import TypeVar
 
 from pollinator.chunks.store import Store
 from pollinator.daemon.pool import Pool
+from pollinator.daemon.sync.biggest import find_biggest
 from pollinator.daemon.sync.engine import SyncEngine
-from pollinator.daemon.sync.sealed import Sealed, SyncStatus
+from pollinator.daemon.sync.meter import Meter
+from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus
+from pollinator.v1.project_pb2 import BigPath
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import PollinatorError, Unavailable
 
@@ -44,7 +47,7 @@ class ProjectWorker:
         self._closed = asyncio.Event()
         self._news = asyncio.Condition()
         self._seals = 0
-        self._progress: tuple[int, int] = (0, 0)
+        self._most = 0
         self.status: SyncStatus = self._engine.status()
         self.problem = ""
         self.version = 0
@@ -71,7 +74,6 @@ class ProjectWorker:
                 strict=strict,
                 git_commit=git_commit,
                 accept_deletions=accept_deletions,
-                progress=self._note_progress,
             )
 
         self._seals += 1
@@ -79,7 +81,7 @@ class ProjectWorker:
             return await self.call(work)
         finally:
             self._seals -= 1
-            self._progress = (0, 0)
+            self._most = 0
             if not self._closed.is_set():
                 await self._refresh(self.problem)
 
@@ -95,8 +97,30 @@ class ProjectWorker:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Bytes done and in all of the seal under way; zeros when there is none."""
-        return self._progress
+        """Bytes done and in all of the seal under way; zeros when there is none, or too little is known."""
+        left = self.backlog.bytes if self._seals else 0
+        self._most = max(self._most, left)
+        return self._most - left, self._most
+
+    @property
+    def meter(self) -> Meter:
+        """What is read and sent."""
+        return self._engine.meter
+
+    @property
+    def backlog(self) -> Backlog:
+        """What is not in the store yet, at this very moment."""
+        return self._engine.backlog()
+
+    @property
+    def busy(self) -> bool:
+        """Numbers change without a new ``version``: something is read or sent, or was a moment ago."""
+        meter = self._engine.meter
+        return bool(self._seals or meter.reading or meter.read.rate() or meter.sent.rate())
+
+    async def biggest(self, limit: int) -> list[BigPath]:
+        """The largest of all files and directories that are known."""
+        return await self.call(lambda: find_biggest(self._engine.sizes(), limit))
 
     def leaves_out(self, path: bytes) -> bool:
         """A file, named from the folder of the trees, is not sent. May be called from any thread."""
@@ -118,9 +142,6 @@ class ProjectWorker:
             # Nobody waits for what it may be sending: a store that is silent must not hold the end up.
             await self._sleeper.run(self.store.close)
         await self._closed.wait()
-
-    def _note_progress(self, done: int, total: int) -> None:
-        self._progress = (done, total)
 
     async def _sleep(self, seconds: float) -> bool:
         """Until there is news, whose thread goes on sleeping when the project is to be closed before that."""

@@ -90,7 +90,7 @@ def test_a_seal_in_a_storm_has_only_files_as_they_were(project: Project, tmp_pat
 def work_of(project: Project) -> int:
     """How many functions a seal and a status call when nothing has changed."""
     project.restart()
-    while project.settle().backlog_bytes or project.engine.wait(0.1):
+    while project.settle().backlog.bytes or project.engine.wait(0.1):
         pass
     project.seal()
     project.seal()

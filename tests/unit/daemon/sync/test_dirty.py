@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pollinator.daemon.scan import scan
-from pollinator.daemon.sync import dirty
+from pollinator.daemon.sync import biggest, dirty
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.state import Dir, File, Gap, Link, State, nodes_below
 from pollinator.daemon.watch.base import Changes
@@ -144,14 +144,63 @@ def test_reading_stops_when_it_is_enough(bench: Bench) -> None:
     assert (4, 4000) == bench.dirty.backlog()
 
 
-def test_progress_is_told_in_bytes(bench: Bench) -> None:
-    for number in range(3):
-        (bench.root / f"f{number}").write_bytes(random_bytes(1000))
+def test_the_backlog_shrinks_while_a_large_file_is_read(bench: Bench) -> None:
+    (bench.root / "f").write_bytes(random_bytes(5 << 20))
     bench.dirty.suspect(b"")
     told: list[tuple[int, int]] = []
-    bench.dirty.process(drop, progress=lambda done, total: told.append((done, total)))
+    bench.dirty.process(lambda _digest, _data: told.append(bench.dirty.backlog()))
+    left = [size for _, size in told]
 
-    assert [(1000, 3000), (2000, 3000), (3000, 3000)] == told
+    assert len(left) > 2
+    assert sorted(left, reverse=True) == left
+    assert {(1, 0)} == {each for each in told if not each[1]}
+    assert (0, 0) == bench.dirty.backlog()
+
+
+def test_the_backlog_forgets_what_is_gone_before_it_was_read(bench: Bench) -> None:
+    (bench.root / "d").mkdir()
+    for name in ("d/f", "d/g", "h"):
+        (bench.root / name).write_bytes(random_bytes(1000))
+    bench.dirty.suspect(b"")
+    bench.dirty.survey()
+
+    assert (3, 3000) == bench.dirty.backlog()
+    (bench.root / "d/f").unlink()
+    (bench.root / "d/g").unlink()
+    (bench.root / "d").rmdir()
+    (bench.root / "h").write_bytes(random_bytes(500))
+    bench.dirty.suspect(b"")
+    bench.dirty.survey()
+
+    assert (1, 500) == bench.dirty.backlog()
+
+
+def test_the_biggest_of_a_large_backlog_are_named_until_it_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(biggest, "MANY_BYTES", 5000)
+    (bench.root / "data").mkdir()
+    (bench.root / "data/big").write_bytes(random_bytes(4000))
+    (bench.root / "data/small").write_bytes(random_bytes(1000))
+    named: list[list[bytes]] = []
+    bench.dirty.suspect(b"")
+    bench.dirty.process(
+        lambda _digest, _data: named.append([each.path for each in bench.dirty.biggest]), enough=lambda: True
+    )
+
+    assert [[b"data/big", b"data/small"]] == named
+    bench.dirty.process(drop)
+    bench.dirty.process(drop)
+
+    assert () == bench.dirty.biggest
+
+
+def test_a_small_backlog_is_not_worth_a_word(bench: Bench) -> None:
+    (bench.root / "f").write_bytes(random_bytes(1000))
+    bench.dirty.suspect(b"")
+    bench.dirty.process(drop, enough=lambda: True)
+
+    assert () == bench.dirty.biggest
 
 
 def test_writers_are_not_forgotten_when_more_becomes_suspect(bench: Bench) -> None:

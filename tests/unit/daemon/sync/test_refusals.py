@@ -126,7 +126,7 @@ class TestUnreadable:
         status = theirs.settle()
 
         assert SYNCING == status.state
-        assert 2 == status.backlog_files
+        assert 2 == status.backlog.files
         assert "cfs/src/a\\xff and 1 more cannot be read: Permission denied" == status.problem
         for path in theirs.src.iterdir():
             path.chmod(0o644)
@@ -237,7 +237,7 @@ class TestWriters:
         project.write("src/f", "x")
         project.settle()
         with written_to(project.src / "f"):
-            while not project.engine.status().backlog_files:
+            while not project.engine.status().backlog.files:
                 project.engine.step()
 
             assert not project.engine.step(), "there is nothing to do"

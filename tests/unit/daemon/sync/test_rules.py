@@ -79,12 +79,12 @@ def test_a_file_that_waits_to_be_read_is_not_when_it_is_ignored_by_then(project:
     with (project.src / "big").open("ab") as opened:
         opened.write(b"more")
         opened.flush()
-        while not project.engine.status().backlog_files:
+        while not project.engine.status().backlog.files:
             project.engine.step()
         (project.root / ".pollinatorignore").write_text("big\n")
 
         assert EVERYTHING == names(project)
-    assert 0 == project.settle().backlog_files
+    assert 0 == project.settle().backlog.files
 
 
 def test_a_folder_that_is_no_longer_ignored_is_watched(project: Project) -> None:

@@ -42,12 +42,12 @@ def test_it_scans_then_syncs_then_is_in_sync(project: Project, monkeypatch: pyte
     status = project.engine.status()
 
     assert (SYNCING, 0) == (status.state, status.synced_ns)
-    assert status.backlog_bytes > 900
+    assert status.backlog.bytes > 900
     monkeypatch.setattr(outbox, "QUIET_S", 0.0)
     before = time.time_ns()
     status = project.settle()
 
-    assert (IN_SYNC, 0, 0) == (status.state, status.backlog_files, status.backlog_bytes)
+    assert (IN_SYNC, 0, 0) == (status.state, status.backlog.files, status.backlog.bytes)
     assert (1, 1000) == (status.files, status.bytes)
     assert before <= status.synced_ns <= time.time_ns()
 
@@ -60,7 +60,7 @@ def test_what_is_on_its_way_is_not_in_the_store_yet(project: Project) -> None:
         project.engine.step()
 
         assert SYNCING == project.engine.status().state
-        assert project.engine.status().backlog_bytes > 900
+        assert project.engine.status().backlog.bytes > 900
     project.store.gate.set()
 
     assert IN_SYNC == project.settle().state

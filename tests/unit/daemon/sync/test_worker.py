@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,10 +34,25 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+class SlowStore(MemoryStore):
+    """Takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.putting = threading.Event()
+        self.let_go = threading.Event()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Take an object, late."""
+        self.putting.set()
+        assert self.let_go.wait(10)
+        super().put(key, data)
+
+
 @asynccontextmanager
-async def working(root: Path) -> AsyncGenerator[ProjectWorker]:
+async def working(root: Path, store: MemoryStore | None = None) -> AsyncGenerator[ProjectWorker]:
     """A worker until the block ends."""
-    made = ProjectWorker(root, root.parent / "index.db", MemoryStore())
+    made = ProjectWorker(root, root.parent / "index.db", store or MemoryStore())
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(made.run())
         yield made
@@ -141,10 +157,27 @@ async def test_a_seal_under_way_when_it_is_closed_ends_one_way_or_the_other(root
             assert {Unavailable} >= set(errors)
 
 
-async def test_progress_is_told_while_a_seal_reads(root: Path) -> None:
-    (root / "cfs/data/f").write_bytes(random_bytes(1000))
-    async with working(root) as made:
+async def test_how_far_a_seal_is_can_be_asked_at_any_time(root: Path) -> None:
+    (root / "cfs/data/f").write_bytes(random_bytes(8 << 20))
+    store = SlowStore()
+    async with working(root, store) as made:
         assert (0, 0) == made.progress
+        async with asyncio.TaskGroup() as group:
+            group.create_task(made.seal(SPEC, strict=False, git_commit=""))
+            await asyncio.to_thread(store.putting.wait, 10)
+            done, total = made.progress
+            store.let_go.set()
+
+        assert 0 <= done < total <= 9 << 20
+        assert (0, 0) == made.progress
+
+
+async def test_what_was_read_and_sent_is_counted(root: Path) -> None:
+    async with working(root) as made:
+        (root / "cfs/data/f").write_bytes(random_bytes(3 << 20))
         await made.seal(SPEC, strict=False, git_commit="")
 
-        assert (0, 0) == made.progress
+        assert made.meter.read.total >= 3 << 20
+        assert made.meter.sent.total >= 3 << 20
+        assert made.busy
+        assert (b"data/f", 3 << 20) == ((one := (await made.biggest(5))[0]).path, one.bytes)

@@ -1,0 +1,82 @@
+"""What a project's sync reads and sends, counted as it passes: for people who wait, and for metrics.
+
+The engine's thread and those that upload count; anybody may look, at any time and without waiting. What the
+numbers mean for the user is the business of others.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+WINDOW_S = 5
+"""Rates are over so many seconds."""
+_SHORTEST_S = 0.5
+"""A rate over less than that would only jump."""
+
+
+class Flow:
+    """Bytes that pass a place: how many in all, and how fast over the last seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seconds = [(-1, 0)] * (WINDOW_S + 1)
+        self._began = 0.0
+        self._last = float("-inf")
+        self.total = 0
+
+    def add(self, count: int) -> None:
+        """So many more have passed."""
+        now = self._clock()
+        second = int(now)
+        with self._lock:
+            if now - self._last > WINDOW_S:
+                self._began = now
+            self._last = now
+            self.total += count
+            at = second % len(self._seconds)
+            of, before = self._seconds[at]
+            self._seconds[at] = (second, before + count if of == second else count)
+
+    def rate(self) -> float:
+        """Bytes per second, of late."""
+        now = self._clock()
+        first = int(now) - WINDOW_S
+        with self._lock:
+            passed = sum(count for second, count in self._seconds if second >= first)
+            span = now - max(self._began, first)
+        return passed / max(span, _SHORTEST_S)
+
+
+class Meter:
+    """The counters of one project.
+
+    Attributes:
+        read: bytes of files.
+        sent: bytes that the store took, as stored.
+        reading: the file that is being read, from the folder of the trees on; empty when none is.
+        of_file: bytes of it that were read.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.read = Flow(clock)
+        self.sent = Flow(clock)
+        self.reading = b""
+        self.of_file = 0
+
+    def begin(self, path: bytes) -> None:
+        """A file is being read from here on."""
+        self.of_file = 0
+        self.reading = path
+
+    def took(self, count: int) -> None:
+        """So many bytes of it were read."""
+        self.of_file += count
+        self.read.add(count)
+
+    def end(self) -> None:
+        """It is no longer being read."""
+        self.reading = b""
+        self.of_file = 0
