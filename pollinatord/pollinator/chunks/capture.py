@@ -16,6 +16,10 @@ from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 LISTED_CHUNKS = 4096
 """Beyond so many chunks their places go into an index object instead of the snapshot pack."""
 
+NODES_BYTES = 16 * 1024 * 1024
+"""So many bytes of directory nodes are held back and stored side by side: a reader asks for them first, and
+among the files each would be a request of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Captured:
@@ -55,6 +59,8 @@ class _Capture:
         self._rows: list[PackIndex] = []
         self._skipped: list[str] = []
         self._uploader = Uploader(store, on_stored=self._acknowledged)
+        self._nodes: dict[bytes, bytes] = {}
+        self._nodes_bytes = 0
         self._files = 0
         self._bytes = 0
 
@@ -62,6 +68,7 @@ class _Capture:
         try:
             digest = self._tree(os.fsencode(directory))
             tree = Tree(digest=digest, files=self._files, bytes=self._bytes)
+            self._send_nodes()
             self._uploader.settle()
             rows, indexes = self._rows, list[str]()
             if sum(len(row.entries) for row in rows) > LISTED_CHUNKS:
@@ -79,6 +86,17 @@ class _Capture:
         if digest not in self._stored:
             self._uploader.add(digest, data)
 
+    def _node(self, digest: bytes, data: bytes) -> None:
+        if self._nodes.setdefault(digest, data) is data:
+            self._nodes_bytes += len(data)
+        if self._nodes_bytes > NODES_BYTES:
+            self._send_nodes()
+
+    def _send_nodes(self) -> None:
+        for digest, data in self._nodes.items():
+            self._sink(digest, data)
+        self._nodes, self._nodes_bytes = {}, 0
+
     def _tree(self, root: bytes) -> bytes:
         """Digest of the folder. A loop, as folders may be nested deeper than calls."""
         opened = [_Folder(b"", 0, *self._list(root, b""))]
@@ -92,7 +110,7 @@ class _Capture:
                 except OSError as error:
                     self._skip(path, str(error))
                 continue
-            digest = encode_directory(folder.entries, self._sink)
+            digest = encode_directory(folder.entries, self._node)
             opened.pop()
             if not opened:
                 return digest

@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Self
 
 from pollinator.chunks.nodes import PERMISSIONS, check_name, shown
-from pollinator.chunks.read import SnapshotReader, check_size
+from pollinator.chunks.read import Data, SnapshotReader, check_size
 from pollinator.v1.tree_pb2 import Chunk, DirectoryNode, FileNode, SymlinkNode, Tree
-from pollinator.wire.errors import Exhausted, InvalidInput, WrongState
+from pollinator.wire.errors import Corrupt, Exhausted, InvalidInput, WrongState
 
 BATCH_CHUNKS = 32 * 1024
 """The places of so many chunks are gathered before their packs are read."""
@@ -65,7 +65,7 @@ def lay_out(
         tree: what to write.
         directory: where to.
         external_links: let links point outside of the tree.
-        progress: told the number of bytes of finished files after each.
+        progress: told the number of bytes that are written, whenever there are more.
 
     Raises:
         InvalidInput: a link leaves the tree and ``external_links`` is not set.
@@ -211,16 +211,21 @@ class _Folders:
 
 
 @dataclass(slots=True)
-class _File:
-    """A file on its way to disk."""
+class _Pieces:
+    """A file of several chunks, or with holes, on its way to disk."""
 
-    path: bytes
-    node: FileNode
+    holes: int
+    """How many bytes are in no chunk."""
     missing: int = 0
     """Chunks that were asked for and not written yet."""
     asked: bool = False
     """All its chunks were asked for."""
     made: bool = False
+
+
+_Wish = tuple[bytes, int, int, int, int, "_Pieces | None"]
+"""Where a chunk goes: path, offset, size of the chunk; size and mode of the file, and its other pieces. No
+object of a class: there is one for every file of a tree."""
 
 
 class _Layout:
@@ -237,9 +242,13 @@ class _Layout:
         self._folders = folders
         self._external_links = external_links
         self._progress = progress
-        self._wanted: dict[bytes, list[tuple[_File, int, Chunk]]] = {}
+        self._wanted: dict[bytes, _Wish] = {}
+        self._again: dict[bytes, list[_Wish]] = {}
+        """Further places of the same chunks."""
         self._gathered = 0
         self._modes: list[tuple[bytes, int]] = []
+        self._given: dict[int, int] = {}
+        """Which mode a file has that was opened with a mode: what umask and default ACLs leave of it."""
         self._links: dict[bytes, bytes] = {}
         self._files = 0
         self._bytes = 0
@@ -257,7 +266,7 @@ class _Layout:
                     raise refuse_link(path, node.target)
                 self._links[path] = node.target
             case FileNode():
-                self._ask(_File(path, node))
+                self._ask(path, node)
 
     def finish(self) -> LaidOut:
         """Write what is still to be written."""
@@ -271,40 +280,68 @@ class _Layout:
             os.fchmod(self._folders.at(path), mode)
         return LaidOut(self._files, self._bytes)
 
-    def _ask(self, file: _File) -> None:
-        for offset, chunk in self._reader.chunks(file.node):
-            self._wanted.setdefault(chunk.digest, []).append((file, offset, chunk))
-            file.missing += 1
+    def _ask(self, path: bytes, node: FileNode) -> None:
+        size, mode = node.size, node.mode & PERMISSIONS
+        pieces = None
+        if len(node.chunks) != 1 or node.chunks[0].size != size:
+            pieces = _Pieces(sum(hole.length for hole in node.holes))
+        for offset, chunk in self._reader.chunks(node):
+            wish = (path, offset, chunk.size, size, mode, pieces)
+            if self._wanted.setdefault(chunk.digest, wish) is not wish:
+                self._again.setdefault(chunk.digest, []).append(wish)
             self._gathered += 1
+            if pieces is not None:
+                pieces.missing += 1
             if self._gathered >= BATCH_CHUNKS:
                 self._write_gathered()
-        file.asked = True
-        if not file.missing:
-            self._write(file, 0, file.node.inline)
+        if pieces is not None:
+            pieces.asked = True
+            if not pieces.missing:
+                self._write((path, 0, len(node.inline), size, mode, pieces), node.inline)
 
     def _write_gathered(self) -> None:
         wanted, self._wanted, self._gathered = self._wanted, {}, 0
+        again, self._again = self._again, {}
         for digest, data in self._reader.fetch(wanted):
-            for file, offset, chunk in wanted.pop(digest):
-                file.missing -= 1
-                self._write(file, offset, check_size(chunk, data))
+            for wish in (wanted[digest], *again.get(digest, ())):
+                if wish[-1] is not None:
+                    wish[-1].missing -= 1
+                self._write(wish, data)
 
-    def _write(self, file: _File, offset: int, data: bytes) -> None:
-        folder, name = self._folders.above(file.path)
-        # The folder is fresh: whatever is there already was put there by somebody else.
-        descriptor = os.open(name, _KNOWN_FILE if file.made else _NEW_FILE, 0o600, dir_fd=folder)
-        file.made = True
+    def _write(self, wish: _Wish, data: Data) -> None:
+        path, offset, chunk_size, size, mode, pieces = wish
+        if len(data) != chunk_size:
+            raise Corrupt(f"a chunk of {shown(path)} is not as long as the file says", reason="bad_file")
+        folder, name = self._folders.above(path)
+        last = pieces is None or (pieces.asked and not pieces.missing)
+        made = pieces is not None and pieces.made
+        # The folder is fresh: whatever is there already was put there by somebody else. A file that comes in
+        # several pieces is opened again, which its own mode may forbid.
+        opened = mode if last and not made else 0o600
+        descriptor = os.open(name, _KNOWN_FILE if made else _NEW_FILE, opened, dir_fd=folder)
         try:
             _write_all(descriptor, data, offset)
-            if file.missing or not file.asked:
-                return
-            _complete(descriptor, file.node)
+            self._bytes += chunk_size
+            if pieces is not None:
+                pieces.made = True
+            if last:
+                self._files += 1
+                if pieces is not None and pieces.holes:
+                    # What was never written reads as zeros and takes no space.
+                    os.ftruncate(descriptor, size)
+                    self._bytes += pieces.holes
+                if self._mode_of(descriptor, opened) != mode:
+                    os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)
-        self._files += 1
-        self._bytes += file.node.size
         if self._progress is not None:
             self._progress(self._bytes)
+
+    def _mode_of(self, descriptor: int, opened: int) -> int:
+        """The mode of a file that was just opened with this one; asked of the first only."""
+        if opened not in self._given:
+            self._given[opened] = os.fstat(descriptor).st_mode & PERMISSIONS
+        return self._given[opened]
 
 
 def _fill(reader: SnapshotReader, descriptor: int, node: FileNode) -> None:
@@ -322,14 +359,11 @@ def _fill(reader: SnapshotReader, descriptor: int, node: FileNode) -> None:
 
 def _complete(descriptor: int, node: FileNode) -> None:
     if node.holes:
-        # What was never written reads as zeros and takes no space.
         os.ftruncate(descriptor, node.size)
     os.fchmod(descriptor, node.mode & PERMISSIONS)
 
 
-def _write_all(descriptor: int, data: bytes, position: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(descriptor, rest, position)
-        position += written
-        rest = rest[written:]
+def _write_all(descriptor: int, data: Data, position: int) -> None:
+    written = os.pwrite(descriptor, data, position)
+    while written < len(data):
+        written += os.pwrite(descriptor, memoryview(data)[written:], position + written)

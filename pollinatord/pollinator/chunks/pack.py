@@ -128,8 +128,16 @@ def parse_footer(key: str, body: bytes) -> PackFooter:
     return footer
 
 
-def decode(key: str, entry: PackEntry, stored: bytes) -> bytes:
-    """The plain bytes of a stored chunk, verified.
+def decode(
+    key: str, entry: PackEntry, stored: bytes | memoryview, unpacker: zstandard.ZstdDecompressor | None = None
+) -> bytes | memoryview:
+    """The plain bytes of a stored chunk, verified; what is not compressed is not copied either.
+
+    Args:
+        key: of the pack, for messages.
+        entry: the chunk.
+        stored: its bytes in the pack.
+        unpacker: belongs to this thread; to make one takes longer than to unpack a small chunk.
 
     Raises:
         Corrupt: they are not those its digest names.
@@ -138,7 +146,7 @@ def decode(key: str, entry: PackEntry, stored: bytes) -> bytes:
     data = stored
     if entry.codec == Codec.CODEC_ZSTD:
         try:
-            data = _unpack(stored, min(entry.size, MAX_CHUNK_BYTES))
+            data = _unpack(stored, min(entry.size, MAX_CHUNK_BYTES), unpacker)
         except zstandard.ZstdError as error:
             raise Corrupt(f"{where} is damaged: {error}", reason="bad_chunk") from error
     if len(data) != entry.size or digest_of(data) != entry.digest:
@@ -152,14 +160,19 @@ def verify(key: str, body: bytes) -> None:
     Raises:
         Corrupt: it is not what ``key`` names.
     """
+    view, unpacker = memoryview(body), zstandard.ZstdDecompressor()
     for entry in parse_footer(key, body).entries:
-        decode(key, entry, body[entry.offset : entry.offset + entry.stored_size])
+        decode(key, entry, view[entry.offset : entry.offset + entry.stored_size], unpacker)
 
 
-def _unpack(stored: bytes, limit: int) -> bytes:
+def _unpack(
+    stored: bytes | memoryview, limit: int, unpacker: zstandard.ZstdDecompressor | None = None
+) -> bytes:
     """One zstd frame, whose header says how long its content is; never more than ``limit`` bytes."""
     size = zstandard.frame_content_size(stored)
     if not 0 <= size <= limit:
         raise zstandard.ZstdError(f"its frame claims to hold {size} bytes, more than the {limit} it may")
     # A frame without content makes decompress guess; there is nothing to do for it.
-    return zstandard.ZstdDecompressor().decompress(stored, max_output_size=size) if size else b""
+    if not size:
+        return b""
+    return (unpacker or zstandard.ZstdDecompressor()).decompress(stored, max_output_size=size)

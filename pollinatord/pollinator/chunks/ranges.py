@@ -14,7 +14,8 @@ WHOLE_SHARE = 0.3
 """A pack of which more than this share is wanted is read from the first wanted byte to the last."""
 
 RANGE_BYTES = 32 * 1024 * 1024
-"""Longest range read at once, so that memory stays bounded whatever a pack's size is."""
+"""Longest range read at once, and the most that its chunks may be when plain, so that memory stays bounded
+whatever a pack's size is and however well it is compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,11 @@ class Range:
     start: int
     end: int
     entries: tuple[PackEntry, ...]
+
+    @property
+    def weight(self) -> int:
+        """How many bytes it takes in memory, roughly: those that are read, or the plain ones."""
+        return max(self.end - self.start, sum(entry.size for entry in self.entries))
 
 
 def plan(key: str, entries: Iterable[PackEntry], extent: int) -> Iterator[Range]:
@@ -39,13 +45,16 @@ def plan(key: str, entries: Iterable[PackEntry], extent: int) -> Iterator[Range]
     wanted = sum(entry.stored_size for entry in ordered)
     gap = extent if wanted > WHOLE_SHARE * extent else GAP_BYTES
     batch: list[PackEntry] = []
-    end = 0
+    end = plain = 0
     for entry in ordered:
-        long = batch and entry.offset + entry.stored_size - batch[0].offset > RANGE_BYTES
-        if long or (batch and entry.offset - end > gap):
+        here, stop = entry.offset, entry.offset + entry.stored_size
+        if batch and (
+            here - end > gap or stop - batch[0].offset > RANGE_BYTES or plain + entry.size > RANGE_BYTES
+        ):
             yield Range(key, batch[0].offset, end, tuple(batch))
-            batch = []
-        end = max(end, entry.offset + entry.stored_size) if batch else entry.offset + entry.stored_size
+            batch, end, plain = [], 0, 0
+        end = max(end, stop)
+        plain += entry.size
         batch.append(entry)
     if batch:
         yield Range(key, batch[0].offset, end, tuple(batch))

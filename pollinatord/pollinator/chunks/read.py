@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
+from zstandard import ZstdDecompressor
 
+from pollinator.chunks.ahead import ahead
 from pollinator.chunks.cut import Content
 from pollinator.chunks.digest import EMPTY, digest_of
 from pollinator.chunks.keys import check_key
@@ -39,18 +39,20 @@ from pollinator.v1.tree_pb2 import (
 )
 from pollinator.wire.errors import Corrupt
 
-AHEAD = 3
-"""How many requests are made ahead of the one whose bytes are used."""
-
 BODIES = 2
 """How many snapshot packs are kept in memory: two trees are compared, no more."""
 
 NODE_BYTES = 128 * 1024 * 1024
 """Directory nodes of a tree are fetched level by level up to so many bytes, then one by one."""
 
+INDEX_BYTES = 4 * 1024 * 1024
+"""What an index object weighs, roughly."""
+
+ROW = 1 << 32
+"""More than a pack can have entries."""
+
 Node = FileNode | DirectoryNode | SymlinkNode
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+Data = bytes | memoryview
 _Message = TypeVar("_Message", bound=Message)
 _log = logging.getLogger(__name__)
 
@@ -61,9 +63,11 @@ class SnapshotReader:
     def __init__(self, store: Store, cache_dir: Path | None = None) -> None:
         self._store = store
         self._cache_dir = cache_dir
-        self._places: dict[bytes, tuple[str, PackEntry]] = {}
-        self._extents: dict[str, int] = {}
-        self._indexes: set[str] = set()
+        self._rows: list[PackIndex] = []
+        self._places: dict[bytes, int] = {}
+        """For each chunk the number of a row and of an entry in it: numbers, for there may be a million."""
+        self._indexes: dict[str, bool] = {}
+        """Index objects that were named, and whether they were read."""
         self._bodies: dict[str, bytes] = {}
 
     def open(self, ref: SnapshotRef) -> Snapshot:
@@ -85,39 +89,36 @@ class SnapshotReader:
         self._learn(PackIndex(key=ref.key, entries=footer.entries))
         for row in footer.packs:
             self._learn(row)
-        fresh = [key for key in footer.indexes if key not in self._indexes]
-        for key, rows in _ahead(fresh, lambda key: self._index(check_key(key)).packs):
-            for row in rows:
-                self._learn(row)
-            self._indexes.add(key)
+        for key in footer.indexes:
+            # Read when something is asked for that nobody else lists: most often it is at hand already.
+            self._indexes.setdefault(check_key(key), False)
         return footer.snapshot
 
     def chunk(self, digest: bytes) -> bytes:
         """One chunk."""
         for _, data in self.fetch([digest]):
-            return data
+            return bytes(data)
         raise AssertionError("fetch gives every chunk or raises")
 
-    def fetch(self, digests: Iterable[bytes]) -> Generator[tuple[bytes, bytes]]:
-        """Each of the chunks once, pack by pack.
+    def fetch(self, digests: Iterable[bytes]) -> Generator[tuple[bytes, Data]]:
+        """Each of the chunks once, pack by pack. Read and verified on threads, a little ahead of its use.
 
         Raises:
             NotFound: a pack is gone.
             Corrupt: a chunk is damaged also when read again, or nobody knows where it is.
         """
-        wanted: dict[str, list[PackEntry]] = {}
+        wanted: dict[int, list[PackEntry]] = {}
         for digest in dict.fromkeys(digests):
             if digest == EMPTY:
                 yield EMPTY, b""
                 continue
-            place = self._places.get(digest)
-            if place is None:
-                raise _lost(digest)
-            wanted.setdefault(place[0], []).append(place[1])
-        ranges = [each for key in wanted for each in plan(key, wanted[key], self._extents[key])]
-        for each, body in _ahead(ranges, self._bytes):
-            for entry in each.entries:
-                yield entry.digest, self._decode(each, entry, body)
+            if (place := self._places.get(digest)) is None:
+                place = self._place_by_index(digest)
+            entry = self._rows[place // ROW].entries[place % ROW]
+            wanted.setdefault(place // ROW, []).append(entry)
+        ranges = [each for row, entries in wanted.items() for each in self._plan(self._rows[row], entries)]
+        for chunks in ahead(ranges, self._read, lambda each: each.weight):
+            yield from chunks
 
     def walk(self, tree: Tree) -> Iterator[tuple[bytes, Node]]:
         """All entries of a tree with their paths, parents before children, sorted in each directory.
@@ -146,6 +147,9 @@ class SnapshotReader:
         Raises:
             Corrupt: chunks and holes do not make up a file of this size.
         """
+        if len(node.chunks) == 1 and node.chunks[0].size == node.size and not (node.inline or node.holes):
+            # Nearly all files are one chunk.
+            return iter(((0, node.chunks[0]),))
         return place_chunks(node, self._chunk_list(node))
 
     def contents(self, node: FileNode) -> Content:
@@ -206,16 +210,33 @@ class SnapshotReader:
     def _directory(self, digest: bytes, loaded: dict[bytes, Directory]) -> Directory:
         return loaded.get(digest) or _parse(Directory, digest, self.chunk(digest))
 
-    def _bytes(self, wanted: Range) -> bytes:
+    def _place_by_index(self, digest: bytes) -> int:
+        unread = [key for key, read in self._indexes.items() if not read]
+        for key, footer in zip(unread, ahead(unread, self._index, lambda _: INDEX_BYTES), strict=True):
+            for row in footer.packs:
+                self._learn(row)
+            self._indexes[key] = True
+        if digest not in self._places:
+            raise _lost(digest)
+        return self._places[digest]
+
+    def _plan(self, pack: PackIndex, wanted: list[PackEntry]) -> Iterator[Range]:
+        last = pack.entries[-1]
+        return plan(pack.key, wanted, last.offset + last.stored_size)
+
+    def _read(self, wanted: Range) -> list[tuple[bytes, Data]]:
         body = self._bodies.get(wanted.key)
         if body is not None:
-            return body[wanted.start : wanted.end]
-        return self._store.get(wanted.key, wanted.start, wanted.end - wanted.start)
+            view = memoryview(body)[wanted.start : wanted.end]
+        else:
+            view = memoryview(self._store.get(wanted.key, wanted.start, wanted.end - wanted.start))
+        unpacker = ZstdDecompressor()
+        return [(entry.digest, self._decode(wanted, entry, view, unpacker)) for entry in wanted.entries]
 
-    def _decode(self, place: Range, entry: PackEntry, body: bytes) -> bytes:
+    def _decode(self, place: Range, entry: PackEntry, body: memoryview, unpacker: ZstdDecompressor) -> Data:
         start = entry.offset - place.start
         try:
-            return decode(place.key, entry, body[start : start + entry.stored_size])
+            return decode(place.key, entry, body[start : start + entry.stored_size], unpacker)
         except Corrupt as error:
             # Damaged on its way, perhaps: once more from the store before giving up.
             _log.warning("%s; reading it again", error.message)
@@ -249,14 +270,12 @@ class SnapshotReader:
         return footer
 
     def _learn(self, row: PackIndex) -> None:
-        for entry in row.entries:
-            self._places[entry.digest] = (row.key, entry)
-        if row.entries:
-            last = row.entries[-1]
-            self._extents[row.key] = last.offset + last.stored_size
+        first = len(self._rows) * ROW
+        self._rows.append(row)
+        self._places.update((entry.digest, first + at) for at, entry in enumerate(row.entries))
 
 
-def check_size(chunk: Chunk, data: bytes) -> bytes:
+def check_size(chunk: Chunk, data: Data) -> Data:
     """``data`` if it is as long as the file says.
 
     Raises:
@@ -267,31 +286,9 @@ def check_size(chunk: Chunk, data: bytes) -> bytes:
     return data
 
 
-def _ahead(items: Iterable[_Item], work: Callable[[_Item], _Result]) -> Iterator[tuple[_Item, _Result]]:
-    """Do blocking work for each item, a few items ahead of the one that is used, in order."""
-    todo = list(items)
-    if len(todo) < 2:
-        yield from ((item, work(item)) for item in todo)
-        return
-    under_way: deque[tuple[_Item, Future[_Result]]] = deque()
-    with ThreadPoolExecutor(AHEAD, thread_name_prefix="read") as threads:
-        try:
-            for item in todo:
-                under_way.append((item, threads.submit(work, item)))
-                if len(under_way) > AHEAD:
-                    first, future = under_way.popleft()
-                    yield first, future.result()
-            while under_way:
-                first, future = under_way.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in under_way:
-                future.cancel()
-
-
-def _parse(kind: type[_Message], digest: bytes, data: bytes) -> _Message:
+def _parse(kind: type[_Message], digest: bytes, data: Data) -> _Message:
     try:
-        return kind.FromString(data)
+        return kind.FromString(bytes(data))
     except DecodeError as error:
         raise Corrupt(f"chunk {digest.hex()} is no {kind.__name__}", reason="bad_tree") from error
 

@@ -8,8 +8,8 @@ from pollinator.v1.tree_pb2 import PackEntry
 PACK = 16 * 1024 * 1024
 
 
-def entry(offset: int, size: int = 1000) -> PackEntry:
-    return PackEntry(offset=offset, stored_size=size)
+def entry(offset: int, size: int = 1000, plain: int = 0) -> PackEntry:
+    return PackEntry(offset=offset, stored_size=size, size=plain or size)
 
 
 def spans(*entries: PackEntry, extent: int = PACK) -> list[tuple[int, int, int]]:
@@ -46,6 +46,13 @@ def test_a_range_is_never_longer_than_memory_allows() -> None:
 
     assert [4, 4, 2] == [count for _, _, count in found]
     assert max(end - start for start, end, _ in found) <= RANGE_BYTES
+
+
+def test_what_a_range_holds_when_unpacked_is_no_more_than_memory_allows() -> None:
+    found = [*plan("p", [entry(8 + at, 1, RANGE_BYTES // 4) for at in range(10)], PACK)]
+
+    assert [4, 4, 2] == [len(each.entries) for each in found]
+    assert [RANGE_BYTES, RANGE_BYTES, RANGE_BYTES // 2] == [each.weight for each in found]
 
 
 def test_nothing_wanted_makes_no_request() -> None:
