@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import botocore.session
 from botocore.config import Config
 
 class Session:
@@ -13,6 +14,7 @@ class Session:
         aws_session_token: str | None = None,
         region_name: str | None = None,
         profile_name: str | None = None,
+        botocore_session: botocore.session.Session | None = None,
     ) -> None: ...
     def client(
         self, service_name: str, *, endpoint_url: str | None, verify: bool | str | None, config: Config

@@ -6,6 +6,7 @@ checksums: several servers ignore or garble them, and BLAKE3 covers every byte.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import threading
@@ -16,6 +17,7 @@ from datetime import datetime
 from typing import Literal, Protocol, TypedDict, TypeVar
 
 import boto3.session
+import botocore.session
 import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -264,6 +266,7 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
         aws_session_token=settings.session_token or None,
         profile_name=settings.profile or None,
         region_name=settings.region or ("us-east-1" if settings.endpoint else None),
+        botocore_session=_core(),
     )
     client: _Client = session.client(
         "s3",
@@ -273,6 +276,21 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
         config=config,
     )
     return client
+
+
+def _core() -> botocore.session.Session:
+    """A session that shares with all others of this process what botocore says about S3.
+
+    To read that takes 60 ms, and a store is opened for each run.
+    """
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _descriptions())
+    return core
+
+
+@functools.cache
+def _descriptions() -> object:
+    return botocore.session.get_session().get_component("data_loader")
 
 
 def _addressing(settings: S3Settings) -> Literal["auto", "path", "virtual"]:
