@@ -7,15 +7,16 @@ Writing to disk is the business of ``layout``.
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Generator, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from zstandard import ZstdDecompressor
 
 from pollinator.chunks.ahead import ahead
+from pollinator.chunks.cache import PackCache
 from pollinator.chunks.cut import Content
 from pollinator.chunks.digest import EMPTY, digest_of
 from pollinator.chunks.keys import check_key
@@ -60,9 +61,9 @@ _log = logging.getLogger(__name__)
 class SnapshotReader:
     """Reads snapshots of one store. Belongs to one thread; only its requests run on others."""
 
-    def __init__(self, store: Store, cache_dir: Path | None = None) -> None:
+    def __init__(self, store: Store, cache: PackCache | None = None) -> None:
         self._store = store
-        self._cache_dir = cache_dir
+        self._cache = cache
         self._rows: list[PackIndex] = []
         self._places: dict[bytes, int] = {}
         """For each chunk the number of a row and of an entry in it: numbers, for there may be a million."""
@@ -116,9 +117,15 @@ class SnapshotReader:
                 place = self._place_by_index(digest)
             entry = self._rows[place // ROW].entries[place % ROW]
             wanted.setdefault(place // ROW, []).append(entry)
-        ranges = [each for row, entries in wanted.items() for each in self._plan(self._rows[row], entries)]
-        for chunks in ahead(ranges, self._read, lambda each: each.weight):
-            yield from chunks
+        if self._cache is not None and self._cache.packs:
+            kept = {row: entries for row, entries in wanted.items() if self._cache.has(self._rows[row].key)}
+            absent: set[bytes] = set()
+            for found in self._ahead(kept, partial(self._read_kept, self._cache, absent)):
+                yield from found
+            for row, entries in kept.items():
+                wanted[row] = [entry for entry in entries if entry.digest in absent]
+        for found in self._ahead(wanted, self._read):
+            yield from found
 
     def walk(self, tree: Tree) -> Iterator[tuple[bytes, Node]]:
         """All entries of a tree with their paths, parents before children, sorted in each directory.
@@ -220,9 +227,31 @@ class SnapshotReader:
             raise _lost(digest)
         return self._places[digest]
 
-    def _plan(self, pack: PackIndex, wanted: list[PackEntry]) -> Iterator[Range]:
-        last = pack.entries[-1]
-        return plan(pack.key, wanted, last.offset + last.stored_size)
+    def _ahead(
+        self, wanted: Mapping[int, list[PackEntry]], work: Callable[[Range], list[tuple[bytes, Data]]]
+    ) -> Iterator[list[tuple[bytes, Data]]]:
+        """Work on requests for these entries of each row, some of them ahead."""
+        ranges: list[Range] = []
+        for row, entries in wanted.items():
+            pack = self._rows[row]
+            last = pack.entries[-1]
+            ranges += plan(pack.key, entries, last.offset + last.stored_size)
+        return ahead(ranges, work, lambda each: each.weight)
+
+    def _read_kept(self, cache: PackCache, absent: set[bytes], wanted: Range) -> list[tuple[bytes, Data]]:
+        """What the cache has of it; the rest is noted as absent."""
+        view = memoryview(cache.read(wanted.key, wanted.start, wanted.end - wanted.start))
+        unpacker = ZstdDecompressor()
+        found: list[tuple[bytes, Data]] = []
+        for entry in wanted.entries:
+            start = entry.offset - wanted.start
+            try:
+                data = decode(wanted.key, entry, view[start : start + entry.stored_size], unpacker)
+            except Corrupt:
+                absent.add(entry.digest)
+            else:
+                found.append((entry.digest, data))
+        return found
 
     def _read(self, wanted: Range) -> list[tuple[bytes, Data]]:
         body = self._bodies.get(wanted.key)
@@ -230,6 +259,8 @@ class SnapshotReader:
             view = memoryview(body)[wanted.start : wanted.end]
         else:
             view = memoryview(self._store.get(wanted.key, wanted.start, wanted.end - wanted.start))
+            if self._cache is not None and self._cache.packs:
+                self._cache.keep(wanted.key, view, wanted.start)
         unpacker = ZstdDecompressor()
         return [(entry.digest, self._decode(wanted, entry, view, unpacker)) for entry in wanted.entries]
 
@@ -243,31 +274,23 @@ class SnapshotReader:
             return decode(place.key, entry, self._store.get(place.key, entry.offset, entry.stored_size))
 
     def _object(self, key: str) -> tuple[PackFooter, bytes]:
+        """A whole object that says where chunks are, and its footer."""
+        if self._cache is not None and (body := self._cache.read(key)):
+            with suppress(Corrupt):
+                return parse_footer(key, body), body
         body = self._store.get(key)
         try:
-            return parse_footer(key, body), body
+            footer = parse_footer(key, body)
         except Corrupt as error:
             _log.warning("%s; reading it again", error.message)
             body = self._store.get(key)
-            return parse_footer(key, body), body
+            footer = parse_footer(key, body)
+        if self._cache is not None:
+            self._cache.keep(key, body)
+        return footer, body
 
     def _index(self, key: str) -> PackFooter:
-        cached = self._cache_dir / key.rpartition("/")[2] if self._cache_dir else None
-        if cached is None:
-            return self._object(key)[0]
-        try:
-            return parse_footer(key, cached.read_bytes())
-        except (OSError, Corrupt):
-            footer, body = self._object(key)
-        try:
-            cached.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = cached.with_suffix(f".{secrets.token_hex(8)}")
-            temporary.write_bytes(body)
-            temporary.replace(cached)
-        except OSError as error:
-            # Only a cache: without it the object is read again next time.
-            _log.info("%s is not cached: %s", key, error)
-        return footer
+        return self._object(key)[0]
 
     def _learn(self, row: PackIndex) -> None:
         first = len(self._rows) * ROW

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from pollinator.chunks.cache import PackCache
 from pollinator.chunks.layout import lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.pool import Pool
@@ -19,6 +20,9 @@ from pollinator.wire.places import private_dir
 
 RESULT = Path("cfs", "result")
 
+CACHE_BYTES = 256 * 1024 * 1024
+"""What is kept of stores to know where chunks are."""
+
 
 class ResultsHome:
     """Lays out what runs left and what they ran with. Blocking work is done in ``pool``."""
@@ -26,7 +30,8 @@ class ResultsHome:
     def __init__(self, keeper: StoreKeeper, ledgers: Path, cache: Path, pool: Pool) -> None:
         self._keeper = keeper
         self._ledgers = private_dir(ledgers)
-        self._cache = private_dir(cache)
+        # Results are fetched once: their packs need not be kept.
+        self._cache = PackCache(cache, CACHE_BYTES, packs=False)
         self.pool = pool
         self._locks: dict[Path, asyncio.Lock] = {}
 

@@ -1,0 +1,94 @@
+"""Objects of stores as far as they were read, in files of this machine. May be deleted at any time.
+
+A file stands for an object and has its bytes where that has them, with holes where nothing was read. Nothing
+in it is believed: who reads a chunk verifies it, and asks the store when it is not what its digest names. So a
+kill in the middle of a write, and a damaged disk, cost one more request and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pollinator.wire.places import private_dir
+
+SPARE_SHARE = 0.1
+"""The cache leaves so much of a disk to others."""
+
+TRIM_SHARE = 0.9
+"""What is too large is brought down to so much of the limit, so that this is not done for every object."""
+
+_log = logging.getLogger(__name__)
+
+
+class PackCache:
+    """Parts of objects, those used last, up to a number of bytes. Several threads and processes may use it.
+
+    Args:
+        folder: where; made for this user only.
+        limit_bytes: how much it may hold.
+        packs: keep packs of chunks, too, and not only what says where chunks are.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int, *, packs: bool = True) -> None:
+        self._folder = private_dir(folder)
+        self._limit = limit_bytes
+        self.packs = packs
+
+    def has(self, key: str) -> bool:
+        """Some of the object may be here."""
+        return self._path(key).exists()
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """What is here of this part of an object; anything may be missing or wrong."""
+        try:
+            with self._path(key).open("rb") as file:
+                os.utime(file.fileno())
+                file.seek(start)
+                return file.read(-1 if length is None else length)
+        except OSError:
+            return b""
+
+    def keep(self, key: str, body: bytes | memoryview, start: int = 0) -> None:
+        """Keep a part of an object, if there is room."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            room = os.statvfs(self._folder)
+            if len(body) > self._limit or room.f_bavail < SPARE_SHARE * room.f_blocks:
+                return
+            descriptor = os.open(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                done = 0
+                while done < len(body):
+                    done += os.pwrite(descriptor, memoryview(body)[done:], start + done)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            _log.info("%s is not kept here: %s", key, error)
+
+    def trim(self) -> None:
+        """Remove what was not used for longest, if it is too much."""
+        found = sorted(self._files())
+        size = sum(each for _, each, _ in found)
+        if size <= self._limit:
+            return
+        for _, each, path in found:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            size -= each
+            if size <= TRIM_SHARE * self._limit:
+                return
+
+    def _files(self) -> Iterator[tuple[int, int, Path]]:
+        """When each file was used last, and the bytes on disk."""
+        with contextlib.suppress(OSError), os.scandir(self._folder) as listing:
+            for entry in listing:
+                with contextlib.suppress(OSError):
+                    info = entry.stat(follow_symlinks=False)
+                    yield info.st_mtime_ns, info.st_blocks * 512, Path(entry.path)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key.replace("/", "-")
