@@ -24,6 +24,10 @@ KEY = pack_key("p", digest_of(b"object"))
 QUICK = Patience(tries=4, first_pause_s=0.001, longest_pause_s=0.002, connect_s=1.0, silence_s=0.3)
 SECRET = "SECRETSECRETSECRET"
 BUSY = refusal(503, "SlowDown")
+A_KEY = (
+    f"<Contents><Key>pollinator/demo/{KEY}</Key><Size>1</Size>"
+    "<LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
+)
 EMPTY_LIST = Answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
 
 
@@ -93,6 +97,54 @@ def test_a_body_that_is_cut_short_is_read_again() -> None:
 
     assert answer == body
     assert len(script.asked) == 2
+
+
+def page(*parts: str) -> Answer:
+    return Answer(200, f"<ListBucketResult>{''.join(parts)}</ListBucketResult>".encode())
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        Answer(200),
+        Answer(200, b"<ListBucketResult><IsTruncated>false</IsTrunc"),
+        Answer(200, b"<html>Please log in</html>"),
+        page("<IsTruncated>true</IsTruncated>", A_KEY),
+        page("<IsTruncated>false</IsTruncated>", A_KEY, "<KeyCount>2</KeyCount>"),
+        page("<IsTruncated>false</IsTruncated>", A_KEY.replace("Key>", "Kex>")),
+        page("<IsTruncated>false</IsTruncated>", A_KEY.replace("2026", "yesterday")),
+    ],
+)
+def test_a_list_that_is_not_whole_is_asked_for_again(garbled: Answer) -> None:
+    whole = page("<IsTruncated>false</IsTruncated>", A_KEY, "<KeyCount>1</KeyCount>")
+    with serving(garbled, whole) as (script, port):
+        store = store_at(port)
+        found = list(store.keys())
+        store.close()
+
+    assert [KEY] == found
+    assert 2 == len(script.asked)
+
+
+def test_an_answer_with_a_date_that_is_none_is_asked_for_again() -> None:
+    with serving(Answer(headers=(("Last-Modified", "yesterday"),)), Answer()) as (script, port):
+        store = store_at(port)
+        missing = store.missing([KEY])
+        store.close()
+
+    assert [] == missing
+    assert 2 == len(script.asked)
+
+
+def test_a_server_that_makes_no_sense_is_told() -> None:
+    with serving(Answer(200, b"<html>Please log in</html>")) as (_, port):
+        store = store_at(port)
+        with pytest.raises(Unavailable) as caught:
+            store.check()
+        store.close()
+
+    assert "store_garbled" == caught.value.reason
+    assert f"http://127.0.0.1:{port}" in caught.value.message
 
 
 def test_a_server_that_falls_silent_is_left_and_asked_again() -> None:

@@ -20,6 +20,7 @@ class Answer:
     body: bytes = b""
     cut_after: int | None = None
     silent_s: float = 0.0
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def refusal(status: int, code: str) -> Answer:
@@ -70,6 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = b"" if self.command == "PUT" and answer.status == 200 else answer.body
         self.send_response(answer.status)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in answer.headers:
+            self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return

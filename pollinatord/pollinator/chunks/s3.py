@@ -21,10 +21,11 @@ import botocore.session
 import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from pollinator.chunks.keys import check_key
-from pollinator.chunks.s3_errors import refused, unanswered
+from pollinator.chunks.s3_errors import garbled, refused, unanswered
 from pollinator.chunks.store import Listed
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError, Unavailable
@@ -33,9 +34,10 @@ from pollinator.wire.store_env import is_endpoint
 PAGE_KEYS = 1000
 """Most keys that a server lists at once."""
 
-_FOREIGN: tuple[type[Exception], ...] = (ClientError, BotoCoreError, HTTPError, OSError)
-"""What boto3 raises: an answer that refuses, no answer, or a connection that broke while reading."""
-_NO_CLIENT: tuple[type[Exception], ...] = (*_FOREIGN, ValueError)
+_NO_SENSE: tuple[type[Exception], ...] = (ResponseParserError, ValueError)
+"""What boto3 raises when it cannot make sense of an answer."""
+_FOREIGN: tuple[type[Exception], ...] = (ClientError, BotoCoreError, HTTPError, OSError, *_NO_SENSE)
+"""All that it raises: an answer that refuses, no answer, or a connection that broke while reading as well."""
 
 _Result = TypeVar("_Result")
 
@@ -116,11 +118,10 @@ class S3Store:
         """Lists page by page."""
         query: dict[str, str] = {}
         while True:
-            page = self._page(prefix, query)
-            for entry in page.get("Contents", ()):
+            entries, token = self._page(prefix, query)
+            for entry in entries:
                 modified_ns = int(entry["LastModified"].timestamp() * 1e6) * 1000
                 yield Listed(entry["Key"].removeprefix(self._prefix), entry["Size"], modified_ns)
-            token = page.get("NextContinuationToken")
             if not token:
                 return
             query = {"ContinuationToken": token}
@@ -146,10 +147,13 @@ class S3Store:
                 self._made.close()
                 self._made = None
 
-    def _page(self, prefix: str, token: dict[str, str], most: int = 0, tries: int | None = None) -> _Page:
+    def _page(
+        self, prefix: str, token: dict[str, str], most: int = 0, tries: int | None = None
+    ) -> tuple[Sequence[_Listed], str]:
+        """Objects, and the token for the next page if there is more."""
         query = {"Bucket": self._settings.bucket, "Prefix": self._prefix + prefix, **token}
         return self._ask(
-            lambda client: client.list_objects_v2(**query, MaxKeys=most or PAGE_KEYS), tries=tries
+            lambda client: _whole(client.list_objects_v2(**query, MaxKeys=most or PAGE_KEYS)), tries=tries
         )
 
     def _has(self, key: str) -> bool:
@@ -185,6 +189,8 @@ class S3Store:
         raise Unavailable(f"the store at {self._endpoint} was closed", reason="store_closed")
 
     def _meaning(self, error: Exception) -> PollinatorError:
+        if isinstance(error, _NO_SENSE):
+            return garbled(self._endpoint, error)
         if not isinstance(error, ClientError):
             return unanswered(self._endpoint, error)
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -198,7 +204,7 @@ class S3Store:
             if self._made is None:
                 try:
                     self._made = _make_client(self._settings, self._patience)
-                except _NO_CLIENT as error:
+                except _FOREIGN as error:
                     raise unanswered(self._endpoint, error) from error
             return self._made
 
@@ -223,6 +229,8 @@ class _Listed(TypedDict):
 
 class _Page(TypedDict, total=False):
     Contents: Sequence[_Listed]
+    IsTruncated: bool
+    KeyCount: int
     NextContinuationToken: str
     """Only when there is more."""
 
@@ -236,6 +244,21 @@ class _Client(Protocol):
     def delete_object(self, **query: str) -> object: ...
     def list_objects_v2(self, **query: str | int) -> _Page: ...
     def close(self) -> None: ...
+
+
+def _whole(page: _Page) -> tuple[Sequence[_Listed], str]:
+    """Objects of a page and the token for the next. What a page leaves out is taken for lost or for garbage.
+
+    Raises:
+        ValueError: the page is not whole.
+    """
+    entries = page.get("Contents", ())
+    token = page.get("NextContinuationToken", "")
+    told = all({"Key", "Size", "LastModified"} <= entry.keys() for entry in entries)
+    counted = page.get("KeyCount", len(entries)) == len(entries)
+    if not told or not counted or page.get("IsTruncated") != bool(token):
+        raise ValueError("a list of objects is not whole")
+    return entries, token
 
 
 def _make_client(settings: S3Settings, patience: Patience) -> _Client:

@@ -161,3 +161,12 @@ def unanswered(endpoint: str, error: Exception) -> PollinatorError:
     return Unavailable(
         f"no answer from the store at {endpoint} ({kind})", reason="store_unreachable", hint=hint
     )
+
+
+def garbled(endpoint: str, error: Exception) -> PollinatorError:
+    """The error for an answer that makes no sense."""
+    return Unavailable(
+        f"the answer of the store at {endpoint} makes no sense ({type(error).__name__})",
+        reason="store_garbled",
+        hint="is it an S3 server, and what lies between here and there?",
+    )
