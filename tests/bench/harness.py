@@ -1,43 +1,116 @@
-"""Rounds of contenders, taken in turn so that all of them meet the same machine, and a table of ratios."""
+"""Rounds of contenders, taken in turn so that all of them meet the same machine, and what must be true of them."""
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one contender took in one round."""
+
+    wall_ms: float
+    cpu_ms: float | None = None
+    """Of its whole tree of processes, where that can be had."""
+    requests: int | None = None
+    puts: int | None = None
+    sent: int | None = None
+    received: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one contender took, one value a round, in milliseconds."""
+    """All rounds of one contender."""
 
     name: str
-    values_ms: tuple[float, ...]
+    rounds: tuple[Measured, ...]
+
+    def median(self, what: str = "wall_ms") -> float | None:
+        """Half of the rounds had less."""
+        values = self.values(what)
+        return statistics.median(values) if values else None
+
+    def p95(self, what: str = "wall_ms") -> float | None:
+        """One round in twenty had more."""
+        ordered = sorted(self.values(what))
+        return ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))] if ordered else None
 
     @property
-    def median_ms(self) -> float:
-        """Half of the rounds took less."""
-        return statistics.median(self.values_ms)
+    def spread(self) -> float:
+        """Longest by shortest round: what is much more than 1 says that the machine was busy."""
+        values = self.values("wall_ms")
+        return max(values) / max(min(values), 1e-9)
+
+    def values(self, what: str) -> list[float]:
+        """One value of every round."""
+        found = [getattr(each, what) for each in self.rounds]
+        return [value for value in found if value is not None]
+
+    def shown(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "name": self.name,
+            "median": {what: self.median(what) for what in Measured.__slots__},
+            "p95_ms": self.p95(),
+            "spread": self.spread,
+            "rounds": [asdict(each) for each in self.rounds],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Something that must be true."""
+
+    text: str
+    value: float
+    most: float
 
     @property
-    def p95_ms(self) -> float:
-        """One round in twenty took more."""
-        ordered = sorted(self.values_ms)
-        return ordered[min(len(ordered) - 1, round(0.95 * len(ordered)))]
+    def met(self) -> bool:
+        """It is."""
+        return self.value <= self.most
+
+    def shown(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "met": self.met}
 
 
-def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> list[Sample]:
-    """Let each contender measure itself once a round; one round before the first is not counted.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a piece of work, who did it, and what must be true of that."""
+
+    name: str
+    work: str
+    samples: list[Sample]
+    bounds: list[Bound] = field(default_factory=list[Bound])
+    round_trip_ms: float = 0.0
+
+    def shown(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "name": self.name,
+            "work": self.work,
+            "round_trip_ms": self.round_trip_ms,
+            "samples": [each.shown() for each in self.samples],
+            "bounds": [each.shown() for each in self.bounds],
+        }
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], Measured]], rounds: int, *, warm_up: bool = True
+) -> list[Sample]:
+    """Let each contender measure itself once a round.
 
     Args:
-        contenders: by name; each does its work once and returns the milliseconds it took.
+        contenders: by name; each does its work once.
         rounds: how many are counted.
+        warm_up: one round before the first is not counted.
     """
-    values: dict[str, list[float]] = {name: [] for name in contenders}
-    for counted in range(-1, rounds):
+    values: dict[str, list[Measured]] = {name: [] for name in contenders}
+    for counted in range(-1 if warm_up else 0, rounds):
         for name, measure in contenders.items():
             value = measure()
             if counted >= 0:
@@ -45,20 +118,54 @@ def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> li
     return [Sample(name, tuple(each)) for name, each in values.items()]
 
 
-def report(title: str, samples: list[Sample], peers: list[str]) -> None:
-    """Print a table with ratios to the named peers on stdout, and the same as one JSON line on stderr."""
-    medians = {sample.name: sample.median_ms for sample in samples}
-    width = max(len(sample.name) for sample in samples)
-    sys.stdout.write(f"{title}\n\n{'':<{width}}  median ms     p95 ms")
-    sys.stdout.write("".join(f"  / {peer}" for peer in peers) + "\n")
-    for sample in samples:
-        ratios = "".join(f"  {sample.median_ms / medians[peer]:>{len(peer) + 2}.2f}" for peer in peers)
-        sys.stdout.write(f"{sample.name:<{width}}  {sample.median_ms:>9.1f}  {sample.p95_ms:>9.1f}{ratios}\n")
-    words = {
-        "title": title,
-        "load": os.getloadavg(),
-        "median_ms": medians,
-        "p95_ms": {sample.name: sample.p95_ms for sample in samples},
-        "rounds": len(samples[0].values_ms),
-    }
-    sys.stderr.write(json.dumps(words) + "\n")
+def ratio(samples: list[Sample], ours: str, peer: str, most: float, what: str = "wall_ms") -> Bound:
+    """Our median must be at most so many times the peer's."""
+    by_name = {sample.name: sample for sample in samples}
+    mine, other = by_name[ours].median(what), by_name[peer].median(what)
+    assert mine is not None
+    assert other is not None
+    unit = " of CPU" if what == "cpu_ms" else ""
+    return Bound(f"at most {most:g} x {peer}{unit}", mine / other, most)
+
+
+def figure(samples: list[Sample], ours: str, what: str, most: float, text: str) -> Bound:
+    """Our median must be at most so much."""
+    [mine] = [sample.median(what) for sample in samples if sample.name == ours]
+    assert mine is not None
+    return Bound(text, mine, most)
+
+
+def table(row: Row) -> str:
+    """For people: every contender with its ratio to the first, and every bound."""
+    latency = f", {row.round_trip_ms:g} ms added to every round trip" if row.round_trip_ms else ""
+    width = max(len(sample.name) for sample in row.samples)
+    lines = [f"{row.name}: {row.work}{latency}", ""]
+    lines.append(
+        f"  {'':<{width}}  median ms     p95 ms     CPU ms  ratio  CPU ratio  requests       sent  spread"
+    )
+    first = row.samples[0]
+    for sample in row.samples:
+        cells = [
+            f"  {sample.name:<{width}}",
+            _cell(sample.median(), 9, 1),
+            _cell(sample.p95(), 9, 1),
+            _cell(sample.median("cpu_ms"), 9, 1),
+            _cell(_by(sample.median(), first.median()), 5, 2),
+            _cell(_by(sample.median("cpu_ms"), first.median("cpu_ms")), 9, 2),
+            _cell(sample.median("requests"), 8, 0),
+            _cell(sample.median("sent"), 9, 0),
+            _cell(sample.spread, 6, 2),
+        ]
+        lines.append("  ".join(cells))
+    lines.append("")
+    for bound in row.bounds:
+        lines.append(f"  {'met ' if bound.met else 'MISS'}  {bound.text}: {bound.value:.4g}")
+    return "\n".join(lines) + "\n"
+
+
+def _by(value: float | None, other: float | None) -> float | None:
+    return value / other if value is not None and other else None
+
+
+def _cell(value: float | None, width: int, digits: int) -> str:
+    return " " * width if value is None else f"{value:>{width}.{digits}f}"

@@ -1,0 +1,122 @@
+"""Rows about one big file on its way up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.bed import Bed, measured
+from bench.harness import Measured, Row, Sample, figure, interleave, ratio
+from bench.small import OURS
+
+SIZE = 2 * 1024**3
+MIB = 1024**2
+
+
+def cold_big(bed: Bed, rounds: int) -> Row:
+    """2 GiB into an empty store."""
+    with bed.big_project(SIZE) as root:
+        file = str(root / "cfs" / "data" / "big")
+
+        def ours() -> Measured:
+            bed.forget()
+            return bed.engine(root, bed.fresh("index"))
+
+        def peer(*command: str) -> Measured:
+            bed.forget()
+            return bed.peer(*command, cwd=root)
+
+        at = f"{bed.server.bucket}/big"
+        contenders = {
+            OURS: ours,
+            "aws s3 cp": lambda: peer("aws", "s3", "cp", "--quiet", file, f"s3://{at}"),
+            "s5cmd cp": lambda: peer("s5cmd", "cp", file, f"s3://{at}"),
+            "rclone copyto": lambda: peer("rclone", "copyto", file, f"s:{at}"),
+        }
+        samples = interleave(contenders, max(1, rounds // 2), warm_up=False)
+        bed.forget()
+    best = min(samples[1:], key=lambda sample: sample.median() or 0)
+    bounds = [ratio(samples, OURS, best.name, 0.75)]
+    return Row("cold-big", "cold, 2 GiB random", samples, bounds)
+
+
+def overwrite(bed: Bed, rounds: int) -> Row:
+    """One byte of 2 GiB is another."""
+
+    def change(file: Path, turn: int) -> None:
+        with file.open("r+b") as opened:
+            opened.seek(SIZE // 3 + turn * 17 * MIB)
+            opened.write(bytes([turn % 256]))
+
+    samples = _changed(bed, rounds, change)
+    sent = round(2 * MIB * 1.05)
+    return Row(
+        "big-overwrite",
+        "1 byte overwritten in 2 GiB",
+        samples,
+        [
+            ratio(samples, OURS, "rsync", 0.2),
+            figure(samples, OURS, "sent", sent, "at most one chunk (2 MiB) + 5 % sent"),
+        ],
+    )
+
+
+def insert(bed: Bed, rounds: int) -> Row:
+    """One byte more in the midst of 2 GiB."""
+
+    def change(file: Path, turn: int) -> None:
+        # Written outside of the trees: what is sent is the finished file.
+        other = file.parent.parent.parent / "other"
+        with file.open("rb") as old, other.open("wb") as new:
+            _copy(old.fileno(), new.fileno(), SIZE // 3 + turn * 17 * MIB)
+            new.write(b"x")
+            new.flush()
+            _copy(old.fileno(), new.fileno(), SIZE)
+        other.replace(file)
+
+    samples = _changed(bed, rounds, change)
+    sent = round(4 * MIB * 1.05)
+    return Row(
+        "big-insert",
+        "1 byte inserted in 2 GiB",
+        samples,
+        [
+            ratio(samples, OURS, "rsync", 0.5),
+            figure(samples, OURS, "sent", sent, "at most 4 MiB + 5 % sent"),
+        ],
+    )
+
+
+def _changed(bed: Bed, rounds: int, change: Callable[[Path, int], None]) -> list[Sample]:
+    with bed.big_project(SIZE) as root:
+        file = root / "cfs" / "data" / "big"
+        copy = bed.fresh("copy")
+        shutil.copyfile(file, copy)
+        turns = itertools.count(1)
+        with bed.resident(root) as resident:
+
+            def ours() -> Measured:
+                change(file, next(turns))
+                before = bed.network.traffic()
+                resident.mark()
+                started = time.perf_counter_ns()
+                seal = resident.seal()
+                wall_ms = (time.perf_counter_ns() - started) / 1e6
+                return measured(wall_ms, seal.cpu_ms, bed.network.traffic().since(before))
+
+            def rsync() -> Measured:
+                return bed.peer("rsync", "-a", "--no-whole-file", str(file), str(copy))
+
+            samples = interleave({OURS: ours, "rsync": rsync}, max(2, rounds // 2))
+        copy.unlink()
+        bed.forget()
+    return samples
+
+
+def _copy(source: int, target: int, most: int) -> None:
+    while most and (copied := os.copy_file_range(source, target, most)):
+        most -= copied

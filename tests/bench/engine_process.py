@@ -1,0 +1,168 @@
+"""The sync engine in a process of its own, as the daemon has it, for others to measure.
+
+``python -m bench.engine_process MODE ROOT INDEX``; the store is the one that the environment names, or one that
+forgets everything when it names none. Modes:
+
+* ``once``: opens the project, reads and sends everything, seals, ends. What a cold backup program does.
+* ``resident``: a project's worker as the daemon runs it. Each line on standard input is a command, answered by
+  a line of JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pollinator.chunks.store import Store
+from pollinator.chunks.stores import open_store
+from pollinator.daemon.sync.engine import SyncEngine
+from pollinator.daemon.sync.sealed import Sealed
+from pollinator.daemon.sync.worker import ProjectWorker
+from pollinator.v1.project_pb2 import ProjectState
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.wire.store_env import store_settings_from_environment
+
+PROJECT = "bench"
+
+
+class Nowhere:
+    """A store that takes everything and keeps only names: what is left is reading and hashing."""
+
+    identity = "nowhere"
+    requests = 0
+
+    def __init__(self) -> None:
+        self._keys: list[str] = []
+
+    def put(self, key: str, data: bytes) -> None:
+        self.requests += 1
+        self._keys.append(key)
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        raise NotImplementedError
+
+    def missing(self, keys: list[str]) -> list[str]:
+        return []
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        return iter(sorted(self._keys))
+
+    def delete(self, key: str) -> None:
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """It is always there."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def store() -> Store:
+    """Where the environment wants it."""
+    settings = store_settings_from_environment(os.environ)
+    return open_store(settings, PROJECT) if settings is not None else Nowhere()
+
+
+def shown(sealed: Sealed) -> dict[str, Any]:
+    """What the seal says of itself."""
+    return {
+        "engine_ms": sealed.report.elapsed.ToNanoseconds() / 1e6,
+        "requests": sealed.report.requests,
+        "bytes": sealed.report.bytes_uploaded,
+        "files": sealed.report.files,
+        "key": sealed.ref.key,
+        "digest": sealed.ref.digest.hex(),
+        "trees": [sealed.snapshot.src.digest.hex(), sealed.snapshot.data.digest.hex()],
+    }
+
+
+def once(root: Path, index: Path) -> None:
+    """Everything from nothing."""
+    target = store()
+    engine = SyncEngine(root, index, target)
+    try:
+        while engine.step():
+            pass
+        tell(shown(engine.seal(RunSpec(project=PROJECT))))
+    finally:
+        engine.close()
+        target.close()
+
+
+class Resident:
+    """Obeys commands while the worker is at work."""
+
+    def __init__(self, worker: ProjectWorker) -> None:
+        self._worker = worker
+        self._mark = 0.0
+
+    async def obey(self) -> None:
+        """Until there are no more commands."""
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
+            match line.decode().split():
+                case ["mark"]:
+                    self._mark = time.process_time()
+                    tell({})
+                case ["settle"]:
+                    await self._settle()
+                    tell({"files": self._worker.status.files, "missed": self._worker.status.missed})
+                case ["seal", count]:
+                    tell({"seals": [await self._seal() for _ in range(int(count))]})
+                case _:
+                    raise ValueError(f"no command: {line!r}")
+
+    async def _seal(self) -> dict[str, Any]:
+        """Publish; ``cpu_ms`` counts from the last mark or seal."""
+        sealed = await self._worker.seal(RunSpec(project=PROJECT), strict=False, git_commit="")
+        now = time.process_time()
+        cpu_ms, self._mark = (now - self._mark) * 1000, now
+        return {**shown(sealed), "cpu_ms": cpu_ms}
+
+    async def _settle(self) -> None:
+        """Wait until all is in the store, as far as the worker knows."""
+        while self._worker.status.state != ProjectState.PROJECT_STATE_IN_SYNC:
+            if self._worker.problem:
+                raise RuntimeError(self._worker.problem)
+            await self._worker.changed(self._worker.version, 1.0)
+
+
+async def resident(root: Path, index: Path) -> None:
+    """Work and obey until standard input ends."""
+    worker = ProjectWorker(root, index, store())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(worker.run())
+        try:
+            await Resident(worker).obey()
+        finally:
+            await worker.close()
+
+
+def tell(what: object) -> None:
+    """Answer."""
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Do as the arguments say."""
+    mode, root, index = sys.argv[1:]
+    match mode:
+        case "once":
+            once(Path(root), Path(index))
+        case "resident":
+            asyncio.run(resident(Path(root), Path(index)))
+        case _:
+            raise ValueError(f"no mode: {mode}")
+
+
+if __name__ == "__main__":
+    main()
