@@ -31,6 +31,7 @@ COMMANDS = {
     "diff": _at("diff", "Show what changed between two runs."),
     "checkout": _at("checkout", "Restore the files a run ran with."),
     "status": _at("status", "Show the daemon, its projects and active runs."),
+    "ignored": _at("ignored", "Say which paths are left out, and why."),
     "sync": _at("sync", "Wait until what is on disk is in the store."),
     "executors": _at("executors", "List the places where runs can go."),
     "doctor": _at("doctor", "Find out what is wrong."),

@@ -21,6 +21,9 @@ IGNORE_FILE = b".pollinatorignore"
 OWN_PREFIX = b".pollinator-"
 """Names of our own temporary files start like this. They are left out whatever the rules say."""
 
+BUILT_IN = "built in"
+"""Where the rules that are in no file come from, as those are named by their file."""
+
 DEFAULTS = b"""\
 .git/
 .hg/
@@ -46,17 +49,33 @@ _Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a path is left out, and why."""
+
+    rule: Rule | None = None
+    """What decides; one that is negated takes the path back."""
+    path: bytes = b""
+    """What the rule is for, from the project's folder on: the path, or a directory above it."""
+
+    @property
+    def ignored(self) -> bool:
+        """The path is left out."""
+        return self.rule is not None and not self.rule.negated
+
+
+_KEPT = Verdict()
+
+
+@dataclass(frozen=True, slots=True)
 class _Level:
     """The rules for what lies directly in one directory."""
 
-    ignored_by: Rule | None
+    ignored_by: Verdict | None
     """Why the directory itself is ignored, and so all below it."""
     chain: tuple[tuple[bytes, RuleSet], ...]
     """Deepest file first, each with the path from its directory to this one (with a slash at the end)."""
 
     def decide(self, name: bytes, is_dir: bool) -> Rule | None:
-        if self.ignored_by is not None:
-            return self.ignored_by
         for prefix, rules in self.chain:
             rule = rules.decide(prefix, name, is_dir)
             if rule is not None:
@@ -81,7 +100,7 @@ class Ignore:
     def __init__(self, root: Path, under: bytes = b"") -> None:
         self._root = os.fsencode(root)
         self._under = under + b"/" if under else b""
-        self._defaults = parse("built in", DEFAULTS)
+        self._defaults = parse(BUILT_IN, DEFAULTS)
         self._loaded = _Loaded()
         self._outer = {b"", *_TREES, *_parents(under), under}
 
@@ -98,30 +117,32 @@ class Ignore:
         directory, _, name = full.rpartition(b"/")
         if name.startswith(OWN_PREFIX):
             return True
-        rule = self._level(directory).decide(name, is_dir)
+        level = self._level(directory)
+        if level.ignored_by is not None:
+            return True
+        rule = level.decide(name, is_dir)
         return rule is not None and not rule.negated
 
     def skips(self, path: bytes) -> bool:
         """Whether a directory is left out; what a watcher asks."""
         return self.ignored(path, True)
 
-    def why(self, path: bytes, is_dir: bool | None = None) -> str:
-        """The rule that decides about ``path`` as ``file:line:pattern``; empty when there is none.
+    def why(self, path: bytes, is_dir: bool | None = None) -> Verdict:
+        """Whether ``path`` is left out, and by which rule.
 
-        A pattern with an exclamation mark takes the path back. Whether it is a directory is looked up when
-        not given.
+        Whether it is a directory is looked up when not given.
         """
         full = self._under + path
         if full in _TREES or not path:
-            return ""
+            return _KEPT
         directory, _, name = full.rpartition(b"/")
         if is_dir is None:
             location = os.path.join(self._root, full)
             is_dir = os.path.isdir(location) and not os.path.islink(location)
-        if name.startswith(OWN_PREFIX):
-            return f"built in:0:{OWN_PREFIX.decode()}*"
-        rule = self._level(directory).decide(name, is_dir)
-        return str(rule) if rule is not None else ""
+        level = self._level(directory)
+        if level.ignored_by is not None:
+            return level.ignored_by
+        return Verdict(_OWN if name.startswith(OWN_PREFIX) else level.decide(name, is_dir), full)
 
     def reload(self) -> None:
         """Forget all rules; they are read again when asked for."""
@@ -172,12 +193,14 @@ class Ignore:
     def _make_level(self, directory: bytes, parent: _Level | None, loaded: _Loaded) -> _Level:
         if parent is None:
             return _Level(None, self._with_own(directory, ((b"", self._defaults),), loaded))
+        if parent.ignored_by is not None:
+            return parent
         name = directory.rpartition(b"/")[2]
         rule = None
         if directory not in _TREES and directory + b"/" != self._under:
             rule = _OWN if name.startswith(OWN_PREFIX) else parent.decide(name, True)
         if rule is not None and not rule.negated:
-            return _Level(rule, ())
+            return _Level(Verdict(rule, directory), ())
         chain = tuple((prefix + name + b"/", rules) for prefix, rules in parent.chain)
         return _Level(None, self._with_own(directory, chain, loaded))
 
@@ -224,4 +247,4 @@ def _parents(path: bytes) -> set[bytes]:
     return {b"/".join(parts[:count]) for count in range(len(parts))}
 
 
-_OWN = Rule("built in", 0, OWN_PREFIX + b"*", OWN_PREFIX + b"*", False, False, False)
+_OWN = Rule(BUILT_IN, 0, OWN_PREFIX + b"*", OWN_PREFIX + b"*", False, False, False)

@@ -17,6 +17,12 @@ from support.people import ground, nobody
 __all__ = ["ground"]
 
 
+def why(ignore: Ignore, path: bytes, is_dir: bool | None = None) -> str:
+    """The rule that decides, as git names it."""
+    rule = ignore.why(path, is_dir).rule
+    return str(rule) if rule is not None else ""
+
+
 def rules(directory: Path, text: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / ".pollinatorignore").write_text(text)
@@ -60,7 +66,7 @@ def test_our_own_temporary_files_stay_ignored_whatever_the_rules_say(tmp_path: P
     assert ignore.ignored(b"cfs/src/.pollinator-123", False)
     assert ignore.ignored(COOKIE_DIR, True)
     assert ignore.ignored(COOKIE_DIR + b"/1", False)
-    assert ignore.why(b"cfs/src/.pollinator-123") == "built in:0:.pollinator-*"
+    assert why(ignore, b"cfs/src/.pollinator-123") == "built in:0:.pollinator-*"
     assert not ignore.ignored(b"cfs/src/.pollinatorignore", False)
 
 
@@ -69,7 +75,7 @@ def test_the_trees_themselves_are_never_ignored(tmp_path: Path) -> None:
     ignore = Ignore(tmp_path)
 
     assert not ignore.ignored(b"cfs/data", True)
-    assert not ignore.why(b"cfs/data")
+    assert not why(ignore, b"cfs/data")
     assert ignore.ignored(b"cfs/data/x", False)
 
 
@@ -111,12 +117,24 @@ def test_the_reason_is_named_as_file_line_and_pattern(tmp_path: Path) -> None:
     (tmp_path / "cfs/src/out").mkdir()
     ignore = Ignore(tmp_path)
 
-    assert ignore.why(b"cfs/src/a.tmp") == ".pollinatorignore:2:*.tmp"
-    assert ignore.why(b"cfs/src/out") == "cfs/src/.pollinatorignore:1:out/"
-    assert ignore.why(b"cfs/src/out/deep/file") == "cfs/src/.pollinatorignore:1:out/"
-    assert ignore.why(b"cfs/src/good.tmp") == "cfs/src/.pollinatorignore:2:!good.tmp"
-    assert ignore.why(b"cfs/src/.git", is_dir=True) == "built in:1:.git/"
-    assert not ignore.why(b"cfs/src/main.py")
+    assert why(ignore, b"cfs/src/a.tmp") == ".pollinatorignore:2:*.tmp"
+    assert why(ignore, b"cfs/src/out") == "cfs/src/.pollinatorignore:1:out/"
+    assert why(ignore, b"cfs/src/out/deep/file") == "cfs/src/.pollinatorignore:1:out/"
+    assert why(ignore, b"cfs/src/good.tmp") == "cfs/src/.pollinatorignore:2:!good.tmp"
+    assert why(ignore, b"cfs/src/.git", is_dir=True) == "built in:1:.git/"
+    assert not why(ignore, b"cfs/src/main.py")
+
+
+def test_a_rule_for_a_directory_above_says_for_which(tmp_path: Path) -> None:
+    rules(tmp_path, "out/\n*.tmp\n!b.tmp\n")
+    ignore = Ignore(tmp_path)
+
+    assert ignore.why(b"cfs/src/out/deep/file").path == b"cfs/src/out"
+    assert ignore.why(b"cfs/src/.pollinator-1/deep/file").path == b"cfs/src/.pollinator-1"
+    assert ignore.why(b"cfs/src/a.tmp").path == b"cfs/src/a.tmp"
+    assert ignore.why(b"cfs/src/a.tmp").ignored
+    assert not ignore.why(b"cfs/src/b.tmp").ignored
+    assert not ignore.why(b"cfs/src/c").ignored
 
 
 def test_rules_are_read_again_after_a_reload_only(tmp_path: Path) -> None:
@@ -287,7 +305,7 @@ def test_the_same_rule_decides_as_in_git(tmp_path: Path, seed: int) -> None:
 
     expected = {path: rule.decode(errors="backslashreplace") for path, rule in case.by_git().items()}
 
-    assert expected == {path: ignore.why(path) for path, _ in case.paths}
+    assert expected == {path: why(ignore, path) for path, _ in case.paths}
     assert {
         path for path, rule in expected.items() if rule and not rule.split(":", 2)[2].startswith("!")
     } == {path for path, is_dir in case.paths if ignore.ignored(path, is_dir)}

@@ -13,12 +13,16 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.runs.compare import compare_runs
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.service.ignoring import check_ignored
+from pollinator.daemon.sync.biggest import LIMIT
 from pollinator.daemon.sync.git import head_commit
 from pollinator.daemon.sync.projects import OpenProject as Opened
 from pollinator.daemon.sync.projects import Projects, read_spec
 from pollinator.model.run import UNSEALED
 from pollinator.v1 import project_pb2_grpc
 from pollinator.v1.project_pb2 import (
+    CheckIgnoredRequest,
+    CheckIgnoredResponse,
     CheckoutRequest,
     CheckoutResponse,
     CloseProjectRequest,
@@ -27,6 +31,8 @@ from pollinator.v1.project_pb2 import (
     DiffRunsResponse,
     GetProjectRequest,
     GetProjectResponse,
+    ListBiggestRequest,
+    ListBiggestResponse,
     ListProjectsRequest,
     ListProjectsResponse,
     OpenProjectRequest,
@@ -145,6 +151,21 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
             ref = (await project.worker.seal(spec, strict=False, git_commit="")).ref
             reader = self._home.reader(Run(store_id=project.store_id, project=project.name))
         return await self._pool.run(compare_runs, self._home.reader(base), base, reader, ref, spec)
+
+    async def CheckIgnored(  # noqa: N802
+        self, request: CheckIgnoredRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CheckIgnoredResponse:
+        """Whether paths are left out, and by which rule; the project need not be open."""
+        _absolute(request.root)
+        verdicts = await self._pool.run(check_ignored, Path(request.root), request.paths)
+        return CheckIgnoredResponse(verdicts=verdicts)
+
+    async def ListBiggest(  # noqa: N802
+        self, request: ListBiggestRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListBiggestResponse:
+        """The largest files and directories."""
+        worker = self._projects.get(request.root).worker
+        return ListBiggestResponse(paths=await worker.biggest(request.limit or LIMIT))
 
     async def _open(self, root: str, store: StoreSettings | None) -> Opened:
         _absolute(root)
