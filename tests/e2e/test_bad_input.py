@@ -73,7 +73,10 @@ def test_rank_2_the_commit_is_recorded_though_git_itself_is_not_sent(desk: Sandb
     store = FolderStore(desk.state / "store" / namespace(root.name))
     ref = SnapshotRef(key=run["snapshot"]["key"], digest=bytes.fromhex(run["snapshot"]["digest"]))
     assert commit.strip() == SnapshotReader(store).open(ref).git_commit
-    desk.cli("wait", "latest", cwd=root)
+    assert commit.strip() == run["git_commit"]
+    again = desk.show(desk.cli("rerun", "latest", cwd=root).stdout.decode().strip(), root)
+    assert commit.strip() == again["git_commit"]
+    desk.cli("wait", "latest", "latest~1", cwd=root)
 
 
 # Rank 4: logs that stop, vanish or come twice

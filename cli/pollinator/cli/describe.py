@@ -131,6 +131,7 @@ def _usage(run: Run) -> Pairs:
 
 def _files(run: Run) -> Pairs:
     yield "snapshot", run.snapshot.digest.hex()
+    yield "git commit", run.git_commit
     yield "result", run.result.digest.hex()
 
 

@@ -116,6 +116,7 @@ def _cancel_requested(run: Run, _: RunEvent) -> None:
 
 def _sealed(run: Run, event: RunEvent) -> None:
     run.snapshot.CopyFrom(event.sealed)
+    run.git_commit = event.git_commit
 
 
 def _pending(run: Run, event: RunEvent) -> None:

@@ -133,7 +133,8 @@ class RunDriver:
             match source.WhichOneof("what"):
                 case "rerun":
                     # The very snapshot of the earlier run; a changed spec travels beside it.
-                    return [RunEvent(sealed=self._runs.get(run.rerun_of).snapshot)]
+                    earlier = self._runs.get(run.rerun_of)
+                    return [RunEvent(sealed=earlier.snapshot, git_commit=earlier.git_commit)]
                 case "snapshot":
                     return [RunEvent(sealed=source.snapshot.snapshot)]
                 case _:
@@ -141,7 +142,8 @@ class RunDriver:
             sealed = await self._sealed(run, strict=source.project.strict)
         except PollinatorError as error:
             return [failed(run, OutcomeReason.OUTCOME_REASON_SNAPSHOT, _words(error))]
-        return [RunEvent(sealed=sealed.ref), *(RunEvent(notice=notice) for notice in sealed.notices)]
+        event = RunEvent(sealed=sealed.ref, git_commit=sealed.snapshot.git_commit)
+        return [event, *(RunEvent(notice=notice) for notice in sealed.notices)]
 
     async def _sealed(self, run: Run, *, strict: bool) -> Sealed:
         commit = await self._home.pool.run(head_commit, Path(run.root, "cfs", "src"))
