@@ -74,6 +74,7 @@ class Index:
         self.unlisted: dict[str, PackIndex] = {}
         self.index_keys: list[str] = []
         self.trees: dict[str, TreeRecord] = {}
+        self.head: SnapshotRef | None = None
         self._files: dict[bytes, Known] = {}
         try:
             self._database = self._open(store)
@@ -135,9 +136,11 @@ class Index:
             self._database.execute("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", (ref.digest, ref.key))
             self._database.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                [(f"tree {name}", f"{each.files} {each.device}") for name, each in trees.items()],
+                [(f"tree {name}", f"{each.files} {each.device}") for name, each in trees.items()]
+                + [("head", f"{ref.digest.hex()} {ref.key}")],
             )
         self.trees.update(trees)
+        self.head = ref
 
     def keys(self, limit: int = -1) -> set[str]:
         """The objects that the store is known to hold and that a snapshot may need; at most ``limit``."""
@@ -159,6 +162,9 @@ class Index:
             self._database.executemany("DELETE FROM pack WHERE key = ?", keys)
             # Which of the snapshots need a lost pack is not known: publishing one again costs one put.
             self._database.execute("DELETE FROM snapshot")
+            if self.head is not None and self.head.key in lost:
+                self._database.execute("DELETE FROM meta WHERE name = 'head'")
+                self.head = None
             self._load_packs(self._database)
             self._load_files(self._database)
 
@@ -206,6 +212,9 @@ class Index:
             for name, value in database.execute("SELECT name, value FROM meta WHERE name LIKE 'tree %'"):
                 files, device = map(int, value.split())
                 self.trees[name.removeprefix("tree ")] = TreeRecord(files, device)
+            for (value,) in database.execute("SELECT value FROM meta WHERE name = 'head'"):
+                digest, key = value.split()
+                self.head = SnapshotRef(digest=bytes.fromhex(digest), key=key)
             database.execute("SELECT count(*) FROM snapshot").fetchone()
         except (DecodeError, ValueError, TypeError, AttributeError) as error:
             raise DatabaseError(f"a row of it makes no sense: {error}") from error

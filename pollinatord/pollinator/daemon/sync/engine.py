@@ -18,7 +18,7 @@ from pollinator.daemon.index import DAMAGED
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.lookout import ROOT_GONE, Lookout, WatchOpener
 from pollinator.daemon.sync.meter import Meter
-from pollinator.daemon.sync.outbox import QUIET_S, Outbox
+from pollinator.daemon.sync.outbox import QUIET_S, Claims, Outbox
 from pollinator.daemon.sync.safety import (
     changing,
     check_links,
@@ -30,12 +30,13 @@ from pollinator.daemon.sync.safety import (
 )
 from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus, sync_report
 from pollinator.daemon.sync.state import TREES, Dir, State, encode, files_below
+from pollinator.daemon.sync.view import uptime
 from pollinator.daemon.watch.base import Changes, lineage
 from pollinator.daemon.watch.choose import open_watch
 from pollinator.v1.project_pb2 import ProjectState
 from pollinator.v1.run_pb2 import Notice
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.v1.tree_pb2 import Snapshot, Tree
+from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef, Tree
 from pollinator.wire.errors import Halted, PollinatorError, Unavailable, WrongState
 
 SLICE_S = 0.2
@@ -64,6 +65,7 @@ class SyncEngine:
         watch: WatchOpener = open_watch,
         clock_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
+        uptime: Callable[[], float] = uptime,
     ) -> None:
         self._cfs = root / "cfs"
         self._index_path = index_path
@@ -71,12 +73,11 @@ class SyncEngine:
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self.meter = Meter(monotonic)
+        self._uptime = uptime
         self._lookout = Lookout(root, watch)
         self._outbox: Outbox | None = None
         self._closed = False
         self._audited_at = monotonic()
-        self._store_probed = False
-        self._store_checked = False
         self._synced_changes = -1
         self._missed = 0
         self._synced_ns = 0
@@ -100,7 +101,9 @@ class SyncEngine:
         if self._closed:
             raise Unavailable(f"the project {self._cfs.parent} was just closed", reason="project_closed")
         if self._outbox is None:
-            self._outbox = Outbox(self._index_path, self._store, self._monotonic, self.meter.sent.add)
+            self._outbox = Outbox(
+                self._index_path, self._store, self._monotonic, self._uptime, self.meter.sent.add
+            )
             self._dirty.known = self._outbox.take_files()
         return self._outbox
 
@@ -158,10 +161,11 @@ class SyncEngine:
         self._dirty.process(outbox.sink, enough=lambda: self._monotonic() >= end, hold_writers=True)
         self._save(outbox)
         outbox.work()
+        if not self._dirty:
+            outbox.look_now_and_then()
+        self._read_lost_again(outbox)
         self._halted = trees_problem(self._cfs, self._state, outbox.trees)
         self._note_sync(outbox)
-        if not self._dirty and not self._store_checked:
-            self._check_store(outbox)
         if not self._dirty and self._monotonic() - self._audited_at > AUDIT_S:
             self._audit()
             self._probe_store(outbox)
@@ -175,20 +179,20 @@ class SyncEngine:
         changes = self._look()
         self._missed += sum(not _announced(changes, path) for path in changed)
 
-    def _check_store(self, outbox: Outbox) -> None:
-        """Once, and when nobody waits: is all in the store that was put there in earlier days?"""
-        self._store_probed = self._store_checked = True
-        if outbox.find_lost():
+    def _probe_store(self, outbox: Outbox) -> None:
+        """One object of earlier days stands for all, so that nobody waits and the store is not asked much."""
+        if outbox.seems_lost():
+            outbox.look(everything=True)
+            self._read_lost_again(outbox)
+
+    def _read_lost_again(self, outbox: Outbox) -> None:
+        """What was in the store and will not be there is stored again."""
+        if outbox.lost:
+            outbox.lost = False
             known = outbox.take_files()
             if self._dirty.known:
                 self._dirty.known = known
             self._read_unstored_again(outbox)
-
-    def _probe_store(self, outbox: Outbox) -> None:
-        """The same for whoever must not wait or ask often: one object of earlier days stands for all."""
-        self._store_probed = True
-        if outbox.seems_lost():
-            self._check_store(outbox)
 
     @contextmanager
     def _unsent_is_read_again(self, outbox: Outbox) -> Generator[None]:
@@ -266,20 +270,27 @@ class SyncEngine:
         writing = self._dirty.writing
         self._dirty.recheck_racy()
         self._dirty.retry_unreadable()
-        with self._unsent_is_read_again(outbox):
-            if not self._store_probed:
-                self._probe_store(outbox)
-            self._dirty.process(outbox.sink)
-            self._save(outbox)
-        notices = self._check(outbox, spec, writing, strict=strict, accepted=accept_deletions)
-        with self._unsent_is_read_again(outbox):
+        while True:
+            with self._unsent_is_read_again(outbox):
+                outbox.look_if_needed()
+                self._read_lost_again(outbox)
+                self._dirty.process(outbox.sink)
+                self._save(outbox)
+            notices = self._check(outbox, spec, writing, strict=strict, accepted=accept_deletions)
             snapshot = Snapshot(version=1, spec=spec, git_commit=git_commit)
-            for name in TREES:
-                getattr(snapshot, name).CopyFrom(self._tree(name, outbox))
-            ref = outbox.publish(snapshot, tree_records(self._cfs, self._state))
+            ref = self._publish(outbox, snapshot)
+            if ref is not None:
+                break
         self._note_sync(outbox)
         report = sync_report(snapshot, before, outbox.counters(), self._monotonic() - started)
         return Sealed(ref, snapshot, report, tuple(notices))
+
+    def _publish(self, outbox: Outbox, snapshot: Snapshot) -> SnapshotRef | None:
+        """Publish the trees as they are known; None when something is to be read again first."""
+        with self._unsent_is_read_again(outbox):
+            for name in TREES:
+                getattr(snapshot, name).CopyFrom(self._tree(name, outbox))
+            return outbox.publish(snapshot, tree_records(self._cfs, self._state))
 
     def _check(
         self, outbox: Outbox, spec: RunSpec, writing: frozenset[bytes], *, strict: bool, accepted: bool
@@ -311,6 +322,10 @@ class SyncEngine:
         return Tree(digest=encode(directory, outbox.sink), files=total.files, bytes=total.bytes)
 
     # Common
+
+    def claims(self) -> Claims:
+        """What must stay in the store for this project's sake."""
+        return self._opened().claims()
 
     def leaves_out(self, path: bytes) -> bool:
         """A file, named from the folder of the trees, is not sent. Another thread may ask."""

@@ -7,15 +7,18 @@ to read again after a failure is the engine's business.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pollinator.chunks.digest import digest_of
+from pollinator.chunks.keeping import all_moves
 from pollinator.chunks.store import Store
 from pollinator.chunks.upload import Uploader
 from pollinator.daemon.index import Index, Known, TreeRecord
 from pollinator.daemon.sync.sealed import Counters
-from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef
+from pollinator.daemon.sync.view import LOOK_S, VIEW_S, View, uptime
+from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
 from pollinator.wire.errors import PollinatorError
 
 QUIET_S = 1.0
@@ -27,11 +30,24 @@ UNLISTED_CHUNKS = 4096
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a project needs in its store, whatever its runs need."""
+
+    head: SnapshotRef | None
+    """The last that was sealed."""
+    packs: tuple[str, ...]
+    """Objects that no snapshot names yet, sorted."""
+    view_s: int
+    """It never goes by a view of the condemned lists that is older; 0 when it may not see them."""
+
+
 class Outbox:
     """The way of one project into its store. Belongs to the engine's thread.
 
     Attributes:
         problem: why nothing gets into the store at present; empty when all is well.
+        lost: something that was stored is gone, or will be: chunks and nodes must be given again.
 
     Raises:
         PollinatorError: the index cannot be used.
@@ -42,17 +58,22 @@ class Outbox:
         index_path: Path,
         store: Store,
         monotonic: Callable[[], float],
+        clock: Callable[[], float] = uptime,
         on_sent: Callable[[int], None] | None = None,
     ) -> None:
         self._store = store
         self._monotonic = monotonic
         self._index = Index(index_path, store.identity)
-        self._uploader = Uploader(store, on_stored=self._index.save_pack, on_sent=on_sent)
+        self._view = View(store, clock)
+        self._uploader = Uploader(store, on_stored=self._stored, on_sent=on_sent, avoid=self._view.condemned)
+        self._unnamed: set[str] = set()
+        self._look_again_at = 0.0
         self._fed_at = monotonic()
         self._retry_at = 0.0
         self._failures = 0
         self._puts_before = 0
         self.problem = ""
+        self.lost = False
 
     def close(self) -> None:
         """Release everything; what is not acknowledged yet is forgotten."""
@@ -93,6 +114,7 @@ class Outbox:
 
     def sink(self, digest: bytes, data: bytes) -> None:
         """Take a chunk or node, if the store lacks it."""
+        self.look_now_and_then()
         if digest not in self._index.stored:
             self._fed_at = self._monotonic()
             self._uploader.add(digest, data)
@@ -110,12 +132,18 @@ class Outbox:
         if self._uploader.puts > self._puts_before or not self._uploader.unsent_bytes:
             self._failures, self.problem = 0, ""
 
-    def publish(self, snapshot: Snapshot, trees: Mapping[str, TreeRecord]) -> SnapshotRef:
-        """Put a snapshot whose nodes and chunks were all given to ``sink``, unless it is there already."""
+    def publish(self, snapshot: Snapshot, trees: Mapping[str, TreeRecord]) -> SnapshotRef | None:
+        """Put a snapshot whose nodes and chunks were all given to ``sink``, unless it is there already.
+
+        None when something it needs is lost: then nothing was said, and all must be given again.
+        """
+        self.look_if_needed()
+        if self.lost:
+            return None
         digest = digest_of(snapshot.SerializeToString(deterministic=True))
         known = self._index.snapshot(digest)
         if known is not None:
-            if trees != self._index.trees:
+            if trees != self._index.trees or known != self._index.head:
                 self._index.save_snapshot(known, trees)
             return known
         self._uploader.settle()
@@ -124,6 +152,11 @@ class Outbox:
         ref = self._uploader.publish(snapshot, rows, self._index.index_keys)
         self._index.save_snapshot(ref, trees)
         self._failures, self.problem = 0, ""
+        # A machine that slept in the middle of it cannot know what was removed meanwhile.
+        self.look_if_needed()
+        if self.lost:
+            return None
+        self._unnamed.clear()
         return ref
 
     def discard(self) -> None:
@@ -146,21 +179,58 @@ class Outbox:
             _log.info("cannot see what %s holds: %s", self._store.identity, error.message)
             return False
 
-    def find_lost(self) -> bool:
-        """Ask the store whether it still has what the index says; True when something is gone."""
-        lost = self._index.keys()
+    def claims(self) -> Claims:
+        """What must stay in the store for this project's sake."""
+        return Claims(self._index.head, tuple(sorted(self._unnamed)), 0 if self._view.blind else int(VIEW_S))
+
+    def look_if_needed(self) -> None:
+        """Nothing is put, or said to be stored, by a view that is too old."""
+        if self._view.too_old:
+            self.look()
+
+    def look_now_and_then(self) -> None:
+        """The same for the background, where a store that does not answer is asked again later."""
+        if self._view.age_s < LOOK_S or self._monotonic() < self._look_again_at:
+            return
+        self._look_again_at = self._monotonic() + BACK_OFF_S
         try:
-            lost.difference_update(self._store.keys() if lost else ())
-        except PollinatorError as error:
-            # Credentials that may put and get objects need not be good for listing them.
-            _log.info("cannot see what %s holds: %s", self._store.identity, error.message)
-            return False
-        if lost:
-            _log.warning("%s has lost %d objects; they are stored again", self._store.identity, len(lost))
-            self._index.forget(lost)
-        return bool(lost)
+            self.look()
+        except PollinatorError:
+            if self._view.too_old:
+                raise
+
+    def look(self, *, everything: bool = False) -> None:
+        """Learn what is to be removed; after a long time without a look, also what is gone already."""
+        everything = everything or self._view.age_s > 2 * VIEW_S
+        self._view.look()
+        known = self._index.keys()
+        gone = known & self._view.condemned
+        if everything and known and not self._view.blind:
+            gone |= known.difference(self._store.keys())
+        if gone:
+            _log.info("%s loses %d objects that were known here", self._store.identity, len(gone))
+            for row in list(self._moved(gone)):
+                self._stored(row)
+            self._index.forget(gone)
+            self._unnamed -= gone
+            self.lost = True
+
+    def _moved(self, gone: Collection[str]) -> Iterator[PackIndex]:
+        """Packs to which somebody has copied what was needed of those that go."""
+        if self._view.blind:
+            return
+        moves = [each for each in all_moves(self._store).values() if not set(each.left).isdisjoint(gone)]
+        rows = {row.key: row for each in moves for row in each.packs}
+        absent = {*self._view.condemned, *self._store.missing(list(rows))}
+        yield from (row for key, row in rows.items() if key not in absent)
+
+    def _stored(self, row: PackIndex) -> None:
+        self._index.save_pack(row)
+        self._unnamed.add(row.key)
 
     def _list_packs(self) -> None:
         rows = list(self._index.unlisted.values())
         if len(rows) > UNLISTED_PACKS or sum(len(row.entries) for row in rows) > UNLISTED_CHUNKS:
-            self._index.save_listing(self._uploader.write_index(rows), rows)
+            key = self._uploader.write_index(rows)
+            self._index.save_listing(key, rows)
+            self._unnamed.add(key)
