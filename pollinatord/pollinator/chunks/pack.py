@@ -98,8 +98,13 @@ class PackBuilder:
         return packed, Codec.CODEC_ZSTD
 
 
+def footer_reach(tail: bytes) -> int:
+    """How many bytes the end of a pack takes, from the footer on, as the pack's last bytes say."""
+    return _TAIL.size + _TAIL.unpack(tail[-_TAIL.size :])[0] if len(tail) >= _TAIL.size else 0
+
+
 def parse_footer(key: str, body: bytes) -> PackFooter:
-    """The footer of a whole pack.
+    """The footer of a pack, from all of its bytes or enough of the last ones.
 
     Raises:
         Corrupt: the bytes are not those that ``key`` names.

@@ -21,7 +21,7 @@ from pollinator.chunks.cut import Content
 from pollinator.chunks.digest import EMPTY, digest_of
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.nodes import check_name, place_chunks, shown
-from pollinator.chunks.pack import decode, parse_footer
+from pollinator.chunks.pack import decode, footer_reach, parse_footer
 from pollinator.chunks.ranges import Range, plan
 from pollinator.chunks.store import Store
 from pollinator.v1.tree_pb2 import (
@@ -51,6 +51,9 @@ INDEX_BYTES = 4 * 1024 * 1024
 
 ROW = 1 << 32
 """More than a pack can have entries."""
+
+FOOTER_BYTES = 256 * 1024
+"""As much of a pack is read for its footer: nearly always enough."""
 
 Node = FileNode | DirectoryNode | SymlinkNode
 Data = bytes | memoryview
@@ -94,6 +97,10 @@ class SnapshotReader:
             # Read when something is asked for that nobody else lists: most often it is at hand already.
             self._indexes.setdefault(check_key(key), False)
         return footer.snapshot
+
+    def learn(self, row: PackIndex) -> None:
+        """Chunks of this pack can be read from here on, as if a snapshot had named it."""
+        self._learn(row)
 
     def chunk(self, digest: bytes) -> bytes:
         """One chunk."""
@@ -296,6 +303,23 @@ class SnapshotReader:
         first = len(self._rows) * ROW
         self._rows.append(row)
         self._places.update((entry.digest, first + at) for at, entry in enumerate(row.entries))
+
+
+def read_footer(store: Store, key: str, size: int) -> PackFooter:
+    """The footer of a pack, without reading all of it.
+
+    Raises:
+        NotFound: the store does not have it.
+        Corrupt: what it has is not what ``key`` names.
+    """
+    tail = store.get(key, max(0, size - FOOTER_BYTES))
+    if (reach := footer_reach(tail)) > len(tail):
+        tail = store.get(key, max(0, size - reach))
+    try:
+        return parse_footer(key, tail)
+    except Corrupt as error:
+        _log.warning("%s; reading it again", error.message)
+        return parse_footer(key, store.get(key))
 
 
 def check_size(chunk: Chunk, data: Data) -> Data:

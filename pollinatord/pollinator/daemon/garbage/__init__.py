@@ -1,0 +1,1 @@
+"""What nobody needs in a store, and whether all is there that somebody needs."""

@@ -1,0 +1,437 @@
+"""Random lives of a store that two writers and two collectors share: whatever is kept stays readable."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from unittest.mock import patch
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from pollinator.chunks import upload
+from pollinator.chunks.capture import capture
+from pollinator.chunks.keeping import read_lease, read_ref, write_lease, write_ref
+from pollinator.chunks.read import SnapshotReader
+from pollinator.chunks.store import Listed
+from pollinator.chunks.upload import Uploader
+from pollinator.daemon.garbage import roots
+from pollinator.daemon.garbage.collect import Collector
+from pollinator.daemon.sync import outbox, view
+from pollinator.daemon.sync.engine import SyncEngine
+from pollinator.daemon.watch.base import Changes, Skip
+from pollinator.v1.keeping_pb2 import Kept, Lease, Ref
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.tree_pb2 import SnapshotRef
+from pollinator.wire.errors import NotFound, PollinatorError
+from support.storing import MemoryStore, random_bytes
+from support.syncing import crash_image, tree_listing
+
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+HOUR_NS = 3_600_000_000_000
+GRACE_S = 2 * 3600.0
+VIEW_S = 3600.0
+LOOK_S = 600.0
+SKEWS_NS = (-HOUR_NS, 0, HOUR_NS)
+PACK_BYTES = 700
+SPEC = RunSpec(project="demo", command="true")
+CONTENTS = [random_bytes(300, b"%d" % at) for at in range(4)]
+NAMES = ("a", "b", "c")
+
+_Values = ParamSpec("_Values")
+_Result = TypeVar("_Result")
+
+
+class Killed(BaseException):
+    """The process of whoever asks the store is killed."""
+
+
+class AtOnce:
+    """Stands in for the threads that put packs: a put is made when it is asked for."""
+
+    def __init__(self, _workers: int, **_options: str) -> None: ...
+
+    def submit(
+        self, work: Callable[_Values, _Result], *args: _Values.args, **kwargs: _Values.kwargs
+    ) -> Future[_Result]:
+        future: Future[_Result] = Future()
+        try:
+            future.set_result(work(*args, **kwargs))
+        except PollinatorError as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, *, wait: bool, cancel_futures: bool) -> None: ...
+
+
+class AllChanged:
+    """A watch that knows nothing, so that everything is looked at each time."""
+
+    kind = "test"
+    degraded = ""
+
+    def __init__(self, _root: Path, _skip: Skip) -> None: ...
+
+    def start(self) -> None: ...
+
+    def drain(self) -> Changes:
+        return Changes(subtrees=frozenset((b"",)))
+
+    def wait(self, _timeout_s: float) -> bool:
+        return False
+
+    def refresh(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Way:
+    """Someone's way to the store: on it, time may pass and others act, and the process may be killed."""
+
+    store: MemoryStore
+    countdown: int = -1
+    surprise: Callable[[], None] | None = None
+    """What happens before the request at which the countdown ends."""
+
+    @property
+    def identity(self) -> str:
+        return "shared"
+
+    @property
+    def requests(self) -> int:
+        return self.store.requests
+
+    def put(self, key: str, data: bytes) -> None:
+        self._pass()
+        self.store.put(key, data)
+        self._pass()
+
+    def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        self._pass()
+        return self.store.get(key, offset, length)
+
+    def missing(self, keys: list[str]) -> list[str]:
+        self._pass()
+        return self.store.missing(keys)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        self._pass()
+        return self.store.keys(prefix)
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        self._pass()
+        return self.store.listing(prefix)
+
+    def delete(self, key: str) -> None:
+        self._pass()
+        self.store.delete(key)
+
+    def check(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def _pass(self) -> None:
+        if self.surprise is None:
+            return
+        self.countdown -= 1
+        if self.countdown < 0:
+            surprise, self.surprise = self.surprise, None
+            surprise()
+
+
+@dataclass
+class Run:
+    """A run as its daemon knows it."""
+
+    source: SnapshotRef
+    result: SnapshotRef | None = None
+    leased: bool = False
+    said: bool = False
+    """The ref of its client names all that there is of it."""
+
+
+@dataclass
+class Client:
+    """One daemon with one folder of the project."""
+
+    name: str
+    folder: Path
+    way: Way
+    skew_ns: int
+    engine: SyncEngine | None = None
+    lives: int = 0
+    runs: dict[str, Run] = field(default_factory=dict[str, Run])
+
+    @property
+    def index(self) -> Path:
+        return self.folder / f"index-{self.lives}.db"
+
+
+surprises = st.tuples(st.sampled_from(("none", "none", "nap", "kill")), st.integers(0, 12), st.integers(0, 3))
+Surprise = tuple[str, int, int]
+who = st.integers(0, 1)
+
+
+class GarbageMachine(RuleBasedStateMachine):
+    """Two daemons on one store in memory; its clock is the test's, and theirs are wrong by up to an hour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ns = 1_700_000_000_000_000_000
+        self.folder = Path(tempfile.mkdtemp(prefix="pol-garbage-", dir=MEMORY))
+        self.store = MemoryStore(clock_ns=lambda: self.now_ns)
+        self._patches = ExitStack()
+        for place, name, value in (
+            (view, "VIEW_S", VIEW_S), (outbox, "VIEW_S", VIEW_S), (outbox, "LOOK_S", LOOK_S),
+            (outbox, "UNLISTED_PACKS", 2), (outbox, "QUIET_S", 0.0), (outbox, "BACK_OFF_S", 0.0),
+            (upload, "ThreadPoolExecutor", AtOnce), (upload, "wait", _no_wait),
+            (outbox, "Uploader", _small_packs),
+        ):  # fmt: skip
+            self._patches.enter_context(patch.object(place, name, value))
+        self.clients = [self._client(name, skew) for name, skew in (("a" * 32, 0), ("b" * 32, 2))]
+        self.opened: list[tuple[SnapshotReader, SnapshotRef]] = []
+        self.published: dict[str, tuple[SnapshotRef, object]] = {}
+        """Every snapshot that was said to be sealed, by its key, and what is in it."""
+        self.busy = False
+
+    # What happens
+
+    @rule(minutes=st.sampled_from((5, 30, 65, 125, 250)))
+    def time(self, minutes: int) -> None:
+        self._pass(minutes)
+
+    @rule(at=who, name=st.sampled_from(NAMES), content=st.sampled_from([*CONTENTS, None]))
+    def edit(self, at: int, name: str, content: bytes | None) -> None:
+        path = self.clients[at].folder / "cfs" / "src" / name
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(content)
+
+    @rule(at=who, surprise=surprises)
+    def work(self, at: int, surprise: Surprise) -> None:
+        """A step in the background."""
+        self._alive(at, surprise, lambda client: self._engine(client).step())
+
+    @rule(at=who, surprise=surprises, run=st.booleans(), said=st.booleans())
+    def seal(self, at: int, surprise: Surprise, run: bool, said: bool) -> None:
+        def work(client: Client) -> None:
+            ref = self._engine(client).seal(SPEC, accept_deletions=True).ref
+            self.published[ref.key] = (ref, self._read(ref))
+            if run:
+                client.runs[f"run{len(self.published)}x{len(client.runs)}{at}"] = Run(ref)
+            if said:
+                self._say(client)
+
+        self._alive(at, surprise, work)
+
+    @rule(at=who, surprise=surprises)
+    def say(self, at: int, surprise: Surprise) -> None:
+        """The ref is written, and leases that it takes over go."""
+        self._alive(at, surprise, self._say)
+
+    @rule(at=who, which=st.integers(0, 3))
+    def launch(self, at: int, which: int) -> None:
+        """The executor takes a run: only one whose files are there."""
+        runs = [(key, run) for key, run in self.clients[at].runs.items() if not run.leased and not run.result]
+        for key, run in runs[which : which + 1]:
+            if self._kept(run.source):
+                write_lease(self.store, key, Lease(source=run.source))
+                run.leased, run.said = True, False
+
+    @rule(at=who, content=st.sampled_from(CONTENTS))
+    def collect_results(self, at: int, content: bytes) -> None:
+        """The executor stores the results of a run, and its lease is the first to say so."""
+        for key, run in self.clients[at].runs.items():
+            if run.leased and run.result is None:
+                result = self.folder / "result"
+                result.mkdir(exist_ok=True)
+                (result / "out").write_bytes(content + key.encode())
+                run.result = capture(result, self.store).ref
+                self.published[run.result.key] = (run.result, self._read(run.result))
+                write_lease(self.store, key, Lease(source=run.source, result=run.result))
+                run.said = False
+                return
+
+    @rule(at=who, which=st.integers(0, 3))
+    def drop(self, at: int, which: int) -> None:
+        """A run is not kept any more."""
+        client = self.clients[at]
+        for key in [key for key, run in client.runs.items() if not run.leased][which : which + 1]:
+            del client.runs[key]
+
+    @rule(at=who, surprise=surprises)
+    def collect(self, at: int, surprise: Surprise) -> None:
+        self._alive(at, surprise, self._collect, kills_engine=False)
+
+    @rule(which=st.integers(0, 5))
+    def open_reader(self, which: int) -> None:
+        """Somebody begins to read, and goes on later."""
+        for ref, _ in list(self.published.values())[which : which + 1]:
+            if self._kept(ref):
+                reader = SnapshotReader(self.store)
+                reader.open(ref)
+                self.opened.append((reader, ref))
+
+    # What must hold
+
+    @invariant()
+    def what_is_kept_can_be_read(self) -> None:
+        for ref, content in self.published.values():
+            if self._kept(ref):
+                assert content == self._read(ref)
+        for reader, ref in self.opened:
+            if self._kept(ref):
+                snapshot = SnapshotReader(self.store).open(ref)
+
+                assert self.published[ref.key][1] == _trees(reader, snapshot)
+
+    def teardown(self) -> None:
+        try:
+            # All are gone for good: then nothing is needed by anybody.
+            self.now_ns += round(roots.REF_LIFE_S * 1e9) + HOUR_NS
+            for _ in range(4):
+                for client in self.clients:
+                    client.way.surprise = None
+                    self._collect(client)
+                self._pass(200)
+            left = [key for key in self.store.objects if key[0] in "psim"]
+
+            assert [] == left
+        finally:
+            for client in self.clients:
+                if client.engine is not None:
+                    client.engine.close()
+            self._patches.close()
+            shutil.rmtree(self.folder)
+
+    # How
+
+    def _client(self, name: str, skew: int) -> Client:
+        folder = self.folder / name
+        for tree in ("src", "data"):
+            (folder / "cfs" / tree).mkdir(parents=True)
+        return Client(name, folder, Way(self.store), SKEWS_NS[skew])
+
+    def _engine(self, client: Client) -> SyncEngine:
+        if client.engine is None:
+            client.engine = SyncEngine(
+                client.folder,
+                client.index,
+                client.way,
+                watch=AllChanged,
+                clock_ns=lambda: self.now_ns + client.skew_ns,
+                monotonic=lambda: self.now_ns / 1e9,
+                uptime=lambda: self.now_ns / 1e9,
+            )
+        return client.engine
+
+    def _alive(
+        self, at: int, surprise: Surprise, work: Callable[[Client], object], kills_engine: bool = True
+    ) -> None:
+        """Let a client do something, during which something may happen."""
+        client = self.clients[at]
+        kind, client.way.countdown, length = surprise
+        match kind:
+            case "nap":
+                client.way.surprise = lambda: self._nap(at, length)
+            case "kill":
+                client.way.surprise = _kill
+            case _:
+                client.way.surprise = None
+        try:
+            work(client)
+        except Killed:
+            if kills_engine and client.engine is not None:
+                before = client.index
+                client.lives += 1
+                crash_image(before, client.index)
+                client.engine.close()
+                client.engine = None
+        finally:
+            client.way.surprise = None
+
+    def _nap(self, at: int, length: int) -> None:
+        """Meanwhile the other daemon goes on, and collects."""
+        other = self.clients[1 - at]
+        if self.busy:
+            self._pass(70)
+            return
+        self.busy = True
+        for _ in range(length + 1):
+            other.way.surprise = None
+            self._pass((30, 125)[length % 2])
+            self._collect(other)
+            self._engine(other).step()
+        self.busy = False
+
+    def _pass(self, minutes: int) -> None:
+        self.now_ns += minutes * 60_000_000_000
+
+    def _say(self, client: Client) -> None:
+        claims = self._engine(client).claims()
+        ref = Ref(packs=claims.packs, view_s=claims.view_s)
+        said: list[Run] = []
+        if claims.head is not None:
+            ref.kept.append(Kept(snapshot=claims.head))
+        for key, run in client.runs.items():
+            known = [each for each in (run.source, run.result) if each is not None and self._kept(each)]
+            ref.kept.extend(Kept(snapshot=each, run_id=key) for each in known)
+            said.append(run)
+        write_ref(client.way, client.name, ref)
+        for key, run in client.runs.items():
+            if run.leased and run.result is not None:
+                client.way.delete(f"l/{key}")
+                run.leased = False
+
+    def _collect(self, client: Client) -> None:
+        Collector(client.way, client.name, GRACE_S).collect(_no_report)
+
+    def _kept(self, ref: SnapshotRef) -> bool:
+        """Somebody says that he needs it, or it is too young for that."""
+        written = self.store.times.get(ref.key)
+        if ref.key in self.store.objects and written is not None and self.now_ns - written < GRACE_S * 1e9:
+            return True
+        return ref.key in self._said()
+
+    def _said(self) -> set[str]:
+        said: set[str] = set()
+        for key in self.store.keys("r/"):
+            said.update(kept.snapshot.key for kept in read_ref(self.store, key).kept)
+        for key in self.store.keys("l/"):
+            lease = read_lease(self.store, key)
+            said |= {lease.source.key, lease.result.key} - {""}
+        return said
+
+    def _read(self, ref: SnapshotRef) -> object:
+        reader = SnapshotReader(self.store)
+        try:
+            return _trees(reader, reader.open(ref))
+        except (NotFound, PollinatorError) as error:
+            raise AssertionError(f"{ref.key} is kept and cannot be read: {error}") from error
+
+
+def _trees(reader: SnapshotReader, snapshot: object) -> object:
+    return [tree_listing(reader, getattr(snapshot, name)) for name in ("src", "data", "result")]
+
+
+def _small_packs(store: Way, **options: object) -> Uploader:
+    return Uploader(store, pack_bytes=PACK_BYTES, **options)  # type: ignore[arg-type] # passed on
+
+
+def _no_wait(_futures: object, return_when: str = "") -> None: ...
+
+
+def _no_report(_doing: str, _done: int, _total: int) -> None: ...
+
+
+def _kill() -> None:
+    raise Killed
