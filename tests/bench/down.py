@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
 from bench.bed import Bed, measured, rewrite, tree_files
 from bench.harness import Measured, Row, interleave, ratio
@@ -93,7 +92,7 @@ class Layouts:
             env=os.environ | bed.engine_env,
         )
 
-    def __enter__(self) -> "Layouts":
+    def __enter__(self) -> Layouts:
         return self
 
     def __exit__(self, *_: object) -> None:

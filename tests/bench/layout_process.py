@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from bench.engine_process import store
+from pollinator.chunks.cache import PackCache
 from pollinator.chunks.layout import lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.v1.tree_pb2 import SnapshotRef
@@ -25,7 +26,7 @@ def main() -> None:
         key, digest, directory = line.split()
         started_ns, cpu_s = time.perf_counter_ns(), time.process_time()
         source = store()
-        reader = SnapshotReader(source, cache / "indexes")
+        reader = SnapshotReader(source, PackCache(cache / "indexes", 2**30, packs=False))
         snapshot = reader.open(SnapshotRef(key=key, digest=bytes.fromhex(digest)))
         laid = lay_out(reader, snapshot.src, Path(directory))
         source.close()

@@ -17,6 +17,7 @@ import pytest
 
 from pollinator.chunks import s3
 from pollinator.chunks.blobs import BlobServicer, PeerStore
+from pollinator.chunks.cache import PackCache
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.keeping import read_lease, read_ref, write_lease, write_ref
@@ -333,7 +334,7 @@ def test_a_snapshot_goes_in_and_comes_out_the_same(store: Store, tmp_path: Path)
     uploader.close()
     target = tmp_path / "laid out"
     target.mkdir()
-    reader = SnapshotReader(store, tmp_path / "cache")
+    reader = SnapshotReader(store, PackCache(tmp_path / "cache", 2**30))
     laid = lay_out(reader, reader.open(ref).src, target)
     found = listed(target)
 

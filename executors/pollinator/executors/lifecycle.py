@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from pollinator.chunks.cache import PackCache
 from pollinator.chunks.capture import Captured, capture
 from pollinator.chunks.layout import disk_errors, lay_out
 from pollinator.chunks.read import SnapshotReader
@@ -41,6 +42,9 @@ FILES_PATIENCE_S = 600.0
 RESULTS_PATIENCE_S = 24 * 3600.0
 """So long a store that does not answer is waited for. Files can be asked for again by a new run, results are
 nowhere else."""
+
+CACHE_BYTES = 4 * 1024**3
+"""What is kept of stores, so that the next run of a project fetches only what changed."""
 
 NAMED = 10
 """So many files that could not be collected are named."""
@@ -106,7 +110,7 @@ class Lifecycle:
         request = folder.request()
         store = self._open_store(request)
         try:
-            reader = SnapshotReader(store, self._cache)
+            reader = SnapshotReader(store, PackCache(self._cache, CACHE_BYTES))
             snapshot = reader.open(request.snapshot.snapshot)
             work = folder.job.work
             remove_tree(work)

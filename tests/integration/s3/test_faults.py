@@ -170,7 +170,7 @@ def looking_after(stage: Stage) -> Generator[Attempt]:
         engine = SyncEngine(folder, folder / "index.db", stage.through)
         (desk.src / "f").write_text(f"{attempts}")
         try:
-            while engine.step() or engine.status().backlog_bytes:
+            while engine.step() or engine.status().backlog.bytes:
                 pass
             ref = engine.seal(RunSpec(project="demo")).ref
         finally:

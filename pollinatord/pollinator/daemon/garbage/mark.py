@@ -143,7 +143,7 @@ class Marker:
         wanted = [digest for digest in dict.fromkeys(digests) if digest not in self._walked]
         for digest, data in self._reader.fetch(wanted):
             self._found.chunks.add(digest)
-            yield data
+            yield bytes(data)
             # Only now: one that could not be read is to be missed by every root.
             self._walked.add(digest)
             self._walked_now.append(digest)
