@@ -130,7 +130,9 @@ async def test_a_seal_under_way_is_finished_before_its_store_is_left(tmp_path: P
     root = project_in(tmp_path)
     folder = StoreSettings(folder=FolderStore(path=str(tmp_path / "folder")))
     # The first try fails, late enough for the project to be moved meanwhile; the next one is good.
-    with serving(replace(refusal(503, "SlowDown"), silent_s=1.0), Answer(200)) as (script, port):
+    late = replace(refusal(503, "SlowDown"), silent_s=1.0)
+    nothing = b"<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+    with serving(late, Answer(200, nothing)) as (script, port):
         async with projects_in(tmp_path / "state") as projects:
             left = await projects.open(root, by_key(port, "ANYKEY"))
 
