@@ -18,12 +18,13 @@ from pollinator.chunks.upload import Uploader
 from pollinator.daemon.database import Connection
 from pollinator.daemon.ignore import Ignore
 from pollinator.daemon.index import Index
+from pollinator.daemon.known import File
 from pollinator.daemon.scan import Stamp, look, scan
 from pollinator.daemon.sync import dirty, engine, lookout, outbox
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.lookout import Lookout
 from pollinator.daemon.sync.reading import Read, read_file
-from pollinator.daemon.sync.state import Dir, File, Node, State, nodes_below
+from pollinator.daemon.sync.state import Dir, Node, State, nodes_below
 from pollinator.daemon.watch.base import Changes
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
 from support import machine
@@ -149,7 +150,8 @@ def mode_change_ignored() -> AbstractContextManager[object]:
     class Careless(DirtySet):
         def _take_file(self, path: bytes, current: Node | None, stamp: Stamp, suspect: bool) -> None:
             if isinstance(current, File):
-                stamp = dataclasses.replace(stamp, mode=current.stamp.mode, ctime_ns=current.stamp.ctime_ns)
+                before = current.stamp
+                stamp = Stamp(stamp.size, stamp.mtime_ns, before.ctime_ns, stamp.ino, stamp.dev, before.mode)
             super()._take_file(path, current, stamp, suspect)
 
     return patch.object(engine, "DirtySet", Careless)

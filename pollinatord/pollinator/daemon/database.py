@@ -52,17 +52,21 @@ def connect(path: Path) -> Connection:
     return connection
 
 
-def migrate(connection: Connection, scripts: Sequence[str]) -> None:
+def migrate(connection: Connection, scripts: Sequence[str]) -> int:
     """Run those of the numbered scripts that this database has not seen, each in one transaction.
+
+    Returns:
+        How many it had seen.
 
     Raises:
         DatabaseError: it was made by a newer version, or by another program.
     """
-    (done,) = connection.execute("PRAGMA user_version").fetchone()
+    done: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if done > len(scripts):
         raise DatabaseError(f"its schema has version {done}, this program knows {len(scripts)}")
     for number, script in enumerate(scripts[done:], done + 1):
         connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+    return done
 
 
 def is_damaged(error: DatabaseError) -> bool:

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from pollinator.chunks.cut import Content
 from pollinator.chunks.nodes import node_content
 from pollinator.daemon.database import Connection, DatabaseError, connect, is_damaged, is_full, migrate
+from pollinator.daemon.known import File
 from pollinator.daemon.scan import Stamp
 from pollinator.v1.tree_pb2 import Chunk, FileNode, Hole, PackIndex, SnapshotRef
 from pollinator.wire.errors import Exhausted, PollinatorError, Unavailable
@@ -30,8 +31,13 @@ CREATE TABLE pack (key TEXT PRIMARY KEY, body BLOB NOT NULL, listed TEXT) WITHOU
 CREATE TABLE snapshot (digest BLOB PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-_PRINTS = "ALTER TABLE file ADD COLUMN prints BLOB NOT NULL DEFAULT x'';"
-"""Fingerprints of the chunks of large files."""
+_COMPACT = """
+DROP TABLE file;
+CREATE TABLE file (
+    path BLOB PRIMARY KEY, stamp BLOB NOT NULL, chunk BLOB, content BLOB, prints BLOB
+) WITHOUT ROWID;
+"""
+"""Files are read again after this one; their chunks are still known, so nothing is sent."""
 
 DAMAGED = "index_damaged"
 """Reason of the error after which the index has to be opened anew."""
@@ -39,14 +45,6 @@ DAMAGED = "index_damaged"
 _NO_STAMP = Stamp(-1, 0, 0, 0, 0, 0)
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A file as it was read."""
-
-    stamp: Stamp
-    content: Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Index:
         self.index_keys: list[str] = []
         self.trees: dict[str, TreeRecord] = {}
         self.head: SnapshotRef | None = None
-        self._files: dict[bytes, Known] = {}
+        self._files: dict[bytes, File] = {}
         try:
             self._database = self._open(store)
         except DatabaseError as error:
@@ -84,7 +82,7 @@ class Index:
             _log.warning("index %s is rebuilt: %s", path, error)
             self._database = self._rebuild(store)
 
-    def files(self) -> dict[bytes, Known]:
+    def files(self) -> dict[bytes, File]:
         """Every file there is a row for, once. One that is not stored as a whole has a stamp no file has.
 
         Once again after ``forget``.
@@ -99,15 +97,12 @@ class Index:
         )
         return SnapshotRef(digest=digest, key=row[0]) if row else None
 
-    def save_files(self, changed: Mapping[bytes, Known], gone: Iterable[bytes]) -> None:
+    def save_files(self, changed: Mapping[bytes, File], gone: Iterable[bytes]) -> None:
         """Write what was read, and forget what is gone, in one transaction."""
-        rows = [
-            (path, _stamp(each.stamp), _content(each.content), each.content.prints)
-            for path, each in changed.items()
-        ]
+        rows = [(path, *_columns(file)) for path, file in changed.items()]
         with _Commit(self._database, self._failure):
             self._database.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in gone])
-            self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", rows)
         crash_point("after_index_commit")
 
     def save_pack(self, row: PackIndex) -> None:
@@ -178,7 +173,8 @@ class Index:
         except OSError as error:
             raise self._no_file(error) from error
         try:
-            migrate(database, (_SCHEMA, _PRINTS))
+            if migrate(database, (_SCHEMA, _COMPACT)) == 1:
+                _log.warning("index %s is of an earlier version: all files are read again", self._path)
             row = database.execute("SELECT value FROM meta WHERE name = 'store'").fetchone()
             if row is None:
                 with database:
@@ -232,12 +228,12 @@ class Index:
 
     def _load_files(self, database: Connection) -> None:
         self._files = {}
-        for path, stamp, body, prints in database.execute("SELECT path, stamp, content, prints FROM file"):
-            content = node_content(FileNode.FromString(body))
-            if prints:
-                content = replace(content, prints=prints)
-            whole = all(digest in self.stored for digest, _ in content.chunks)
-            self._files[path] = Known(Stamp(*map(int, stamp.split())) if whole else _NO_STAMP, content)
+        columns = "path, stamp, chunk, content, prints"
+        for path, stamp, chunk, body, prints in database.execute(f"SELECT {columns} FROM file"):
+            file = File(Stamp.stored(stamp), chunk or _content(body, prints))
+            if not all(digest in self.stored for digest in file.chunks):
+                file.stamp = _NO_STAMP
+            self._files[path] = file
 
     def _doing(self, work: Callable[[], _Result]) -> _Result:
         try:
@@ -286,12 +282,17 @@ def _full(text: str) -> Exhausted:
     return Exhausted(text, reason="disk_full", hint="free some space; what was read is read again")
 
 
-def _stamp(stamp: Stamp) -> str:
-    return f"{stamp.size} {stamp.mtime_ns} {stamp.ctime_ns} {stamp.ino} {stamp.dev} {stamp.mode}"
-
-
-def _content(content: Content) -> bytes:
+def _columns(file: File) -> tuple[Stamp, bytes | None, bytes | None, bytes | None]:
+    """What the index holds of a file behind its path."""
+    if file.only_chunk is not None:
+        return file.stamp, file.only_chunk, None, None
+    content = file.content
     node = FileNode(size=content.size, inline=content.inline)
     node.chunks.extend(Chunk(digest=digest, size=size) for digest, size in content.chunks)
     node.holes.extend(Hole(offset=offset, length=length) for offset, length in content.holes)
-    return node.SerializeToString()
+    return file.stamp, None, node.SerializeToString(), content.prints
+
+
+def _content(body: bytes, prints: bytes) -> Content:
+    content = node_content(FileNode.FromString(body))
+    return replace(content, prints=prints) if prints else content

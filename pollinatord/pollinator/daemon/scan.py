@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from pollinator.daemon.watch.filesystem import is_network_fs
 
@@ -25,34 +25,77 @@ NETWORK_WINDOW_NS = 4_000_000_000
 _SECOND_NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What stat says about a file; as long as it stays the same, so do the contents."""
+_PACKED = struct.Struct("<qqqQQI")
+_EARLIEST, _LATEST = -(2**63), 2**63 - 1
 
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    ino: int
-    dev: int
-    mode: int
+
+class Stamp(bytes):
+    """What stat says about a file; as long as it stays the same, so do the contents.
+
+    There is one for every file, in memory and in the index: so it is its own 44 bytes, and is compared,
+    written and loaded as a whole.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, size: int, mtime_ns: int, ctime_ns: int, ino: int, dev: int, mode: int) -> Self:
+        """From the fields of a stat result."""
+        try:
+            return bytes.__new__(cls, _PACKED.pack(size, mtime_ns, ctime_ns, ino, dev, mode))
+        except struct.error:
+            # Some file systems know years after 2262. A time in the future is never trusted anyway.
+            times = (min(max(time_ns, _EARLIEST), _LATEST) for time_ns in (mtime_ns, ctime_ns))
+            return bytes.__new__(cls, _PACKED.pack(size, *times, ino, dev, mode))
 
     @classmethod
-    def of(cls, info: os.stat_result) -> Stamp:
+    def of(cls, info: os.stat_result) -> Self:
         """From a stat result."""
         return cls(info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_dev, info.st_mode)
 
-    def same_contents(self, other: Stamp, *, shared: bool = False) -> bool:
-        """Whether the contents are surely the same, once neither stamp is racy.
+    @classmethod
+    def stored(cls, packed: bytes) -> Self:
+        """From its bytes.
 
-        On a ``shared`` (network) file system inode numbers, devices and ctimes come and go with the mount, so
-        only size and mtime count.
+        Raises:
+            ValueError: they are no stamp.
         """
-        if self.size != other.size or self.mtime_ns != other.mtime_ns:
-            return False
-        if stat.S_IFMT(self.mode) != stat.S_IFMT(other.mode):
-            return False
-        mine, theirs = (self.ctime_ns, self.ino, self.dev), (other.ctime_ns, other.ino, other.dev)
-        return shared or mine == theirs
+        if len(packed) != _PACKED.size:
+            raise ValueError(f"a stamp has {_PACKED.size} bytes, not {len(packed)}")
+        return bytes.__new__(cls, packed)
+
+    @property
+    def size(self) -> int:
+        """Length of the file in bytes."""
+        return self._field(0)
+
+    @property
+    def mtime_ns(self) -> int:
+        """When the contents were changed last."""
+        return self._field(1)
+
+    @property
+    def ctime_ns(self) -> int:
+        """When anything about the file was changed last."""
+        return self._field(2)
+
+    @property
+    def ino(self) -> int:
+        """Which file of its file system it is."""
+        return self._field(3)
+
+    @property
+    def dev(self) -> int:
+        """Which file system it is on."""
+        return self._field(4)
+
+    @property
+    def mode(self) -> int:
+        """Kind and permissions."""
+        return self._field(5)
+
+    def _field(self, at: int) -> int:
+        value: int = _PACKED.unpack(self)[at]
+        return value
 
 
 def racy_window_ns(path: str | bytes | Path) -> int:
@@ -66,8 +109,9 @@ def is_racy(stamp: Stamp, read_started_ns: int, now_ns: int, window_ns: int = LO
     A stamp is trusted when it was older than the window at the moment reading started. One from the future is
     never trusted: the clock was stepped, and a later change may be stamped earlier.
     """
-    newest_ns = max(stamp.mtime_ns, stamp.ctime_ns)
-    if stamp.mtime_ns % _SECOND_NS == 0 and stamp.ctime_ns % _SECOND_NS == 0:
+    mtime_ns, ctime_ns = stamp.mtime_ns, stamp.ctime_ns
+    newest_ns = max(mtime_ns, ctime_ns)
+    if mtime_ns % _SECOND_NS == 0 and ctime_ns % _SECOND_NS == 0:
         window_ns = max(window_ns, SECONDS_WINDOW_NS)
     return newest_ns > now_ns or newest_ns >= read_started_ns - window_ns
 
@@ -86,17 +130,12 @@ Found: TypeAlias = tuple[bytes, Kind, os.stat_result]
 """Path relative to the root, what it is, and its stat."""
 
 
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
+
+
 def kind_of(mode: int) -> Kind:
     """What an ``st_mode`` says a path is."""
-    match stat.S_IFMT(mode):
-        case stat.S_IFREG:
-            return Kind.FILE
-        case stat.S_IFDIR:
-            return Kind.DIRECTORY
-        case stat.S_IFLNK:
-            return Kind.LINK
-        case _:
-            return Kind.OTHER
+    return _KINDS.get(stat.S_IFMT(mode), Kind.OTHER)
 
 
 def look(root: bytes, path: bytes) -> Found | None:
@@ -120,6 +159,23 @@ def scan(
 ) -> Iterator[Found]:
     """Everything below the directory ``below`` of ``root``, not itself; a directory before its contents.
 
+    For the arguments see ``listings``.
+
+    Raises:
+        OSError: something cannot be looked at, and there is no ``unknown`` to tell.
+    """
+    for _, found in listings(root, below, ignored, unknown):
+        yield from found
+
+
+def listings(
+    root: bytes,
+    below: bytes = b"",
+    ignored: Callable[[bytes, bool], bool] | None = None,
+    unknown: Callable[[bytes, OSError], None] | None = None,
+) -> Iterator[tuple[bytes, list[Found]]]:
+    """The directory ``below`` of ``root`` and every one below that, each with what it holds, sorted by name.
+
     Nothing is followed. What is ``ignored`` (path, is a directory) is left out, directories with all they
     hold. What cannot be looked at goes to ``unknown`` with the reason: a path, or a directory whose contents
     cannot be listed; that is not to say that it is gone. What vanishes meanwhile is left out.
@@ -130,19 +186,23 @@ def scan(
     pending = [below]
     while pending:
         directory = pending.pop()
+        entries: list[os.DirEntry[bytes]] = []
         try:
             with os.scandir(os.path.join(root, directory) if directory else root) as listing:
-                entries = list(listing)
+                entries = sorted(listing, key=_name)
         except (FileNotFoundError, NotADirectoryError):
-            continue
+            pass
         except OSError as error:
             _tell(unknown, directory, error)
             continue
         prefix = directory + b"/" if directory else b""
-        for found in _look_at(entries, prefix, ignored, unknown):
-            if found[1] is Kind.DIRECTORY:
-                pending.append(found[0])
-            yield found
+        found = list(_look_at(entries, prefix, ignored, unknown))
+        yield directory, found
+        pending += [path for path, kind, _ in reversed(found) if kind is Kind.DIRECTORY]
+
+
+def _name(entry: os.DirEntry[bytes]) -> bytes:
+    return entry.name
 
 
 def _look_at(

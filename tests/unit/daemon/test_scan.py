@@ -148,24 +148,31 @@ def test_looking_at_one_path_does_not_follow_it(tmp_path: Path) -> None:
 def test_a_stamp_shows_a_rewrite_and_a_replacement(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_text("one")
-    first = Stamp.of(file.stat())
+    first_info = file.stat()
+    first = Stamp.of(first_info)
     (tmp_path / "g").write_text("two")
     os.utime(tmp_path / "g", ns=(first.mtime_ns, first.mtime_ns))
     (tmp_path / "g").replace(file)
     second = Stamp.of(file.stat())
 
-    assert first.same_contents(first)
-    assert not first.same_contents(second)
-    assert first.same_contents(second, shared=True)
+    assert first == Stamp.of(first_info)
+    assert first != second
+    file.chmod(0o600)
+    assert second != Stamp.of(file.stat())
 
 
-def test_a_mode_change_alone_keeps_the_contents() -> None:
-    before = stamp(NOW)
-    after = Stamp(1, NOW, NOW, 2, 3, stat.S_IFREG | 0o755)
-    link = Stamp(1, NOW, NOW, 2, 3, stat.S_IFLNK | 0o777)
+def test_a_stamp_is_kept_as_its_bytes() -> None:
+    kept = Stamp.stored(bytes(Stamp(1, -2, NOW, 2**64 - 1, 5, stat.S_IFREG | 0o644)))
 
-    assert before.same_contents(after)
-    assert not before.same_contents(link)
+    assert (1, -2, NOW, 2**64 - 1, 5, stat.S_IFREG | 0o644) == (
+        kept.size, kept.mtime_ns, kept.ctime_ns, kept.ino, kept.dev, kept.mode
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="44 bytes"):
+        Stamp.stored(b"x")
+
+
+def test_a_time_after_2262_is_in_the_future_all_the_same() -> None:
+    assert is_racy(stamp(2**63 + 5), NOW, NOW)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from pollinator.chunks.cut import Sink
-from pollinator.daemon.index import Known
-from pollinator.daemon.scan import Found, Kind, Stamp, is_racy, look, racy_window_ns, scan
-from pollinator.daemon.sync.biggest import find_biggest, is_much
+from pollinator.daemon.known import File
+from pollinator.daemon.scan import Found, Kind, Stamp, is_racy, listings, look, racy_window_ns
 from pollinator.daemon.sync.meter import Meter
 from pollinator.daemon.sync.reading import NoFile, read_file
-from pollinator.daemon.sync.state import Dir, File, Gap, Link, Node, State, nodes_below
+from pollinator.daemon.sync.state import Dir, Gap, Link, Node, State
+from pollinator.daemon.sync.unread import Unread
 from pollinator.daemon.watch.base import Changes, lineage
 from pollinator.v1.project_pb2 import BigPath
 
@@ -29,7 +29,6 @@ class DirtySet:
         unstable: files that changed while they were read last.
         special: sockets, pipes and devices.
         changes: grows with everything that is not as it was.
-        biggest: the largest of what is to be read, while that is much.
     """
 
     def __init__(
@@ -41,26 +40,24 @@ class DirtySet:
         meter: Meter | None = None,
     ) -> None:
         self._root = root
+        self._prefix = root + b"/"
         self._state = state
         self._ignored = ignored
         self._clock_ns = clock_ns
         self._meter = meter or Meter()
         self._paths: set[bytes] = set()
         self._subtrees: set[bytes] = set()
-        self._to_read: dict[bytes, int] = {}
-        self._unread_bytes = 0
-        self._much = 0
+        self._to_read = Unread()
         self._racy: set[bytes] = set()
-        self._changed: dict[bytes, Known] = {}
+        self._changed: dict[bytes, File] = {}
         self._gone: set[bytes] = set()
         self._found: set[bytes] | None = None
-        self.known: dict[bytes, Known] = {}
+        self.known: dict[bytes, File] = {}
         self.writing: frozenset[bytes] = frozenset()
         self.unreadable: dict[bytes, str] = {}
         self.unstable: set[bytes] = set()
         self.special: set[bytes] = set()
         self.changes = 0
-        self.biggest: tuple[BigPath, ...] = ()
 
     def __bool__(self) -> bool:
         """Something has to be looked at or read."""
@@ -74,7 +71,7 @@ class DirtySet:
     @property
     def ready(self) -> bool:
         """Something can be done now: not everything waits for a file to be closed."""
-        return bool(self._paths or self._subtrees or self._to_read.keys() - self.writing)
+        return bool(self._paths or self._subtrees) or self._to_read.any_but(self.writing)
 
     def add(self, changes: Changes) -> None:
         """Take over what the watcher names."""
@@ -89,7 +86,7 @@ class DirtySet:
     def reread(self, path: bytes) -> None:
         """The file has to be read again, however its stamp looks."""
         node = self._state.get(path)
-        self._want(path, node.stamp.size if isinstance(node, File) else 0)
+        self._to_read.add(path, node.stamp.size if isinstance(node, File) else 0)
 
     def retry_unreadable(self) -> None:
         """What could not be looked at or read may be by now, without an event that says so."""
@@ -114,12 +111,17 @@ class DirtySet:
             self._racy.discard(path)
             self.reread(path)
 
+    @property
+    def biggest(self) -> tuple[BigPath, ...]:
+        """The largest of a large backlog."""
+        return self._to_read.biggest
+
     def backlog(self) -> tuple[int, int]:
         """Files to look at or read, and bytes to read. Another thread may ask."""
-        unread = max(0, self._unread_bytes - self._meter.of_file)
+        unread = max(0, self._to_read.bytes - self._meter.of_file)
         return len(self._to_read) + len(self._paths), unread
 
-    def take_results(self) -> tuple[dict[bytes, Known], set[bytes]]:
+    def take_results(self) -> tuple[dict[bytes, File], set[bytes]]:
         """What was read, and what is gone, since the last call."""
         changed, gone = self._changed, self._gone
         self._changed, self._gone = {}, set()
@@ -137,15 +139,10 @@ class DirtySet:
     def survey(self) -> None:
         """Look at all that is dirty, without reading."""
         while self._subtrees or self._paths:
-            pending, survey = (
-                (self._subtrees, self._survey_subtree) if self._subtrees else (self._paths, self._survey_path)
-            )
-            path = pending.pop()
-            try:
-                survey(path)
-            except BaseException:
-                pending.add(path)
-                raise
+            if self._subtrees:
+                _each(self._subtrees, self._survey_subtree)
+            else:
+                _each(self._paths, self._survey_path)
         if self.known:
             self._gone.update(
                 path for path in self.known if not isinstance(self._state.get(path), File | Gap)
@@ -173,29 +170,34 @@ class DirtySet:
 
         for _ in range(ROUNDS):
             self.survey()
-            self._note_biggest()
+            self._to_read.note_biggest()
             held = self.writing if hold_writers else frozenset[bytes]()
-            finished = self._read_all(sorted(self._to_read.keys() - held), counting, enough)
+            finished = self._read_all(held, counting, enough)
             if not finished or not self._paths:
                 return
 
     def _survey_subtree(self, below: bytes) -> None:
         if below and not self._look_at(below):
             return
-        seen: set[bytes] = {below}
-        unknown: list[bytes] = []
+        unknown: set[bytes] = set()
 
         def tell(path: bytes, error: OSError) -> None:
-            unknown.append(path)
+            unknown.add(path)
             self._cannot_look(path, error)
 
         self.unreadable.pop(below, None)
-        for found in scan(self._root, below, self._ignored, tell):
-            seen.add(found[0])
-            self._take(found)
-        kept = tuple(path + b"/" if path else b"" for path in unknown)
-        for path in [path for path, _ in nodes_below(self._state.get(below), below) if path not in seen]:
-            if path and not (path + b"/").startswith(kept):
+        for directory, found in listings(self._root, below, self._ignored, tell):
+            for each in found:
+                self._take(each)
+            self._keep_only(directory, {each[0] for each in found} | unknown)
+
+    def _keep_only(self, directory: bytes, present: Collection[bytes]) -> None:
+        """What else is known of in a directory is gone."""
+        node = self._state.get(directory)
+        prefix = directory + b"/" if directory else b""
+        known = [prefix + name for name in node.children] if isinstance(node, Dir) else []
+        for path in known:
+            if path not in present:
                 self._forget(path)
 
     def _survey_path(self, path: bytes) -> None:
@@ -221,6 +223,8 @@ class DirtySet:
 
     def _leads_to(self, path: bytes) -> bool:
         """Whether all above a path are directories of the project: what lies behind a link is not in it."""
+        if isinstance(self._state.get(path.rpartition(b"/")[0]), Dir):
+            return True
         for above in reversed([*lineage(path)][1:-1]):
             if isinstance(self._state.get(above), Dir):
                 continue
@@ -264,15 +268,15 @@ class DirtySet:
     def _take_file(self, path: bytes, current: Node | None, stamp: Stamp, suspect: bool) -> None:
         if isinstance(current, File) and current.stamp == stamp and not suspect:
             return
-        known = self.known.get(path)
+        known = self.known.pop(path, None)
         if known is not None and known.stamp == stamp and not suspect:
-            self._replace(path, current, File(stamp, known.content))
+            self._replace(path, current, known)
             return
         if not isinstance(current, File) and not (isinstance(current, Gap) and not current.special):
             self._replace(path, current, Gap())
         elif not suspect:
             self._note(path)
-        self._want(path, stamp.size)
+        self._to_read.add(path, stamp.size)
 
     def _replace(self, path: bytes, current: Node | None, node: Node) -> None:
         if current is not None and not (isinstance(current, Dir) and isinstance(node, Dir)):
@@ -283,7 +287,7 @@ class DirtySet:
     def _forget(self, path: bytes) -> None:
         gone = self._state.remove(path) if path else []
         for each, node in gone:
-            self._unwant(each)
+            self._to_read.discard(each)
             self._racy.discard(each)
             self._changed.pop(each, None)
             self.unreadable.pop(each, None)
@@ -299,29 +303,13 @@ class DirtySet:
         if self._found is not None:
             self._found.add(path)
 
-    def _want(self, path: bytes, size: int) -> None:
-        self._unread_bytes += size - self._to_read.get(path, 0)
-        self._to_read[path] = size
-
-    def _unwant(self, path: bytes) -> None:
-        self._unread_bytes -= self._to_read.pop(path, 0)
-
-    def _note_biggest(self) -> None:
-        """Once for each large backlog, and again when it has doubled."""
-        if not is_much(len(self._to_read), self._unread_bytes):
-            if not self._to_read:
-                self.biggest, self._much = (), 0
-        elif (size := self._unread_bytes + len(self._to_read)) >= 2 * self._much:
-            self._much = size
-            self.biggest = tuple(find_biggest(self._to_read.items()))
-
-    def _read_all(self, paths: Iterable[bytes], sink: Sink, enough: Callable[[], bool] | None) -> bool:
+    def _read_all(self, held: Collection[bytes], sink: Sink, enough: Callable[[], bool] | None) -> bool:
         window = racy_window_ns(self._root) if self._to_read else 0
-        for path in paths:
+        for path in self._to_read.newest_first(held):
             self._meter.begin(path)
             try:
                 self._read(path, sink, window)
-                self._unwant(path)
+                self._to_read.discard(path)
             finally:
                 self._meter.end()
             if enough is not None and enough():
@@ -331,7 +319,7 @@ class DirtySet:
     def _read(self, path: bytes, sink: Sink, window_ns: int) -> None:
         started_ns = self._clock_ns()
         try:
-            read = read_file(os.path.join(self._root, path), sink)
+            read = read_file(self._prefix + path, sink)
         except NoFile:
             self.unreadable[path] = "it is replaced faster than it can be read"
             self._paths.add(path)
@@ -343,7 +331,8 @@ class DirtySet:
             self.unreadable[path] = error.strerror or str(error)
             return
         self.unreadable.pop(path, None)
-        self._keep(path, File(read.stamp, read.content))
+        file = File(read.stamp, read.content)
+        self._keep(path, file)
         (self.unstable.discard if read.stable else self.unstable.add)(path)
         if not read.stable or is_racy(read.stamp, started_ns, self._clock_ns(), window_ns):
             self._racy.add(path)
@@ -352,14 +341,25 @@ class DirtySet:
         else:
             self._racy.discard(path)
             self._gone.discard(path)
-            self._changed[path] = Known(read.stamp, read.content)
+            self._changed[path] = file
 
     def _keep(self, path: bytes, file: File) -> None:
         current = self._state.get(path)
-        same = isinstance(current, File) and current.content == file.content
+        same = isinstance(current, File) and current.same_content(file)
         if isinstance(current, File) and same and current.stamp.mode == file.stamp.mode:
             # Read once more to be sure: the directories above need not be made again.
             current.stamp = file.stamp
             return
         self.changes += 1
         self._state.put(path, file)
+
+
+def _each(pending: set[bytes], survey: Callable[[bytes], None]) -> None:
+    """In the order of names, so that files of one directory come together; one that fails stays pending."""
+    for path in sorted(pending):
+        pending.discard(path)
+        try:
+            survey(path)
+        except BaseException:
+            pending.add(path)
+            raise

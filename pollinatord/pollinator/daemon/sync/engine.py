@@ -221,7 +221,7 @@ class SyncEngine:
     def _read_unstored_again(self, outbox: Outbox) -> None:
         self._state.touch_all()
         for path, file in files_below(self._state.root):
-            if not all(outbox.has(digest) for digest, _ in file.content.chunks):
+            if not all(map(outbox.has, file.chunks)):
                 self._dirty.reread(path)
 
     # Sealing

@@ -15,7 +15,8 @@ from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keeping import all_moves
 from pollinator.chunks.store import Store
 from pollinator.chunks.upload import Uploader
-from pollinator.daemon.index import Index, Known, TreeRecord
+from pollinator.daemon.index import Index, TreeRecord
+from pollinator.daemon.known import File
 from pollinator.daemon.sync.sealed import Counters
 from pollinator.daemon.sync.view import LOOK_S, VIEW_S, View, uptime
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
@@ -80,7 +81,7 @@ class Outbox:
         self._uploader.close()
         self._index.close()
 
-    def take_files(self) -> dict[bytes, Known]:
+    def take_files(self) -> dict[bytes, File]:
         """Files as the index knows them, once, for the first look at the disk."""
         return self._index.files()
 
@@ -119,7 +120,7 @@ class Outbox:
             self._fed_at = self._monotonic()
             self._uploader.add(digest, data)
 
-    def save(self, changed: Mapping[bytes, Known], gone: set[bytes]) -> None:
+    def save(self, changed: Mapping[bytes, File], gone: set[bytes]) -> None:
         """Remember what was read and what is gone."""
         self._index.save_files(changed, gone)
 

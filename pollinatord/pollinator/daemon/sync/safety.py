@@ -113,10 +113,11 @@ def _device(folder: Path) -> int:
 
 def unreadable_text(unreadable: Mapping[bytes, str]) -> str:
     """What the status says about files that cannot be read; empty when there are none."""
-    for path, why in unreadable.items():
-        others = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
-        return f"cfs/{shown(path)}{others} cannot be read: {why}"
-    return ""
+    if not unreadable:
+        return ""
+    first = min(unreadable)
+    others = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+    return f"cfs/{shown(first)}{others} cannot be read: {unreadable[first]}"
 
 
 def changing(writing: Collection[bytes], unstable: Collection[bytes]) -> list[Notice]:

@@ -8,20 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pollinator.chunks.cut import Content
 from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, NodeSink, encode_directory
-from pollinator.daemon.scan import Stamp
+from pollinator.daemon.known import File
 
 TREES = ("src", "data")
 """The trees that are sent."""
-
-
-@dataclass(slots=True)
-class File:
-    """A regular file as it was read last."""
-
-    stamp: Stamp
-    content: Content
 
 
 @dataclass(slots=True)
@@ -73,26 +64,28 @@ class State:
         """Target of each symbolic link, by tree and path in it."""
         self.links_checked = False
         """Nothing is wrong with the links; false again when one changes."""
+        # The directory that was asked for last: whoever looks at a whole tree asks for it again and again.
+        self._near_path, self._near = b"", self.root
 
     def get(self, path: bytes) -> Node | None:
         """What is at ``path``; the root for an empty path."""
-        node: Node | None = self.root
-        for name in path.split(b"/") if path else ():
-            if not isinstance(node, Dir):
-                return None
-            node = node.children.get(name)
-        return node
+        if not path:
+            return self.root
+        above, _, name = path.rpartition(b"/")
+        directory = self._directory(above)
+        return directory.children.get(name) if directory is not None else None
 
     def put(self, path: bytes, node: Node) -> None:
         """Set what is at ``path``; directories above it are made as needed."""
-        above, name = self._above(path)
-        current = above.children.get(name)
-        if isinstance(node, Dir) and isinstance(current, Dir):
-            current.mode = node.mode
-            return
+        above, _, name = path.rpartition(b"/")
+        directory = self._changing(above)
+        current = directory.children.get(name)
         if current is not None:
+            if isinstance(node, Dir) and isinstance(current, Dir):
+                current.mode = node.mode
+                return
             self.remove(path)
-        above.children[name] = node
+        directory.children[name] = node
         self._count(path, node, 1)
 
     def remove(self, path: bytes) -> list[tuple[bytes, Node]]:
@@ -103,8 +96,10 @@ class State:
         gone = list(nodes_below(node, path))
         for each, found in gone:
             self._count(each, found, -1)
-        above, name = self._above(path)
-        del above.children[name]
+        above, _, name = path.rpartition(b"/")
+        del self._changing(above).children[name]
+        if isinstance(node, Dir):
+            self._near_path, self._near = b"", self.root
         return gone
 
     def touch_all(self) -> None:
@@ -122,10 +117,12 @@ class State:
     def _count(self, path: bytes, node: Node, sign: int) -> None:
         tree, _, below = path.partition(b"/")
         match node:
-            case File(stamp, _):
+            case File():
                 total = self._totals.setdefault(tree, Total())
                 total.files += sign
-                total.bytes += sign * stamp.size
+                total.bytes += sign * node.stamp.size
+            case Gap():
+                self._totals.setdefault(tree, Total()).unread += 0 if node.special else sign
             case Link(target):
                 links = self.links.setdefault(tree, {})
                 if sign > 0:
@@ -133,22 +130,36 @@ class State:
                 else:
                     del links[below]
                 self.links_checked = False
-            case Gap(special):
-                self._totals.setdefault(tree, Total()).unread += 0 if special else sign
             case Dir():
                 pass
 
-    def _above(self, path: bytes) -> tuple[Dir, bytes]:
-        *parents, name = path.split(b"/")
+    def _directory(self, path: bytes) -> Dir | None:
+        if path == self._near_path:
+            return self._near
+        directory = self.root
+        for name in path.split(b"/") if path else ():
+            child = directory.children.get(name)
+            if not isinstance(child, Dir):
+                return None
+            directory = child
+        self._near_path, self._near = path, directory
+        return directory
+
+    def _changing(self, path: bytes) -> Dir:
+        """The directory at ``path``, something in which changes; it is made when there is none."""
+        if path == self._near_path and self._near.digest is None:
+            # Then those above it have none either: they are named by what is below them.
+            return self._near
         directory = self.root
         directory.digest = None
-        for part in parents:
-            child = directory.children.get(part)
+        for name in path.split(b"/") if path else ():
+            child = directory.children.get(name)
             if not isinstance(child, Dir):
-                child = directory.children[part] = Dir(0o755)
+                child = directory.children[name] = Dir(0o755)
             child.digest = None
             directory = child
-        return directory, name
+        self._near_path, self._near = path, directory
+        return directory
 
 
 def files_below(node: Node | None, path: bytes = b"") -> Iterator[tuple[bytes, File]]:
@@ -190,8 +201,8 @@ def _digest(directory: Dir, sink: NodeSink) -> bytes:
         entries: dict[bytes, Entry] = {}
         for name, child in directory.children.items():
             match child:
-                case File(stamp, content):
-                    entries[name] = FileEntry(stamp.mode & 0o777, content)
+                case File():
+                    entries[name] = FileEntry(child.stamp.mode & 0o777, child.content)
                 case Link(target):
                     entries[name] = LinkEntry(target)
                 case Dir():

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pollinator.daemon.scan import scan
+from pollinator.daemon.known import File
+from pollinator.daemon.scan import listings
 from pollinator.daemon.sync import biggest, dirty
 from pollinator.daemon.sync.dirty import DirtySet
-from pollinator.daemon.sync.state import Dir, File, Gap, Link, State, nodes_below
+from pollinator.daemon.sync.state import Dir, Gap, Link, State, nodes_below
 from pollinator.daemon.watch.base import Changes
 from support.storing import random_bytes
 
@@ -103,9 +104,9 @@ def test_a_look_that_fails_is_made_again(bench: Bench, monkeypatch: pytest.Monke
         calls += 1
         if calls == 1:
             raise MemoryError
-        return scan(*arguments)  # type: ignore[arg-type] # passed on
+        return listings(*arguments)  # type: ignore[arg-type] # passed on
 
-    monkeypatch.setattr(dirty, "scan", failing)
+    monkeypatch.setattr(dirty, "listings", failing)
     with pytest.raises(MemoryError):
         bench.look(subtrees=(b"",))
 

@@ -83,7 +83,8 @@ class TestIndex:
             "DROP TABLE snapshot",
             "ALTER TABLE file DROP COLUMN stamp",
             "UPDATE file SET stamp = 'nonsense'",
-            "UPDATE file SET content = x'ffff'",
+            "UPDATE file SET chunk = NULL",
+            "UPDATE file SET chunk = NULL, content = x'ffff'",
             "UPDATE pack SET body = x'ffff'",
             "UPDATE meta SET value = 'nonsense'",
         ],
@@ -98,6 +99,26 @@ class TestIndex:
         database.close()
 
         assert project.disk == project.sealed()
+
+    def test_an_index_of_the_first_version_costs_reading_only_and_says_so(
+        self, project: Project, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        project.write("src/f", random_bytes(1000))
+        first = project.seal().ref
+        project.restart()
+        database = connect(project.index)
+        database.executescript("""
+            DROP TABLE file;
+            CREATE TABLE file (path BLOB PRIMARY KEY, stamp TEXT NOT NULL, content BLOB NOT NULL);
+            INSERT INTO file VALUES ('src/f', '1000 1 1 1 1 33188', x'10e807');
+            PRAGMA user_version = 1;
+        """)
+        database.close()
+        sealed = project.seal()
+
+        assert (first, 0) == (sealed.ref, sealed.report.chunks)
+        assert "is of an earlier version: all files are read again" in caplog.text
+        assert project.disk == read_back(project.store, sealed.ref)
 
     def test_an_index_somebody_else_uses_is_not_thrown_away(
         self, project: Project, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pollinator.daemon.scan import scan
+from pollinator.daemon.scan import listings
 from pollinator.daemon.sync import dirty, engine, outbox
 from pollinator.daemon.sync.reading import read_file
 from pollinator.daemon.watch.base import Changes, Skip, Watch
@@ -156,9 +156,9 @@ class TestAudit:
             project.write("src/d/f", random_bytes(10, os.urandom(4)))
             project.write("src/new/deep/f", "x")
             (project.src / "new").rename(project.src / f"n{time.monotonic_ns()}")
-            return scan(*arguments)  # type: ignore[arg-type] # passed on
+            return listings(*arguments)  # type: ignore[arg-type] # passed on
 
-        monkeypatch.setattr(dirty, "scan", busy)
+        monkeypatch.setattr(dirty, "listings", busy)
         for _ in range(5):
             project.engine.step()
 

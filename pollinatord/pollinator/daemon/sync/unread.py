@@ -1,0 +1,58 @@
+"""Files that are still to be read. There may be a million, so nothing here walks them for each that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pollinator.daemon.sync.biggest import find_biggest, is_much
+from pollinator.v1.project_pb2 import BigPath
+
+
+class Unread:
+    """Paths and their sizes, as far as they are known.
+
+    Attributes:
+        bytes: sum of the sizes.
+        biggest: the largest of a large backlog.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[bytes, int] = {}
+        self._much = 0
+        self.bytes = 0
+        self.biggest: tuple[BigPath, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self._sizes)
+
+    def add(self, path: bytes, size: int) -> None:
+        """A file has to be read."""
+        self.discard(path)
+        self._sizes[path] = size
+        self.bytes += size
+
+    def discard(self, path: bytes) -> None:
+        """A file was read, or is not there any more."""
+        self.bytes -= self._sizes.pop(path, 0)
+        if not self._sizes:
+            # It may have been huge, and would stay so.
+            self._sizes = {}
+
+    def any_but(self, held: Collection[bytes]) -> bool:
+        """Others than these have to be read."""
+        return any(path not in held for path in self._sizes)
+
+    def newest_first(self, held: Collection[bytes]) -> list[bytes]:
+        """All but these; what was just saved does not wait for the first look at a large project."""
+        return [path for path in reversed(self._sizes) if path not in held]
+
+    def note_biggest(self) -> None:
+        """Once for each large backlog, and again when it has doubled."""
+        files = len(self._sizes)
+        if not is_much(files, self.bytes):
+            if not files:
+                self.biggest, self._much = (), 0
+        elif (size := self.bytes + files) >= 2 * self._much:
+            self._much = size
+            self.biggest = tuple(find_biggest(self._sizes.items()))
