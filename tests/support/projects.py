@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,8 +42,8 @@ class Project:
     def engine(self) -> SyncEngine:
         """The engine; made when it is first asked for."""
         if self._engine is None:
-            options = {"clock_ns": self.clock_ns} if self.clock_ns else {}
-            self._engine = SyncEngine(self.root, self.index, self.store, watch=self.watch, **options)
+            clock_ns = self.clock_ns or time.time_ns
+            self._engine = SyncEngine(self.root, self.index, self.store, watch=self.watch, clock_ns=clock_ns)
         return self._engine
 
     def seal(

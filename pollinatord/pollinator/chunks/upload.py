@@ -25,6 +25,7 @@ class Uploader:
     A chunk counts as stored only once ``on_stored`` was called for its pack, always on the owner's thread.
     A failed put is raised by the next call; its chunks then belong to nobody and must be added again.
     ``on_sent`` is told the bytes of each object that the store took, at once and on the thread that put it.
+    ``on_arrival`` is called on any thread when a put has ended, so that the owner knows when to ``reap``.
 
     Attributes:
         chunks: number of chunks the store acknowledged.
@@ -38,6 +39,7 @@ class Uploader:
         *,
         on_stored: Callable[[PackIndex], None],
         on_sent: Callable[[int], None] | None = None,
+        on_arrival: Callable[[], None] = lambda: None,
         workers: int = 8,
         pack_bytes: int = PACK_BYTES,
         avoid: Container[str] = (),
@@ -45,6 +47,7 @@ class Uploader:
         self._store = store
         self._on_stored = on_stored
         self._on_sent = on_sent
+        self._on_arrival = on_arrival
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="upload")
         # Two more than workers, so that none waits for the next pack to be filled.
         self._limit = workers + 2
@@ -99,7 +102,9 @@ class Uploader:
             self.reap()
         row, body = self._open.finish(PACK, avoid=self._avoid)
         self._open = PackBuilder(self._writer)
-        self._sending[self._threads.submit(self._put, row.key, body)] = (row, len(body))
+        future = self._threads.submit(self._put, row.key, body)
+        self._sending[future] = (row, len(body))
+        future.add_done_callback(lambda _: self._on_arrival())
 
     def reap(self) -> None:
         """Deliver acknowledgements that have come in; raises the first failure."""

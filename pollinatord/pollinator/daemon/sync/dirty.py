@@ -69,6 +69,11 @@ class DirtySet:
         return bool(self._subtrees)
 
     @property
+    def racy(self) -> bool:
+        """Files were read too soon after their last change."""
+        return bool(self._racy)
+
+    @property
     def ready(self) -> bool:
         """Something can be done now: not everything waits for a file to be closed."""
         return bool(self._paths or self._subtrees) or self._to_read.any_but(self.writing)

@@ -18,7 +18,7 @@ from pollinator.daemon.index import DAMAGED
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.lookout import ROOT_GONE, Lookout, WatchOpener
 from pollinator.daemon.sync.meter import Meter
-from pollinator.daemon.sync.outbox import QUIET_S, Claims, Outbox
+from pollinator.daemon.sync.outbox import Claims, Outbox
 from pollinator.daemon.sync.safety import (
     changing,
     check_links,
@@ -45,6 +45,10 @@ WRITERS_S = 0.25
 """How long a seal waits for files that are open for writing."""
 AUDIT_S = 600.0
 """How often everything is looked at once, to find what the watcher missed."""
+RACY_S = 0.05
+"""How often to see whether files that were read right after a change can be read for good."""
+RULES_S = 30.0
+"""How often to look at ignore files that nobody watches; a seal always does."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +70,9 @@ class SyncEngine:
         clock_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
         uptime: Callable[[], float] = uptime,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
+        """``wake`` is called, on any thread, when it is time for a step that ``wait`` does not tell of."""
         self._cfs = root / "cfs"
         self._index_path = index_path
         self._store = store
@@ -74,6 +80,7 @@ class SyncEngine:
         self._monotonic = monotonic
         self.meter = Meter(monotonic)
         self._uptime = uptime
+        self._wake = wake
         self._lookout = Lookout(root, watch)
         self._outbox: Outbox | None = None
         self._closed = False
@@ -102,7 +109,12 @@ class SyncEngine:
             raise Unavailable(f"the project {self._cfs.parent} was just closed", reason="project_closed")
         if self._outbox is None:
             self._outbox = Outbox(
-                self._index_path, self._store, self._monotonic, self._uptime, self.meter.sent.add
+                self._index_path,
+                self._store,
+                self._monotonic,
+                self._uptime,
+                self.meter.sent.add,
+                self._wake,
             )
             self._dirty.known = self._outbox.take_files()
         return self._outbox
@@ -129,7 +141,15 @@ class SyncEngine:
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until something may have changed; False when nothing did. Another thread may call it."""
-        return self._lookout.wait(min(timeout_s, QUIET_S))
+        return self._lookout.wait(timeout_s)
+
+    def rest_s(self) -> float:
+        """How long no step is needed, unless ``wait`` tells of something or ``wake`` is called before."""
+        outbox = self._outbox
+        if outbox is None or (self._dirty.ready and not outbox.resting):
+            return 0.0
+        racy = RACY_S if self._dirty.racy and not outbox.resting else RULES_S
+        return min(outbox.rest_s(), racy, RULES_S)
 
     def step(self, news: bool = True) -> bool:
         """Read a little of what changed and send packs that are full or quiet; True if more is left.
@@ -142,7 +162,8 @@ class SyncEngine:
             PollinatorError: the index or the watcher cannot be used. A store that fails is only noted.
         """
         outbox = self._opened()
-        if news or self._lookout.rules_changed():
+        # A file that was written to and never closed is told of only by asking.
+        if news or self._dirty.writing or self._lookout.rules_changed():
             self._look()
         if outbox.resting:
             return False
@@ -160,7 +181,7 @@ class SyncEngine:
         end = self._monotonic() + SLICE_S
         self._dirty.process(outbox.sink, enough=lambda: self._monotonic() >= end, hold_writers=True)
         self._save(outbox)
-        outbox.work()
+        outbox.work(self._dirty.ready)
         if not self._dirty:
             outbox.look_now_and_then()
         self._read_lost_again(outbox)

@@ -7,6 +7,7 @@ to read again after a failure is the engine's business.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,15 @@ from pollinator.daemon.sync.view import LOOK_S, VIEW_S, View, uptime
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
 from pollinator.wire.errors import PollinatorError
 
-QUIET_S = 1.0
-"""A pack that is not full is sent after so long without another chunk for it."""
+QUIET_S = 0.07
+"""A pack that is not full is sent after so long without another chunk for it: a burst goes into few."""
+PATIENCE_S = 1.0
+"""It is sent after so long at the latest, unless files are being read for it all the time."""
 BACK_OFF_S = 30.0
 UNLISTED_PACKS = 64
 UNLISTED_CHUNKS = 4096
+HURRY = 4
+"""A seal, for which somebody waits, leaves the list of so many times more packs to the background."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,15 +66,18 @@ class Outbox:
         monotonic: Callable[[], float],
         clock: Callable[[], float] = uptime,
         on_sent: Callable[[int], None] | None = None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._monotonic = monotonic
         self._index = Index(index_path, store.identity)
         self._view = View(store, clock)
-        self._uploader = Uploader(store, on_stored=self._stored, on_sent=on_sent, avoid=self._view.condemned)
+        self._uploader = Uploader(
+            store, on_stored=self._stored, on_sent=on_sent, on_arrival=wake, avoid=self._view.condemned
+        )
         self._unnamed: set[str] = set()
         self._look_again_at = 0.0
-        self._fed_at = monotonic()
+        self._opened_at = self._fed_at = monotonic()
         self._retry_at = 0.0
         self._failures = 0
         self._puts_before = 0
@@ -118,15 +126,30 @@ class Outbox:
         self.look_now_and_then()
         if digest not in self._index.stored:
             self._fed_at = self._monotonic()
+            if not self._uploader.open_bytes:
+                self._opened_at = self._fed_at
             self._uploader.add(digest, data)
 
     def save(self, changed: Mapping[bytes, File], gone: set[bytes]) -> None:
         """Remember what was read and what is gone."""
         self._index.save_files(changed, gone)
 
-    def work(self) -> None:
-        """Send a pack that waited long enough, and take in what the store acknowledged."""
-        if self._uploader.open_bytes and self._monotonic() - self._fed_at >= QUIET_S:
+    def rest_s(self) -> float:
+        """When there is something to do here, if nothing is given or acknowledged before."""
+        now = self._monotonic()
+        if self.resting:
+            return self._retry_at - now
+        if not self._uploader.open_bytes:
+            return math.inf
+        return max(0.0, min(self._fed_at + QUIET_S, self._opened_at + PATIENCE_S) - now)
+
+    def work(self, more: bool = False) -> None:
+        """Send a pack that waited long enough, and take in what the store acknowledged.
+
+        Args:
+            more: files are being read whose chunks it may take.
+        """
+        if not more and self.rest_s() <= 0.0:
             self._uploader.send()
         self._uploader.reap()
         self._list_packs()
@@ -148,7 +171,7 @@ class Outbox:
                 self._index.save_snapshot(known, trees)
             return known
         self._uploader.settle()
-        self._list_packs()
+        self._list_packs(HURRY)
         rows = [self._index.unlisted[key] for key in sorted(self._index.unlisted)]
         ref = self._uploader.publish(snapshot, rows, self._index.index_keys)
         self._index.save_snapshot(ref, trees)
@@ -229,9 +252,10 @@ class Outbox:
         self._index.save_pack(row)
         self._unnamed.add(row.key)
 
-    def _list_packs(self) -> None:
+    def _list_packs(self, times: int = 1) -> None:
         rows = list(self._index.unlisted.values())
-        if len(rows) > UNLISTED_PACKS or sum(len(row.entries) for row in rows) > UNLISTED_CHUNKS:
+        chunks = sum(len(row.entries) for row in rows)
+        if len(rows) > times * UNLISTED_PACKS or chunks > times * UNLISTED_CHUNKS:
             key = self._uploader.write_index(rows)
             self._index.save_listing(key, rows)
             self._unnamed.add(key)

@@ -1,7 +1,7 @@
 """One opened project at work: a thread of its own for the sync engine, an asyncio face for everybody else.
 
 The engine is synchronous and belongs to one thread. A second thread does nothing but sleep until the watcher
-has news, so that a seal never waits for that sleep to end.
+has news, so that a seal never waits for that sleep to end. When nothing happens, nobody wakes up.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pollinator.wire.errors import PollinatorError, Unavailable
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
-NAP_S = 1.0
-"""Longest time without a step: packs that wait for more are sent, and new ignore files noticed, as soon."""
+NAP_S = 3600.0
+"""How long the second thread sleeps at a time."""
 
 RETRY_S = 2.0
 """Pause after a failed background step; the engine itself backs off from a store that fails."""
@@ -39,11 +39,14 @@ class ProjectWorker:
     def __init__(self, root: Path, index_path: Path, store: Store) -> None:
         self.root = root
         self.store = store
-        self._engine = SyncEngine(root, index_path, store)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._engine = SyncEngine(root, index_path, store, wake=self._wake)
         self._thread = Pool(f"project-{root.name}", 1)
         self._sleeper = Pool(f"watch-{root.name}", 1)
         self._closing = asyncio.Event()
         self._awake = asyncio.Event()
+        self._nap: asyncio.Future[bool] | None = None
+        self._rest_s = 0.0
         self._closed = asyncio.Event()
         self._news = asyncio.Condition()
         self._seals = 0
@@ -55,11 +58,14 @@ class ProjectWorker:
 
     async def run(self) -> None:
         """Watch, read and upload in the background until ``close``."""
+        self._loop = asyncio.get_running_loop()
         try:
             news = True
             while not self._closing.is_set():
-                left = await self._step(news)
-                news = await self._sleep(0.0 if left else NAP_S)
+                # First: what comes in from now on asks for another step.
+                self._awake.clear()
+                await self._step(news)
+                news = await self._sleep()
         finally:
             await asyncio.shield(self._shut())
 
@@ -84,6 +90,7 @@ class ProjectWorker:
             self._most = 0
             if not self._closed.is_set():
                 await self._refresh(self.problem)
+                self._awake.set()
 
     async def call(self, work: Callable[[], _Result]) -> _Result:
         """Run something on the project's thread.
@@ -143,32 +150,41 @@ class ProjectWorker:
             await self._sleeper.run(self.store.close)
         await self._closed.wait()
 
-    async def _sleep(self, seconds: float) -> bool:
-        """Until there is news, whose thread goes on sleeping when the project is to be closed before that."""
-        self._awake.clear()
-        if self._closing.is_set():
-            return False
-        nap = self._sleeper.start(self._engine.wait, seconds)
-        nap.add_done_callback(lambda _: self._awake.set())
-        await self._awake.wait()
-        return nap.done() and nap.result()
+    def _wake(self) -> None:
+        """A put has ended; called on its thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._awake.set)
 
-    async def _step(self, news: bool) -> bool:
+    async def _sleep(self) -> bool:
+        """Until it is time for the next step; True when there is news of the watcher."""
+        if self._nap is None:
+            self._nap = self._sleeper.start(self._engine.wait, NAP_S)
+            self._nap.add_done_callback(lambda _: self._awake.set())
+        try:
+            async with asyncio.timeout(self._rest_s):
+                await self._awake.wait()
+        except TimeoutError:
+            pass
+        if not self._nap.done():
+            return False
+        nap, self._nap = self._nap, None
+        return nap.result()
+
+    async def _step(self, news: bool) -> None:
         """Do one step; a failure is shown in the status and tried again later."""
         try:
-            left = await self.call(partial(self._engine.step, news))
+            await self.call(partial(self._engine.step, news))
         except PollinatorError as error:
             problem = f"{error.message} ({error.hint})" if error.hint else error.message
             if problem != self.problem:
                 _log.warning("%s: %s", self.root, error.message)
             await self._refresh(problem)
             await self._pause(RETRY_S)
-            return True
+            return
         await self._refresh("")
-        return left
 
     async def _refresh(self, problem: str) -> None:
-        status = await self.call(self._engine.status)
+        status, self._rest_s = await self.call(lambda: (self._engine.status(), self._engine.rest_s()))
         if (status, problem) != (self.status, self.problem):
             async with self._news:
                 self.status, self.problem = status, problem
