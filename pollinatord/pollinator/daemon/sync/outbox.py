@@ -23,7 +23,7 @@ from pollinator.daemon.sync.view import LOOK_S, VIEW_S, View, uptime
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
 from pollinator.wire.errors import PollinatorError
 
-QUIET_S = 0.07
+QUIET_S = 0.05
 """A pack that is not full is sent after so long without another chunk for it: a burst goes into few."""
 PATIENCE_S = 1.0
 """It is sent after so long at the latest, unless files are being read for it all the time."""
