@@ -32,6 +32,10 @@ MAX_FOOTER_BYTES = 256 * 1024 * 1024
 """Far above anything that is written: what claims to be larger when unpacked is damaged or hostile."""
 
 
+_PLAIN, _ZSTD = Codec.CODEC_UNSPECIFIED, Codec.CODEC_ZSTD
+"""To look these up in the enum takes longer than to add a small chunk."""
+
+
 class PackBuilder:
     """Frames of one pack in the making."""
 
@@ -49,8 +53,9 @@ class PackBuilder:
     def add(self, digest: bytes, data: bytes | memoryview) -> None:
         """Append one chunk."""
         stored, codec = self._encode(data)
-        self._footer.entries.append(
-            PackEntry(digest=digest, offset=self.size, stored_size=len(stored), size=len(data), codec=codec)
+        # Made in place and not copied: there may be tens of thousands in a pack.
+        self._footer.entries.add(
+            digest=digest, offset=self.size, stored_size=len(stored), size=len(data), codec=codec
         )
         self._parts.append(stored)
         self.size += len(stored)
@@ -91,11 +96,11 @@ class PackBuilder:
         if len(data) > 4 * TRY_BYTES:
             sample = data[:TRY_BYTES]
             if len(self._compressor.compress(sample)) > WORTH * len(sample):
-                return bytes(data), Codec.CODEC_UNSPECIFIED
+                return bytes(data), _PLAIN
         packed = self._compressor.compress(data)
         if len(packed) > WORTH * len(data):
-            return bytes(data), Codec.CODEC_UNSPECIFIED
-        return packed, Codec.CODEC_ZSTD
+            return bytes(data), _PLAIN
+        return packed, _ZSTD
 
 
 def footer_reach(tail: bytes) -> int:
@@ -149,7 +154,7 @@ def decode(
     """
     where = f"chunk {entry.digest.hex()} in {key} at {entry.offset}"
     data = stored
-    if entry.codec == Codec.CODEC_ZSTD:
+    if entry.codec == _ZSTD:
         try:
             data = _unpack(stored, min(entry.size, MAX_CHUNK_BYTES), unpacker)
         except zstandard.ZstdError as error:

@@ -25,7 +25,7 @@ class Desk:
         self.now = 100.0
         self.arrivals = 0
         self.store = MemoryStore()
-        self.box = Outbox(folder / "index.db", self.store, lambda: self.now, self._arrived)
+        self.box = Outbox(folder / "index.db", self.store, lambda: self.now, wake=self._arrived)
         self._given = 0
 
     def give(self) -> None:
