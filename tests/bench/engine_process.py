@@ -40,7 +40,7 @@ class Nowhere:
     def __init__(self) -> None:
         self._keys: list[str] = []
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         self.requests += 1
         self._keys.append(key)
 

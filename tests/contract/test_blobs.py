@@ -41,7 +41,7 @@ def pack(*chunks: bytes) -> tuple[str, bytes]:
     for chunk in chunks:
         builder.add(digest_of(chunk), chunk)
     row, body = builder.finish("p")
-    return row.key, body
+    return row.key, bytes(body)
 
 
 async def put(server: Server, key: str, *parts: bytes, project: str = "demo") -> int:

@@ -132,7 +132,7 @@ def pack(*chunks: bytes, kind: str = "p") -> tuple[str, bytes]:
     for chunk in chunks:
         builder.add(digest_of(chunk), chunk)
     row, body = builder.finish(kind)
-    return row.key, body
+    return row.key, bytes(body)
 
 
 def reason_of(call: Callable[[], object]) -> str:

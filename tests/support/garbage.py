@@ -109,7 +109,7 @@ class Way:
     def requests(self) -> int:
         return self.store.requests
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         self._pass()
         self.store.put(key, data)
         self._pass()

@@ -14,7 +14,7 @@ from pollinator.chunks import upload
 from pollinator.chunks.cut import Sink
 from pollinator.chunks.keys import PACK, SNAPSHOT
 from pollinator.chunks.pack import PackBuilder
-from pollinator.chunks.upload import Uploader
+from pollinator.chunks.upload import Sending, Uploader
 from pollinator.daemon.database import Connection
 from pollinator.daemon.ignore import Ignore
 from pollinator.daemon.index import Index
@@ -38,10 +38,10 @@ def chunk_stored_before_it_is_confirmed() -> AbstractContextManager[object]:
 
     class Rash(Uploader):
         def send(self) -> None:
-            if self._open.chunks:
+            if self._open is not None:
                 row, body = self._open.finish(PACK)
-                self._open = PackBuilder(self._writer)
-                self._sending[self._threads.submit(self._put, row.key, body)] = (row, len(body))
+                self._open = None
+                self._sending[self._threads.submit(self._put, row.key, body)] = Sending(row, body, len(body))
                 self._on_stored(row)
 
     return patch.object(machine, "Uploader", Rash)
@@ -93,10 +93,10 @@ def manifest_before_chunks() -> AbstractContextManager[object]:
         def publish(
             self, snapshot: Snapshot, rows: Sequence[PackIndex], indexes: Sequence[str]
         ) -> SnapshotRef:
-            chunks, self._open = self._open, PackBuilder(self._writer)
-            row, body = self._open.finish(SNAPSHOT, snapshot=snapshot, packs=rows, indexes=indexes)
+            row, body = PackBuilder(self._writer).finish(
+                SNAPSHOT, snapshot=snapshot, packs=rows, indexes=indexes
+            )
             self._store.put(row.key, body)
-            self._open = chunks
             self.flush()
             return ref_of(row.key, snapshot)
 
@@ -109,22 +109,22 @@ def chunk_uploaded_without_checking_its_digest() -> Generator[None]:
     paths: dict[bytes, bytes] = {}
 
     def read(path: bytes, sink: Sink) -> Read:
-        def remember(digest: bytes, data: bytes) -> None:
+        def remember(digest: bytes, data: bytes | memoryview) -> None:
             paths[digest] = path
             sink(digest, data)
 
         return read_file(path, remember)
 
     class LatePack(PackBuilder):
-        def __init__(self, writer: str) -> None:
-            super().__init__(writer)
+        def __init__(self, writer: str, buffer: bytearray | None = None) -> None:
+            super().__init__(writer, buffer)
             self._early: dict[bytes, bytes] = {}
 
         def add(self, digest: bytes, data: bytes | memoryview) -> None:
             self._early[digest] = bytes(data)
             super().add(digest, data)
 
-        def finish(self, kind: str, **options: Any) -> tuple[PackIndex, bytes]:
+        def finish(self, kind: str, **options: Any) -> tuple[PackIndex, memoryview]:
             late = PackBuilder("late")
             for digest, data in self._early.items():
                 path = os.fsdecode(paths.get(digest, b""))

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+SIP = 64 * 1024
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -23,8 +25,9 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def refusal(status: int, code: str) -> Answer:
-    return Answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+def refusal(status: int, code: str, **headers: str) -> Answer:
+    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return Answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode(), headers=named)
 
 
 CUT = Answer(status=0)
@@ -47,6 +50,8 @@ class Script:
     asked: list[Asked] = field(default_factory=list[Asked])
     stop: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    pause_s: float = 0.0
+    """A slow line: so long goes by before each ``SIP`` bytes of a body are taken."""
 
     def next(self, asked: Asked) -> Answer:
         with self.lock:
@@ -59,8 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     script: Script
 
     def _serve(self) -> None:
-        length = int(self.headers.get("Content-Length", 0))
-        self.rfile.read(length)
+        self._take(int(self.headers.get("Content-Length", 0)))
         answer = self.script.next(Asked(self.command, self.path, dict(self.headers.items())))
         if answer.silent_s:
             self.script.stop.wait(answer.silent_s)
@@ -80,6 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.cut_after is not None:
             self.wfile.flush()
             self._cut()
+
+    def _take(self, length: int) -> None:
+        while length > 0:
+            if self.script.pause_s:
+                self.script.stop.wait(self.script.pause_s)
+            length -= len(self.rfile.read(min(length, SIP))) or length
 
     def do_GET(self) -> None:
         self._serve()
@@ -123,6 +133,8 @@ def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Generator[tu
     script = Script(list(answers))
     handler = type("Handler", (_Handler,), {"script": script})
     server = _Server(("127.0.0.1", 0), handler)
+    # Little is taken that nobody asked for.
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SIP)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

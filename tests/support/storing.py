@@ -45,13 +45,13 @@ class MemoryStore:
     def requests(self) -> int:
         return len(self.gets) + len(self.puts)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         self.puts.append(check_key(key))
         if self.gate is not None:
             self.gate.wait(10)
         if self.fail_puts:
             raise self.fail_puts.pop(0)
-        self.objects[key] = data
+        self.objects[key] = bytes(data)
         self.times[key] = self.clock_ns()
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:

@@ -236,19 +236,19 @@ class WitnessStore(MemoryStore):
     wrong: list[str] = field(default_factory=list[str])
     """What no store should ever hold."""
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         self.puts.append(key)
         if self.fail_before:
             self.fail_before -= 1
             raise FAILURE
-        self.objects[key] = data
+        self.objects[key] = bytes(data)
         self.times[key] = self.clock_ns()
         self._look_at(key, data)
         if self.fail_after:
             self.fail_after -= 1
             raise FAILURE
 
-    def _look_at(self, key: str, data: bytes) -> None:
+    def _look_at(self, key: str, data: bytes | memoryview) -> None:
         if key[0] in "rglm":
             return
         try:

@@ -166,7 +166,7 @@ class PeerStore:
         """Calls so far, repeats included."""
         return self._requests
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         """Send an object in blocks."""
         check_key(key)
         self._ask(lambda: self._put(_blocks(self._project, key, data), timeout=CALL_S))
@@ -249,10 +249,10 @@ class PeerStore:
         return failure
 
 
-def _blocks(project: str, key: str, data: bytes) -> Iterator[PutRequest]:
-    yield PutRequest(project=project, key=key, data=data[:BLOCK_BYTES])
+def _blocks(project: str, key: str, data: bytes | memoryview) -> Iterator[PutRequest]:
+    yield PutRequest(project=project, key=key, data=bytes(data[:BLOCK_BYTES]))
     for start in range(BLOCK_BYTES, len(data), BLOCK_BYTES):
-        yield PutRequest(data=data[start : start + BLOCK_BYTES])
+        yield PutRequest(data=bytes(data[start : start + BLOCK_BYTES]))
 
 
 def _verify(key: str, body: bytes) -> None:

@@ -46,7 +46,7 @@ class FolderStore:
         """Calls so far."""
         return self._requests
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         """Write a temporary file, sync it, rename it, sync its folder."""
         self._count()
         path = self._root / check_key(key)
@@ -160,7 +160,7 @@ class FolderStore:
         return Unavailable(text, reason="store_unavailable")
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | memoryview) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         rest = memoryview(data)

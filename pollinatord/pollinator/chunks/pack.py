@@ -37,13 +37,20 @@ _PLAIN, _ZSTD = Codec.CODEC_UNSPECIFIED, Codec.CODEC_ZSTD
 
 
 class PackBuilder:
-    """Frames of one pack in the making."""
+    """Frames of one pack in the making.
 
-    def __init__(self, writer: str) -> None:
-        self._parts: list[bytes] = [MAGIC]
+    Args:
+        writer: name and version of this program.
+        buffer: memory to build it in, whatever it holds: that of an earlier pack is there already, while the
+            system has to find and clear new memory, which costs more than to fill it.
+    """
+
+    def __init__(self, writer: str, buffer: bytearray | None = None) -> None:
+        self._buffer = bytearray() if buffer is None else buffer
+        self.size = 0
+        self._append(MAGIC)
         self._footer = PackFooter(version=VERSION, writer=writer)
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
-        self.size = len(MAGIC)
 
     @property
     def chunks(self) -> int:
@@ -57,8 +64,7 @@ class PackBuilder:
         self._footer.entries.add(
             digest=digest, offset=self.size, stored_size=len(stored), size=len(data), codec=codec
         )
-        self._parts.append(stored)
-        self.size += len(stored)
+        self._append(stored)
 
     def finish(
         self,
@@ -68,8 +74,8 @@ class PackBuilder:
         packs: Sequence[PackIndex] = (),
         indexes: Sequence[str] = (),
         avoid: Container[str] = (),
-    ) -> tuple[PackIndex, bytes]:
-        """Close the pack; returns what it holds under which key, and the object's bytes.
+    ) -> tuple[PackIndex, memoryview]:
+        """Close the pack; returns what it holds under which key, and the object's bytes, in the buffer.
 
         Args:
             kind: one of the kinds in ``keys``.
@@ -89,17 +95,27 @@ class PackBuilder:
             footer = self._footer.SerializeToString(deterministic=True)
             name = digest_of(footer)
         stored = self._compressor.compress(footer)
-        body = b"".join([*self._parts, stored, _TAIL.pack(len(stored), name, MAGIC)])
+        self._append(stored)
+        self._append(_TAIL.pack(len(stored), name, MAGIC))
+        body = memoryview(self._buffer)[: self.size]
         return PackIndex(key=pack_key(kind, name), entries=self._footer.entries), body
 
-    def _encode(self, data: bytes | memoryview) -> tuple[bytes, Codec.ValueType]:
+    def _append(self, data: bytes | memoryview) -> None:
+        """Write into the buffer, which grows when it is full."""
+        start = self.size
+        self.size += len(data)
+        fits = min(len(data), len(self._buffer) - start)
+        self._buffer[start : start + fits] = data[:fits]
+        self._buffer += data[fits:]
+
+    def _encode(self, data: bytes | memoryview) -> tuple[bytes | memoryview, Codec.ValueType]:
         if len(data) > 4 * TRY_BYTES:
             sample = data[:TRY_BYTES]
             if len(self._compressor.compress(sample)) > WORTH * len(sample):
-                return bytes(data), _PLAIN
+                return data, _PLAIN
         packed = self._compressor.compress(data)
         if len(packed) > WORTH * len(data):
-            return bytes(data), _PLAIN
+            return data, _PLAIN
         return packed, _ZSTD
 
 
@@ -108,7 +124,7 @@ def footer_reach(tail: bytes) -> int:
     return _TAIL.size + _TAIL.unpack(tail[-_TAIL.size :])[0] if len(tail) >= _TAIL.size else 0
 
 
-def parse_footer(key: str, body: bytes) -> PackFooter:
+def parse_footer(key: str, body: bytes | memoryview) -> PackFooter:
     """The footer of a pack, from all of its bytes or enough of the last ones.
 
     Raises:
@@ -164,7 +180,7 @@ def decode(
     return data
 
 
-def verify(key: str, body: bytes) -> None:
+def verify(key: str, body: bytes | memoryview) -> None:
     """Check every byte of a pack against its key.
 
     Raises:

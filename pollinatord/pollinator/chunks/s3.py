@@ -10,7 +10,7 @@ import functools
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +25,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from pollinator.chunks.keys import check_key
+from pollinator.chunks.s3_body import Body
 from pollinator.chunks.s3_errors import garbled, refused, unanswered
 from pollinator.chunks.store import Listed
 from pollinator.v1.store_pb2 import S3Store as S3Settings
@@ -79,10 +80,10 @@ class S3Store:
         """Requests made so far, repeats included."""
         return self._requests
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         """One single PUT."""
         at = self._at(key)
-        self._ask(lambda client: client.put_object(**at, Body=data))
+        self._ask(lambda client: client.put_object(**at, Body=Body(data)))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """One GET, of a range when one is asked for."""
@@ -235,10 +236,26 @@ class _Page(TypedDict, total=False):
     """Only when there is more."""
 
 
+class _Request(Protocol):
+    headers: MutableMapping[str, str]
+    body: object
+
+
+class _Events(Protocol):
+    def register(self, event_name: str, handler: Callable[..., None]) -> None: ...
+
+
+class _Meta(Protocol):
+    @property
+    def events(self) -> _Events: ...
+
+
 class _Client(Protocol):
     """What is used of boto3's client, which has no types of its own."""
 
-    def put_object(self, **query: str | bytes) -> object: ...
+    @property
+    def meta(self) -> _Meta: ...
+    def put_object(self, **query: str | Body) -> object: ...
     def get_object(self, **query: str) -> _Got: ...
     def head_object(self, **query: str) -> object: ...
     def delete_object(self, **query: str) -> object: ...
@@ -298,7 +315,15 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
         verify=False if settings.skip_verify else settings.ca_bundle or None,
         config=config,
     )
+    client.meta.events.register("before-send.s3.PutObject", _send)
     return client
+
+
+def _send(request: _Request, **_: object) -> None:
+    """A body that is signed goes on its way at once; what a server has against it, it says afterwards."""
+    del request.headers["Expect"]
+    if isinstance(request.body, Body):
+        request.body.send()
 
 
 def _core() -> botocore.session.Session:

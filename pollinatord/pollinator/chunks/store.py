@@ -40,8 +40,11 @@ class Store(Protocol):
         """How many requests were made so far."""
         ...
 
-    def put(self, key: str, data: bytes) -> None:
-        """Store an object; on return it is durable and visible to every reader, whole."""
+    def put(self, key: str, data: bytes | memoryview) -> None:
+        """Store an object; on return it is durable and visible to every reader, whole.
+
+        ``data`` is good only until then.
+        """
         ...
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:

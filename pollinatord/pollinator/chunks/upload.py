@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keys import INDEX, PACK, SNAPSHOT
@@ -17,6 +18,17 @@ from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
 from pollinator.wire.faults import crash_point
 
 PACK_BYTES = 16 * 1024 * 1024
+WORKERS = 4
+"""Puts at a time. Whoever is killed sends again what was under way: no more than these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A pack under way."""
+
+    row: PackIndex
+    body: memoryview
+    size: int
 
 
 class Uploader:
@@ -40,7 +52,7 @@ class Uploader:
         on_stored: Callable[[PackIndex], None],
         on_sent: Callable[[int], None] | None = None,
         on_arrival: Callable[[], None] = lambda: None,
-        workers: int = 8,
+        workers: int = WORKERS,
         pack_bytes: int = PACK_BYTES,
         avoid: Container[str] = (),
     ) -> None:
@@ -55,8 +67,9 @@ class Uploader:
         # Keys under which nothing may be written, for what is there is to be removed.
         self._avoid = avoid
         self._writer = f"pollinator {importlib.metadata.version('pollinatord')}"
-        self._open = PackBuilder(self._writer)
-        self._sending: dict[Future[None], tuple[PackIndex, int]] = {}
+        self._open: PackBuilder | None = None
+        self._spare: list[bytearray] = []
+        self._sending: dict[Future[None], Sending] = {}
         self._pending: set[bytes] = set()
         self._publishing = 0
         self.chunks = 0
@@ -66,18 +79,18 @@ class Uploader:
     @property
     def open_bytes(self) -> int:
         """Bytes in the pack that was not sent yet; 0 when it is empty."""
-        return self._open.size if self._open.chunks else 0
+        return self._open.size if self._open is not None else 0
 
     @property
     def unsent_bytes(self) -> int:
         """Bytes that were added and that the store has not acknowledged."""
-        return self.open_bytes + sum(size for _, size in self._sending.values())
+        return self.open_bytes + sum(pack.size for pack in self._sending.values())
 
     @property
     def on_the_way_bytes(self) -> int:
         """The same without what has arrived and was not reaped yet. Another thread may ask."""
         sending = tuple(self._sending.items())
-        packs = sum(size for future, (_, size) in sending if not future.done())
+        packs = sum(pack.size for future, pack in sending if not future.done())
         return self.open_bytes + packs + self._publishing
 
     def pending(self, digest: bytes) -> bool:
@@ -85,38 +98,49 @@ class Uploader:
         return digest in self._pending
 
     def add(self, digest: bytes, data: bytes | memoryview) -> None:
-        """Take a chunk that the store is not known to have; waits while too many packs are under way."""
+        """Take a chunk that the store is not known to have; waits while too many packs are under way.
+
+        Takes in acknowledgements as well: what is not taken in is sent again by whoever comes after a kill.
+        """
+        if self._sending:
+            self.reap()
         if digest in self._pending:
             return
         self._pending.add(digest)
+        if self._open is None:
+            self._open = self._builder()
         self._open.add(digest, data)
         if self._open.size >= self._pack_bytes:
             self.send()
 
     def send(self) -> None:
         """Send the open pack now, without waiting for the acknowledgement."""
-        if not self._open.chunks:
+        if self._open is None:
             return
+        row, body = self._open.finish(PACK, avoid=self._avoid)
+        self._open = None
+        future = self._threads.submit(self._put, row.key, body)
+        self._sending[future] = Sending(row, body, len(body))
+        future.add_done_callback(lambda _: self._on_arrival())
         while len(self._sending) >= self._limit:
             wait(self._sending, return_when=FIRST_COMPLETED)
             self.reap()
-        row, body = self._open.finish(PACK, avoid=self._avoid)
-        self._open = PackBuilder(self._writer)
-        future = self._threads.submit(self._put, row.key, body)
-        self._sending[future] = (row, len(body))
-        future.add_done_callback(lambda _: self._on_arrival())
 
     def reap(self) -> None:
         """Deliver acknowledgements that have come in; raises the first failure."""
         failure: BaseException | None = None
         for future in [each for each in self._sending if each.done()]:
-            row, size = self._sending.pop(future)
-            self._pending.difference_update(entry.digest for entry in row.entries)
+            pack = self._sending.pop(future)
+            self._pending.difference_update(entry.digest for entry in pack.row.entries)
             error = future.exception()
+            self._reclaim(pack.body)
             if error is None:
-                self._stored(row, size)
+                self._stored(pack.row, pack.size)
             else:
                 failure = failure or error
+        if not self._sending:
+            # The next burst may be far away.
+            self._spare.clear()
         if failure is not None:
             raise failure
 
@@ -141,10 +165,11 @@ class Uploader:
         """
         self.settle()
         crash_point("before_snapshot_put")
-        row, body = self._open.finish(
+        builder = self._open or self._builder()
+        self._open = None
+        row, body = builder.finish(
             SNAPSHOT, snapshot=snapshot, packs=rows, indexes=indexes, avoid=self._avoid
         )
-        self._open = PackBuilder(self._writer)
         self._pending.clear()
         self._publishing = len(body)
         try:
@@ -166,13 +191,24 @@ class Uploader:
         """Forget what was not acknowledged, after a failure: its chunks must be added again."""
         wait(self._sending)
         self._sending.clear()
-        self._sending_bytes = 0
+        self._spare.clear()
         self._pending.clear()
-        self._open = PackBuilder(self._writer)
+        self._open = None
 
     def close(self) -> None:
         """Let the threads end; what was not acknowledged is forgotten."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _builder(self) -> PackBuilder:
+        return PackBuilder(self._writer, self._spare.pop() if self._spare else None)
+
+    def _reclaim(self, body: memoryview) -> None:
+        """Keep the memory of a pack that was sent for the next one."""
+        buffer = body.obj
+        # Whoever still reads it would read the next pack: that must be an error.
+        body.release()
+        if isinstance(buffer, bytearray):
+            self._spare.append(buffer)
 
     def _stored(self, row: PackIndex, size: int) -> None:
         self.chunks += len(row.entries)
@@ -181,12 +217,12 @@ class Uploader:
         if row.entries:
             self._on_stored(row)
 
-    def _put(self, key: str, body: bytes) -> None:
+    def _put(self, key: str, body: memoryview) -> None:
         crash_point("before_pack_put")
         self._put_now(key, body)
         crash_point("after_pack_put")
 
-    def _put_now(self, key: str, body: bytes) -> None:
+    def _put_now(self, key: str, body: memoryview) -> None:
         self._store.put(key, body)
         if self._on_sent is not None:
             self._on_sent(len(body))

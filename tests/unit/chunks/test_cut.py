@@ -45,7 +45,7 @@ class Written:
     def cut(self, size: int | None = None) -> Content:
         with self.path.open("rb") as file:
             wanted = self.path.stat().st_size if size is None else size
-            return cut(file.fileno(), wanted, lambda digest, data: self.chunks.append((digest, data)))
+            return cut(file.fileno(), wanted, lambda digest, data: self.chunks.append((digest, bytes(data))))
 
 
 @pytest.fixture
@@ -199,14 +199,14 @@ def test_a_file_system_that_knows_no_holes_is_read_whole(
 def test_memory_does_not_grow_with_the_file(file: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read at once is bounded by the window, however long the file is."""
     longest = 0
-    real = os.pread
+    real = os.preadv
 
-    def measured(descriptor: int, length: int, offset: int) -> bytes:
+    def measured(descriptor: int, buffers: list[memoryview], offset: int) -> int:
         nonlocal longest
-        longest = max(longest, length)
-        return real(descriptor, length, offset)
+        longest = max(longest, sum(map(len, buffers)))
+        return real(descriptor, buffers, offset)
 
-    monkeypatch.setattr(os, "pread", measured)
+    monkeypatch.setattr(os, "preadv", measured)
     monkeypatch.setattr(under_test, "WINDOW", MAX_CHUNK)
     file.path.write_bytes(PINNED)
     file.cut()

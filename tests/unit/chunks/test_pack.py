@@ -22,7 +22,8 @@ def pack(*chunks: bytes, kind: str = "p") -> tuple[PackIndex, bytes]:
     builder = PackBuilder("test 1")
     for chunk in chunks:
         builder.add(digest_of(chunk), chunk)
-    return builder.finish(kind)
+    row, body = builder.finish(kind)
+    return row, bytes(body)
 
 
 def sealed(footer: PackFooter, frames: bytes = b"", kind: str = "p") -> tuple[str, bytes]:

@@ -169,7 +169,7 @@ class DirtySet:
             hold_writers: leave files alone that are open for writing.
         """
 
-        def counting(digest: bytes, data: bytes) -> None:
+        def counting(digest: bytes, data: bytes | memoryview) -> None:
             self._meter.took(len(data))
             sink(digest, data)
 

@@ -121,7 +121,7 @@ class Outbox:
         """The store acknowledged a chunk."""
         return digest in self._index.stored
 
-    def sink(self, digest: bytes, data: bytes) -> None:
+    def sink(self, digest: bytes, data: bytes | memoryview) -> None:
         """Take a chunk or node, if the store lacks it."""
         self.look_now_and_then()
         if digest not in self._index.stored:

@@ -22,7 +22,7 @@ def nothing(_path: bytes, _is_dir: bool) -> bool:
     return False
 
 
-def drop(_digest: bytes, _data: bytes) -> None:
+def drop(_digest: bytes, _data: bytes | memoryview) -> None:
     """Takes chunks."""
 
 
@@ -117,7 +117,7 @@ def test_a_look_that_fails_is_made_again(bench: Bench, monkeypatch: pytest.Monke
 def test_a_read_that_fails_is_made_again(bench: Bench) -> None:
     (bench.root / "f").write_bytes(random_bytes(1000))
 
-    def fail(_digest: bytes, _data: bytes) -> None:
+    def fail(_digest: bytes, _data: bytes | memoryview) -> None:
         raise MemoryError
 
     bench.dirty.add(Changes(paths=frozenset((b"f",))))

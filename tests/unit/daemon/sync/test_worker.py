@@ -42,7 +42,7 @@ class SlowStore(MemoryStore):
         self.putting = threading.Event()
         self.let_go = threading.Event()
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         """Take an object, late."""
         self.putting.set()
         assert self.let_go.wait(10)
