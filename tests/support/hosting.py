@@ -19,6 +19,7 @@ from pollinator.chunks.upload import Uploader
 from pollinator.executors import host as host_module
 from pollinator.executors import lifecycle as lifecycle_module
 from pollinator.executors.base import Executor, Job, Observation
+from pollinator.executors.files import Files
 from pollinator.executors.host import ExecutorServicer, RunServicer
 from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolders
@@ -103,6 +104,8 @@ class Place:
     store: MemoryStore = field(default_factory=MemoryStore)
     opening: list[PollinatorError] = field(default_factory=list[PollinatorError])
     """Raised when the store is next opened, one each."""
+    cache_bytes: int = 0
+    """What is kept for later runs."""
 
     def publish(self, src: Listing) -> SnapshotRef:
         """A snapshot whose ``src`` holds these files."""
@@ -173,7 +176,8 @@ async def hosting(place: Place) -> AsyncGenerator[Host]:
         socket = Path(folder, "s.sock")
         folders = RunFolders(place.root / "runs")
         (place.root / "cache").mkdir(exist_ok=True)
-        lifecycle = Lifecycle(place.backend, place.open_store, threads, place.root / "cache")
+        files = Files(place.open_store, place.root / "cache", place.cache_bytes)
+        lifecycle = Lifecycle(place.backend, place.open_store, threads, files)
         server = make_server(ErrorInterceptor(logging.getLogger(__name__)))
         channel = open_channel(f"unix:{socket}")
         async with asyncio.TaskGroup() as group:
@@ -192,6 +196,7 @@ async def hosting(place: Place) -> AsyncGenerator[Host]:
                 for task in asyncio.all_tasks():
                     if task.get_name().startswith("run "):
                         task.cancel()
+    files.close()
     await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
 
 

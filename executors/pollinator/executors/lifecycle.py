@@ -10,12 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from pollinator.chunks.cache import PackCache
 from pollinator.chunks.capture import Captured, capture
-from pollinator.chunks.layout import disk_errors, lay_out
-from pollinator.chunks.read import SnapshotReader
-from pollinator.chunks.store import Store
+from pollinator.chunks.layout import disk_errors
 from pollinator.executors.base import Executor, Observation
+from pollinator.executors.files import Files, OpenStore
 from pollinator.executors.runlog import RunFolder, remove_tree
 from pollinator.model.run import is_terminal
 from pollinator.v1.run_pb2 import (
@@ -26,7 +24,6 @@ from pollinator.v1.run_pb2 import (
     RunEvent,
     RunState,
     Severity,
-    StartRunRequest,
     StateChanged,
 )
 from pollinator.wire.errors import PollinatorError, WrongState
@@ -43,15 +40,11 @@ RESULTS_PATIENCE_S = 24 * 3600.0
 """So long a store that does not answer is waited for. Files can be asked for again by a new run, results are
 nowhere else."""
 
-CACHE_BYTES = 4 * 1024**3
-"""What is kept of stores, so that the next run of a project fetches only what changed."""
-
 NAMED = 10
 """So many files that could not be collected are named."""
 
 _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
-OpenStore = Callable[[StartRunRequest], Store]
 _log = logging.getLogger(__name__)
 _S = RunState
 
@@ -60,12 +53,12 @@ class Lifecycle:
     """Brings runs of one executor to their end."""
 
     def __init__(
-        self, executor: Executor, open_store: OpenStore, threads: ThreadPoolExecutor, cache: Path
+        self, executor: Executor, open_store: OpenStore, threads: ThreadPoolExecutor, files: Files
     ) -> None:
         self._executor = executor
         self._open_store = open_store
         self._threads = threads
-        self._cache = cache
+        self._files = files
 
     async def live(self, folder: RunFolder) -> None:
         """Go on from wherever the run is."""
@@ -107,32 +100,17 @@ class Lifecycle:
         return True
 
     def _lay_out(self, folder: RunFolder) -> None:
-        request = folder.request()
-        store = self._open_store(request)
-        try:
-            reader = SnapshotReader(store, PackCache(self._cache, CACHE_BYTES))
-            snapshot = reader.open(request.snapshot.snapshot)
-            work = folder.job.work
-            remove_tree(work)
-            with disk_errors(work):
-                for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
-                    (work / name).mkdir(mode=0o755, parents=True)
-                    lay_out(
-                        reader,
-                        tree,
-                        work / name,
-                        external_links=folder.run.spec.allow_external_links,
-                        progress=lambda _: _go_on(folder),
-                    )
-                (work / "result").mkdir(mode=0o755)
-                (folder.path / "laid-out").touch()
-        finally:
-            store.close()
+        work = folder.job.work
+        self._files.lay_out(folder.request(), work, lambda _: _go_on(folder))
+        with disk_errors(work):
+            (work / "result").mkdir(mode=0o755)
+            (folder.path / "laid-out").touch()
 
     def _submit(self, folder: RunFolder) -> None:
         (folder.path / "handed-over").touch()
-        secrets = {each.name: each.value for each in folder.request().secrets}
-        self._executor.submit(folder.job, secrets)
+        request = folder.request()
+        self._executor.submit(folder.job, {each.name: each.value for each in request.secrets})
+        self._files.prepare(request)
 
     async def _observe(self, folder: RunFolder) -> None:
         looks, told = 0, False

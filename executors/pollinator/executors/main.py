@@ -20,6 +20,7 @@ from pollinator.chunks.keys import namespace
 from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.executors.base import Executor
+from pollinator.executors.files import CACHE_BYTES, Files
 from pollinator.executors.host import ExecutorServicer, RunServicer
 from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolders
@@ -64,7 +65,15 @@ def _private(_context: click.Context, _option: click.Parameter, path: Path) -> P
 @click.argument("kind")
 @click.option("--socket", type=_PATH, callback=_socket, required=True, help="Unix socket to listen on.")
 @click.option("--state", type=_PATH, callback=_private, required=True, help="Folder for runs and blobs.")
-def main(kind: str, socket: Path, state: Path) -> None:
+@click.option(
+    "--cache-bytes",
+    envvar="POLLINATOR_CACHE_BYTES",
+    type=click.IntRange(min=0),
+    default=CACHE_BYTES,
+    show_default=True,
+    help="How much to keep for later runs of the same project; 0 keeps nothing.",
+)
+def main(kind: str, socket: Path, state: Path, cache_bytes: int) -> None:
     """Serve runs on one backend until told to end. Runs outlive this process."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -78,7 +87,7 @@ def main(kind: str, socket: Path, state: Path) -> None:
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Whoever started this may have been told to ignore its children; their exit codes are wanted here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    asyncio.run(_serve(executor(), socket, state, lock))
+    asyncio.run(_serve(executor(), socket, state, lock, cache_bytes))
     logging.shutdown()
     # A thread that lays files out or collects results must not keep the next executor waiting.
     os._exit(0)
@@ -99,7 +108,7 @@ def load_executor(kind: str) -> Callable[[], Executor]:
     return loaded
 
 
-async def _serve(executor: Executor, socket: Path, state: Path, lock: int) -> None:
+async def _serve(executor: Executor, socket: Path, state: Path, lock: int, cache_bytes: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -115,7 +124,8 @@ async def _serve(executor: Executor, socket: Path, state: Path, lock: int) -> No
         return open_store(source.store, source.spec.project, own=own(source.spec.project))
 
     folders = RunFolders(state / "runs")
-    lifecycle = Lifecycle(executor, store_of, threads, private_dir(state / "cache"))
+    files = Files(store_of, private_dir(state / "cache"), cache_bytes)
+    lifecycle = Lifecycle(executor, store_of, threads, files)
     server = make_server(ErrorInterceptor(logging.getLogger("pollinator.executors")))
     async with asyncio.TaskGroup() as group:
         runs = RunServicer(executor, folders, lifecycle, group)
@@ -131,6 +141,7 @@ async def _serve(executor: Executor, socket: Path, state: Path, lock: int) -> No
         watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
         await stop.wait()
         watching.cancel()
+        files.close()
         await server.stop(1.0)
         group.create_task(_cancel_all(), name="stop")
 

@@ -1,8 +1,8 @@
 """Objects of stores as far as they were read, in files of this machine. May be deleted at any time.
 
 A file stands for an object and has its bytes where that has them, with holes where nothing was read. Nothing
-in it is believed: who reads a chunk verifies it, and asks the store when it is not what its digest names. So a
-kill in the middle of a write, and a damaged disk, cost one more request and nothing else.
+in it is believed: who reads a chunk verifies it, and asks the store when it is not what its digest names. A
+kill in the middle of a write, or a damaged disk, costs one more request and nothing else.
 """
 
 from __future__ import annotations
@@ -71,16 +71,20 @@ class PackCache:
 
     def trim(self) -> None:
         """Remove what was not used for longest, if it is too much."""
-        found = sorted(self._files())
-        size = sum(each for _, each, _ in found)
-        if size <= self._limit:
-            return
-        for _, each, path in found:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            size -= each
-            if size <= TRIM_SHARE * self._limit:
-                return
+        if sum(each for _, each, _ in self._files()) > self._limit:
+            self._remove(int(TRIM_SHARE * self._limit))
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._remove(0)
+
+    def _remove(self, left_bytes: int) -> None:
+        """What was used last stays, up to so many bytes."""
+        for _, each, path in sorted(self._files(), reverse=True):
+            left_bytes -= each
+            if left_bytes < 0:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """When each file was used last, and the bytes on disk."""

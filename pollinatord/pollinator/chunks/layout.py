@@ -12,17 +12,18 @@ import itertools
 import os
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pollinator.chunks.links import chain_leaves, link_leaves, refuse_link
 from pollinator.chunks.nodes import PERMISSIONS, check_name, shown
 from pollinator.chunks.read import Data, SnapshotReader, check_size
 from pollinator.v1.tree_pb2 import Chunk, DirectoryNode, FileNode, SymlinkNode, Tree
-from pollinator.wire.errors import Corrupt, Exhausted, InvalidInput, WrongState
+from pollinator.wire.errors import Corrupt, Exhausted, WrongState
 
 BATCH_CHUNKS = 32 * 1024
 """The places of so many chunks are gathered before their packs are read."""
@@ -31,8 +32,6 @@ GROUP_CHUNKS = 32
 """So many chunks of one replaced file are read at once."""
 
 OPEN_FOLDERS = 64
-LINK_HOPS = 40
-"""Systems give up after so many links, too."""
 
 TEMPORARY = b".pollinator-"
 """Names of files in the making begin so; the ignore rules know it."""
@@ -73,8 +72,8 @@ def lay_out(
         WrongState: something is in the way.
         Corrupt: a chunk is damaged.
     """
-    with disk_errors(directory), _Folders(directory) as folders:
-        job = _Layout(reader, folders, external_links, progress)
+    with disk_errors(directory), Folders(directory) as folders:
+        job = Layout(reader, folders, external_links, progress)
         for path, node in reader.walk(tree):
             job.add(path, node)
         return job.finish()
@@ -109,45 +108,6 @@ def make_file(reader: SnapshotReader, node: FileNode, folder: int, name: bytes) 
         raise
 
 
-def link_leaves(path: bytes, target: bytes) -> bool:
-    """A link at ``path`` (relative to the root of its tree) to ``target`` points outside of the tree."""
-    return chain_leaves(path, target, {})
-
-
-def chain_leaves(path: bytes, target: bytes, links: Mapping[bytes, bytes]) -> bool:
-    """The same when ``target`` may go through other links of the tree, given by path and target."""
-    if target.startswith(b"/"):
-        return True
-    at = path.split(b"/")[:-1]
-    ahead = deque(step for step in target.split(b"/") if step not in (b"", b"."))
-    hops = 0
-    while ahead:
-        step = ahead.popleft()
-        if step == b"..":
-            if not at:
-                return True
-            at.pop()
-            continue
-        further = links.get(b"/".join([*at, step]))
-        if further is None:
-            at.append(step)
-        elif further.startswith(b"/"):
-            return True
-        elif (hops := hops + 1) <= LINK_HOPS:
-            ahead.extendleft(each for each in reversed(further.split(b"/")) if each not in (b"", b"."))
-    return False
-
-
-def refuse_link(path: bytes, target: bytes) -> InvalidInput:
-    """The error for a link that leaves its tree."""
-    return InvalidInput(
-        f"the link {shown(path)} -> {shown(target)} leads out of the tree",
-        reason="external_link",
-        hint="copy what it points at into the tree, ignore it in .pollinatorignore, "
-        "or set sync.allowExternalLinks: true in project.yaml",
-    )
-
-
 @contextmanager
 def disk_errors(where: Path) -> Generator[None]:
     """Turn errors of the file system below ``where`` into ours."""
@@ -165,7 +125,7 @@ def disk_errors(where: Path) -> Generator[None]:
         raise WrongState(f"cannot write {what}: {error.strerror}", reason="cannot_write") from error
 
 
-class _Folders:
+class Folders:
     """Open folders below a root, each reached by one name in the one above it and never through a link."""
 
     def __init__(self, root: Path) -> None:
@@ -228,13 +188,13 @@ _Wish = tuple[bytes, int, int, int, int, "_Pieces | None"]
 object of a class: there is one for every file of a tree."""
 
 
-class _Layout:
+class Layout:
     """One tree on its way to disk."""
 
     def __init__(
         self,
         reader: SnapshotReader,
-        folders: _Folders,
+        folders: Folders,
         external_links: bool,
         progress: Callable[[int], None] | None,
     ) -> None:
@@ -260,13 +220,17 @@ class _Layout:
                 folder, name = self._folders.above(path)
                 # Writable until everything is in it.
                 os.mkdir(name, 0o700, dir_fd=folder)
-                self._modes.append((path, node.mode & PERMISSIONS))
+                self.end_with_mode(path, node.mode)
             case SymlinkNode():
                 if not self._external_links and link_leaves(path, node.target):
                     raise refuse_link(path, node.target)
                 self._links[path] = node.target
             case FileNode():
                 self._ask(path, node)
+
+    def end_with_mode(self, path: bytes, mode: int) -> None:
+        """Give a directory its mode once everything is in it."""
+        self._modes.append((path, mode & PERMISSIONS))
 
     def finish(self) -> LaidOut:
         """Write what is still to be written."""

@@ -155,6 +155,15 @@ class SnapshotReader:
             if isinstance(node, DirectoryNode):
                 open_nodes.append((path + b"/", iter(self._entries(node.digest, loaded, path))))
 
+    def listings(self, digests: Iterable[bytes]) -> dict[bytes, list[Node]]:
+        """The sorted entries of some directories, with as few requests as can be."""
+        wanted = dict.fromkeys(digests)
+        loaded = {digest: _parse(Directory, digest, data) for digest, data in self.fetch(wanted)}
+        parts = {part.digest for node in loaded.values() for part in node.parts}
+        for digest, data in self.fetch(parts - loaded.keys()):
+            loaded[digest] = _parse(Directory, digest, data)
+        return {digest: self._entries(digest, loaded, b"") for digest in wanted}
+
     def chunks(self, node: FileNode) -> Iterator[tuple[int, Chunk]]:
         """The chunks of a file with their offsets in it, in order; long lists are read piece by piece.
 

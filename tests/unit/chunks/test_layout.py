@@ -10,7 +10,8 @@ import pytest
 from pollinator.chunks import layout as under_test
 from pollinator.chunks.cut import Content, cut
 from pollinator.chunks.digest import EMPTY, digest_of
-from pollinator.chunks.layout import LaidOut, chain_leaves, lay_out, link_leaves, write_file
+from pollinator.chunks.layout import LaidOut, lay_out, write_file
+from pollinator.chunks.links import chain_leaves, link_leaves
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader
 from pollinator.v1.tree_pb2 import Chunk, Directory, FileNode, Snapshot, Tree

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pollinator.chunks.layout import chain_leaves, refuse_link
+from pollinator.chunks.links import chain_leaves, refuse_link
 from pollinator.chunks.nodes import shown
 from pollinator.daemon.index import TreeRecord
 from pollinator.daemon.sync.state import TREES, Dir, State
