@@ -46,7 +46,7 @@ from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 from pollinator.wire.channel import open_channel
 from pollinator.wire.errors import InvalidInput, PollinatorError
 from pollinator.wire.serving import ErrorInterceptor, bind_unix, make_server
-from support.storing import Listing, MemoryStore, store_tree
+from support.storing import Listing, MemoryStore, store_tree, weight
 
 PROJECT = "demo"
 SECRET = "hunter2-never-at-rest"
@@ -112,7 +112,7 @@ class Place:
         rows: list[PackIndex] = []
         uploader = Uploader(self.store, on_stored=rows.append)
         try:
-            tree = Tree(digest=store_tree(src, uploader))
+            tree = Tree(digest=store_tree(src, uploader), bytes=weight(src))
             snapshot = Snapshot(version=1, src=tree, data=Tree(digest=EMPTY), spec=RunSpec())
             return uploader.publish(snapshot, rows, [])
         finally:

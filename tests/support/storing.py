@@ -132,6 +132,26 @@ def store_tree(listing: Listing, uploader: Uploader) -> bytes:
     return encode_directory(entries, uploader.add)
 
 
+def weight(listing: Listing) -> int:
+    """Bytes of all files of a tree written down as names and contents."""
+    total = 0
+    for what in listing.values():
+        match what:
+            case bytes():
+                total += len(what)
+            case File(data):
+                total += len(data)
+            case Content():
+                total += what.size
+            case Link():
+                pass
+            case Folder(below):
+                total += weight(below)
+            case Mapping():
+                total += weight(what)
+    return total
+
+
 @dataclass
 class Publisher:
     """Publishes trees as the engine does: rows of packs are kept and handed on."""

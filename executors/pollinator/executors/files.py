@@ -1,6 +1,6 @@
 """The files of runs: laid out from their store, or from what is kept of earlier runs on this machine.
 
-See docs/decisions/0013-files-of-runs.md for what is kept, and why a job gets no file that another can reach.
+See docs/decisions/0014-files-of-runs.md for what is kept, and why a job gets no file that another can reach.
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ class Spares:
         """There is none of this name, and room for one of so many bytes."""
         if (self._folder / name).exists() or size > self._limit:
             return False
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         room = os.statvfs(self._folder)
         return size < room.f_frsize * (room.f_bavail - FREE_SHARE * room.f_blocks)
 
