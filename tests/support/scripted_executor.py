@@ -33,6 +33,7 @@ from pollinator.v1.run_pb2 import (
     Notice,
     Outcome,
     OutcomeReason,
+    Progress,
     Run,
     RunEvent,
     RunState,
@@ -45,6 +46,7 @@ from pollinator.v1.run_pb2 import (
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import NotFound, PollinatorError, Unavailable
+from pollinator.wire.progress import Teller
 from pollinator.wire.status import error_status
 from pollinator.wire.watching import watch_run
 
@@ -74,6 +76,7 @@ class ScriptedExecutor:
         self.log: list[RunEvent] = []
         self.run = Run()
         self.printed: dict[int, bytearray] = {}
+        self.moving: Progress | None = None
         self._version = 1
         self._bell = asyncio.Event()
         self.record(RunEvent(accepted=run))
@@ -85,6 +88,11 @@ class ScriptedExecutor:
             event.state_changed.attempt = self.run.attempt + 1
         self.run = apply(self.run, event)
         self.log.append(event)
+        self._ring()
+
+    def move(self, progress: Progress | None) -> None:
+        """Bytes are on their way, or no longer."""
+        self.moving = progress
         self._ring()
 
     def print(self, rank: int, data: bytes) -> None:
@@ -127,6 +135,9 @@ class ScriptedExecutor:
 
     def output_complete(self, run_id: str) -> bool:
         return True
+
+    def progress(self, run_id: str) -> Progress | None:
+        return self.moving
 
     def version(self, run_id: str) -> int:
         return self._version
@@ -278,7 +289,7 @@ class Home:
     troubles: list[PollinatorError] = field(default_factory=list[PollinatorError])
     brought: list[str] = field(default_factory=list[str])
 
-    async def bring(self, run: Run) -> list[Notice]:
+    async def bring(self, run: Run, teller: Teller) -> list[Notice]:
         """Bring the results of a run."""
         if self.troubles:
             raise self.troubles.pop(0)

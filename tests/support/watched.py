@@ -16,6 +16,7 @@ import grpc
 from pollinator.v1 import run_pb2_grpc
 from pollinator.v1.run_pb2 import (
     Notice,
+    Progress,
     Run,
     RunEvent,
     RunState,
@@ -42,6 +43,7 @@ class GrowingRun:
     waits: list[float] = field(default_factory=list[float])
     """How long watchers were ready to sleep."""
     grown: asyncio.Event = field(default_factory=asyncio.Event)
+    moving: Progress | None = None
     _version: int = 0
 
     def note(self, text: str = "") -> None:
@@ -58,6 +60,11 @@ class GrowingRun:
     def printed(self) -> dict[int, bytes]:
         """All output by rank."""
         return {rank: bytes(data) for rank, data in self.output.items()}
+
+    def move(self, progress: Progress | None) -> None:
+        """Bytes are on their way, or no longer."""
+        self.moving = progress
+        self._grow()
 
     def end(self) -> None:
         """The run has ended and all is there."""
@@ -88,6 +95,9 @@ class GrowingRun:
 
     def output_complete(self, run_id: str) -> bool:
         return self.complete
+
+    def progress(self, run_id: str) -> Progress | None:
+        return self.moving
 
     def version(self, run_id: str) -> int:
         return self._version

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from pollinator.cli.words import (
     bytes_text,
     count_text,
     duration_text,
+    left_text,
     reason_word,
     run_time_s,
     signal_text,
@@ -20,7 +22,7 @@ from pollinator.cli.words import (
     what_to_do,
 )
 from pollinator.v1.executor_pb2 import Executor
-from pollinator.v1.project_pb2 import Project, ProjectState
+from pollinator.v1.project_pb2 import BigPath, Project, ProjectState
 from pollinator.v1.run_pb2 import Run
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ def describe_project(project: Project) -> list[str]:
         ("state", state),
         ("problem", project.problem),
         ("backlog", _backlog(project)),
+        ("largest", "\n".join(biggest_lines(project.biggest))),
+        ("reading", os.fsdecode(project.activity.reading)),
+        ("rate", _rate(project)),
         ("files", f"{project.files} ({bytes_text(project.bytes)})"),
         ("watched by", project.watching),
         ("degraded", project.degraded),
@@ -54,6 +59,20 @@ def describe_project(project: Project) -> list[str]:
         ("missed changes", str(project.missed_changes or "")),
     ]
     return lines + [f"  {_line(name, value)}" for name, value in pairs if value]
+
+
+def biggest_lines(paths: Sequence[BigPath]) -> list[str]:
+    """The largest files and directories, one a line."""
+    rows = [
+        (
+            bytes_text(each.bytes),
+            count_text(each.files, "file") if each.directory else "",
+            f"cfs/{os.fsdecode(each.path)}{'/' * each.directory}",
+        )
+        for each in paths
+    ]
+    sizes, files = (max((len(row[at]) for row in rows), default=0) for at in (0, 1))
+    return [f"{size:>{sizes}}  {count:>{files}}  {name}" for size, count, name in rows]
 
 
 def describe_executor(executor: Executor) -> list[str]:
@@ -139,6 +158,18 @@ def _backlog(project: Project) -> str:
     if not project.backlog_files and not project.backlog_bytes:
         return "none"
     return f"{count_text(project.backlog_files, 'file')}, {bytes_text(project.backlog_bytes)}"
+
+
+def _rate(project: Project) -> str:
+    activity = project.activity
+    rates = [
+        f"{bytes_text(round(rate))}/s {what}"
+        for rate, what in ((activity.read_rate, "read"), (activity.send_rate, "sent"))
+        if rate
+    ]
+    if activity.HasField("time_left"):
+        rates.append(left_text(activity.time_left.ToMilliseconds() / 1000))
+    return ", ".join(rates)
 
 
 def _time(message: object, field: str) -> str:

@@ -6,7 +6,6 @@ Ctrl-C lets go of a run, which goes on; a second one ends this program at once.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import os
 import re
@@ -20,7 +19,8 @@ from pollinator.cli.connect import LONG_S, PATIENCE_S, Daemon
 from pollinator.cli.exits import Exit
 from pollinator.cli.session import Detached, beside
 from pollinator.cli.terminal import Terminal
-from pollinator.cli.view import View, show_upload
+from pollinator.cli.transfers import show_upload
+from pollinator.cli.view import View
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
     GetRunRequest,
@@ -29,13 +29,11 @@ from pollinator.v1.run_pb2 import (
     StartRunRequest,
     WatchRunRequest,
 )
-from pollinator.wire.errors import NotFound, PollinatorError
+from pollinator.wire.errors import NotFound
 from pollinator.wire.faults import crash_point
 from pollinator.wire.streams import follow_run
 
 _EARLIER = re.compile(r"latest~(\d{1,3})")
-_BAR_AFTER_S = 0.4
-"""A bar for what takes less would only flicker."""
 
 
 async def find_run(daemon: Daemon, named: str, root: str) -> Run:
@@ -104,7 +102,8 @@ class Follower:
             return answer.run
 
         with _interrupts() as interrupted:
-            work = beside(ask(), self._show_upload(request.request_id))
+            upload = show_upload(self._daemon, self._terminal, request.project.root)
+            work = beside(ask(), upload) if request.project.root else ask()
             run = await beside(work, self._on_start_cut(interrupted, request.request_id))
         self._terminal.clear_bar()
         return run
@@ -151,20 +150,6 @@ class Follower:
         say(f"  come back:  pollinator logs -f {run_id}")
         say(f"  end it:     pollinator cancel {run_id}")
         raise Detached
-
-    async def _show_upload(self, request_id: str) -> None:
-        """Draw the bar of a run that is being sealed; whatever fails here, the call itself says better."""
-        if not self._terminal.bars:
-            return
-        with contextlib.suppress(PollinatorError):
-            await asyncio.sleep(_BAR_AFTER_S)
-            run = await self._by_request(request_id)
-            if run is None:
-                return
-            request = WatchRunRequest(run_id=run.id, after_seq=run.last_seq, follow=True)
-            async for message in follow_run(self._daemon.runs, request, patience_s=PATIENCE_S):
-                if message.WhichOneof("kind") == "progress":
-                    show_upload(self._terminal, message.progress.bytes_done, message.progress.bytes_total)
 
     async def _by_request(self, request_id: str) -> Run | None:
         """The run that a request started, when it is not over yet; the reply may not have come."""

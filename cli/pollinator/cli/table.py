@@ -17,22 +17,35 @@ _COLOURS = {"succeeded": GREEN, "failed": RED, "lost": RED, "cancelled": YELLOW,
 
 def print_table(terminal: Terminal, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header, each column as wide as its widest cell."""
-    widths = [max(len(row[at]) for row in (header, *rows)) for at in range(len(header))]
-    terminal.print(painted(_line(header, widths), BOLD, terminal.colour_out))
-    for row in rows:
-        line = _line(row, widths)
-        for word, colour in _COLOURS.items():
-            if word in row:
-                line = line.replace(word, painted(word, colour, terminal.colour_out), 1)
+    for line in table_lines(header, rows, colour=terminal.colour_out):
         terminal.print(line)
 
 
-def print_runs(terminal: Terminal, runs: Sequence[Run], now: datetime | None = None) -> None:
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], *, colour: bool) -> list[str]:
+    """The lines of a table."""
+    widths = [max(len(row[at]) for row in (header, *rows)) for at in range(len(header))]
+    lines = [painted(_line(header, widths), BOLD, colour)]
+    for row in rows:
+        line = _line(row, widths)
+        for word, paint in _COLOURS.items():
+            if word in row:
+                line = line.replace(word, painted(word, paint, colour), 1)
+        lines.append(line)
+    return lines
+
+
+def print_runs(terminal: Terminal, runs: Sequence[Run]) -> None:
     """Print a table of runs."""
-    now = now or datetime.now(UTC)
+    for line in run_lines(runs, colour=terminal.colour_out):
+        terminal.print(line)
+
+
+def run_lines(runs: Sequence[Run], *, colour: bool) -> list[str]:
+    """The lines of a table of runs."""
+    now = datetime.now(UTC)
     several = len({run.project for run in runs}) > 1
     header = ["RUN", "STATE", "WHY", "AGE", "TIME", "EXECUTOR", *(["PROJECT"] if several else [])]
-    print_table(terminal, header, [_run_row(run, now, several=several) for run in runs])
+    return table_lines(header, [_run_row(run, now, several=several) for run in runs], colour=colour)
 
 
 def _run_row(run: Run, now: datetime, *, several: bool) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 RESET = "\x1b[0m"
@@ -15,6 +16,9 @@ RED = "\x1b[31m"
 GREEN = "\x1b[32m"
 YELLOW = "\x1b[33m"
 CYAN = "\x1b[36m"
+USUAL_WIDTH = 80
+USUAL_HEIGHT = 24
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ERASE_LINE = "\r\x1b[K"
 
 
@@ -29,13 +33,21 @@ def colour_wanted(is_terminal: bool, environ: Mapping[str, str]) -> bool:
 
 
 def bars_wanted(is_terminal: bool, environ: Mapping[str, str]) -> bool:
-    """Moving lines are for terminals that can erase one."""
-    return is_terminal and environ.get("TERM") != "dumb"
+    """Moving lines are for terminals that can erase one, and that a person looks at."""
+    return is_terminal and environ.get("TERM") != "dumb" and environ.get("CI", "") in ("", "0", "false")
 
 
 def painted(text: str, colour: str, wanted: bool) -> str:
     """``text`` in ``colour``, if colour is wanted."""
     return f"{colour}{text}{RESET}" if wanted and text else text
+
+
+def clipped(line: str, width: int) -> str:
+    """As much of a line as fits, colours not counted."""
+    if len(_COLOUR.sub("", line)) <= width:
+        return line
+    plain = _COLOUR.sub("", line)
+    return f"{plain[: max(0, width - 3)]}..."
 
 
 class Terminal:
@@ -59,6 +71,7 @@ class Terminal:
         self.bars = bars_wanted(self._err.isatty(), environ)
         self._bar = ""
         self._bar_drawn_at = 0.0
+        self._drawn = 0
 
     def print(self, text: str) -> None:
         """A line of data."""
@@ -98,16 +111,35 @@ class Terminal:
         """What to do about it."""
         self.say(f"{painted('Hint:', CYAN, self.colour_err)} {text}")
 
-    def bar(self, label: str, done: int, total: int, text: str) -> None:
-        """Draw or move the progress bar; nothing where bars are not wanted."""
+    def redraw(self, lines: Sequence[str]) -> None:
+        """Show these lines in place of those that were drawn before; for people at a terminal only."""
+        try:
+            size = os.get_terminal_size(self._out.fileno())
+        except (OSError, ValueError):
+            size = os.terminal_size((USUAL_WIDTH, USUAL_HEIGHT))
+        # A line that wraps, or more lines than the screen has, could not be taken back.
+        fitting = [clipped(line, size.columns - 1) for line in lines[: size.lines - 1]]
+        back = f"\x1b[{self._drawn}A" if self._drawn else ""
+        self._drawn = len(fitting)
+        body = "".join(f"{line}\x1b[K\n" for line in fitting)
+        self.write(f"{back}{body}\x1b[J".encode("utf-8", "surrogateescape"))
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that messages go to."""
+        try:
+            return os.get_terminal_size(self._err.fileno()).columns or USUAL_WIDTH
+        except (OSError, ValueError):
+            return USUAL_WIDTH
+
+    def bar(self, text: str) -> None:
+        """Draw one line that moves, or move it; nothing where such lines are not wanted."""
         now = time.monotonic()
-        if not self.bars or total <= 0 or (self._bar and now - self._bar_drawn_at < 0.1):
+        if not self.bars or not text or (self._bar and now - self._bar_drawn_at < 0.1):
             return
-        share = min(1.0, done / total)
-        filled = int(share * 30)
-        self._bar = f"{label}  [{'#' * filled}{'.' * (30 - filled)}] {share:4.0%}  {text}"
+        self._bar = text
         self._bar_drawn_at = now
-        self._err.write(_ERASE_LINE + self._bar)
+        self._err.write(_ERASE_LINE + text)
         self._err.flush()
 
     def clear_bar(self) -> None:

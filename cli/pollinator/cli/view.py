@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pollinator.cli.plain import json_text, plain
+from pollinator.cli.progress import TransferBar
 from pollinator.cli.ranks import LabelledOutput, RawOutput
 from pollinator.cli.terminal import Terminal
-from pollinator.cli.words import bytes_text, what_happened, what_to_do
+from pollinator.cli.words import what_happened, what_to_do
 from pollinator.v1.run_pb2 import (
     Notice,
     OutputBlock,
@@ -60,6 +61,7 @@ class TerminalView:
 
     def __init__(self, terminal: Terminal, run: Run, style: Style) -> None:
         self._terminal = terminal
+        self._bar = TransferBar(terminal)
         self._style = style
         self._id = run.id
         ranks = max(1, run.spec.nodes) * max(1, run.spec.processes_per_node)
@@ -78,9 +80,10 @@ class TerminalView:
             case "output":
                 self._take_output(message.output)
             case "event" if self._style.events:
+                self._bar.clear()
                 self._take_event(message.event)
-            case "progress":
-                show_upload(self._terminal, message.progress.bytes_done, message.progress.bytes_total)
+            case "progress" if self._style.events:
+                self._bar.show(message.progress)
             case _:
                 pass
 
@@ -174,11 +177,6 @@ class JsonView:
     def end(self, run: Run) -> None:
         """Print the run as it is in the end."""
         self._terminal.print(json_text({"run": plain(run)}))
-
-
-def show_upload(terminal: Terminal, done: int, total: int) -> None:
-    """Move the bar of bytes on their way to the store."""
-    terminal.bar("Uploading", done, total, f"{bytes_text(done)} of {bytes_text(total)}")
 
 
 def tell_notice(terminal: Terminal, notice: Notice) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -43,6 +44,19 @@ def duration_text(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def left_text(seconds: float | None) -> str:
+    """``12s left``, ``3m05s left``; a question mark when nobody knows."""
+    return (
+        "? left" if seconds is None else f"{duration_text(max(1, round(seconds)))} left".replace(".0s", "s")
+    )
+
+
+def ignore_line(path: bytes, *, directory: bool) -> str:
+    """The line of the project's ignore file for a path of its trees, quoted for a shell."""
+    escaped = re.sub(rb"([\\*?\[])", rb"\\\1", path)
+    return shlex.quote(f"/cfs/{escaped.decode('utf-8', 'surrogateescape')}{'/' * directory}")
 
 
 def parse_duration_s(text: str) -> int:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from pollinator.v1.run_pb2 import (
     Notice,
     Outcome,
     OutcomeReason,
+    ProgressKind,
     RunEvent,
     RunState,
     Severity,
@@ -28,6 +30,7 @@ from pollinator.v1.run_pb2 import (
 )
 from pollinator.wire.errors import PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
+from pollinator.wire.progress import Teller
 
 LOOK_S = 0.02
 SLOW_LOOK_S = 0.1
@@ -86,7 +89,9 @@ class Lifecycle:
         try:
             if not (folder.path / "laid-out").exists() and not folder.run.cancel_requested:
                 crash_point("before_lay_out")
-                await self._patiently("files", self._lay_out, folder, FILES_PATIENCE_S)
+                await self._telling(
+                    ProgressKind.PROGRESS_KIND_LAY_OUT, "files", self._lay_out, folder, FILES_PATIENCE_S
+                )
                 crash_point("after_lay_out")
         except PollinatorError as error:
             if not folder.run.cancel_requested:
@@ -99,9 +104,15 @@ class Lifecycle:
             return False
         return True
 
-    def _lay_out(self, folder: RunFolder) -> None:
+    def _lay_out(self, teller: Teller, folder: RunFolder) -> None:
+        def note(done: int) -> None:
+            _go_on(folder)
+            teller(done)
+
         work = folder.job.work
-        self._files.lay_out(folder.request(), work, lambda _: _go_on(folder))
+        self._files.lay_out(
+            folder.request(), work, note, lambda found: teller.begin(found.src.bytes + found.data.bytes)
+        )
         with disk_errors(work):
             (work / "result").mkdir(mode=0o755)
             (folder.path / "laid-out").touch()
@@ -163,7 +174,9 @@ class Lifecycle:
         crash_point("before_collect")
         if not folder.run.HasField("result"):
             try:
-                captured = await self._patiently("results", self._capture, folder, RESULTS_PATIENCE_S)
+                captured = await self._telling(
+                    ProgressKind.PROGRESS_KIND_COLLECT, "results", self._capture, folder, RESULTS_PATIENCE_S
+                )
             except PollinatorError as error:
                 what = f"the results could not be stored: {error.message}"
                 stay = f"they stay in {folder.job.work / 'result'}"
@@ -175,13 +188,14 @@ class Lifecycle:
         crash_point("after_collect")
         await self._end(folder, seen.state, outcome)
 
-    def _capture(self, folder: RunFolder) -> Captured | None:
+    def _capture(self, teller: Teller, folder: RunFolder) -> Captured | None:
         result = folder.job.work / "result"
         if result.is_symlink() or not result.is_dir():
             return None
         store = self._open_store(folder.request())
         try:
-            return capture(result, store)
+            teller.begin(0)
+            return capture(result, store, progress=teller)
         finally:
             store.close()
 
@@ -197,6 +211,20 @@ class Lifecycle:
         self._executor.forget(folder.job)
         # There may be a million files to remove.
         await self._in_thread(RunFolder.release, folder)
+
+    async def _telling(
+        self,
+        kind: ProgressKind.ValueType,
+        what: str,
+        work: Callable[[Teller, RunFolder], _Result],
+        folder: RunFolder,
+        patience_s: float,
+    ) -> _Result:
+        """The same as ``_patiently``; whoever follows the run hears how far the work is."""
+        try:
+            return await self._patiently(what, partial(work, Teller(folder.tell, kind)), folder, patience_s)
+        finally:
+            folder.tell(None)
 
     async def _patiently(
         self, what: str, work: Callable[[RunFolder], _Result], folder: RunFolder, patience_s: float

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from pollinator.executors.base import Job
 from pollinator.executors.growth import Growth
 from pollinator.model.run import InvalidMove, apply, is_terminal
-from pollinator.v1.run_pb2 import OutcomeReason, Run, RunEvent, StartRunRequest
+from pollinator.v1.run_pb2 import OutcomeReason, Progress, Run, RunEvent, StartRunRequest
 from pollinator.wire.errors import InvalidInput, NotFound
 
 KEPT = 100
@@ -43,6 +43,7 @@ class RunFolder:
         self.growth = Growth(path / "output")
         self.log: list[RunEvent] = []
         self.run = Run()
+        self.progress: Progress | None = None
         for event in _read_events(path / "events.log"):
             self.log.append(event)
             self.run = apply(self.run, event)
@@ -81,6 +82,12 @@ class RunFolder:
         self.growth.look()
         self.growth.tell()
         return after
+
+    def tell(self, progress: Progress | None) -> None:
+        """How far a transfer is, for whoever follows; nothing is written down."""
+        self.progress = progress
+        if progress is not None:
+            self.growth.tell()
 
     def request(self) -> StartRunRequest:
         """The request, with secrets as long as they are needed."""
@@ -263,8 +270,12 @@ class RunFolders:
         """Every process of an ended run is gone."""
         return is_terminal(self.get(run_id).state)
 
+    def progress(self, run_id: str) -> Progress | None:
+        """Bytes on their way now."""
+        return self.folder(run_id).progress
+
     def version(self, run_id: str) -> int:
-        """Grows with events and output."""
+        """Grows with events, output and progress."""
         return self.folder(run_id).growth.version
 
     async def changed(self, run_id: str, seen: int, timeout_s: float) -> None:

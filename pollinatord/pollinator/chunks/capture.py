@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,15 +32,16 @@ class Captured:
     """What could not be taken, each with the reason."""
 
 
-def capture(directory: Path, store: Store) -> Captured:
+def capture(directory: Path, store: Store, *, progress: Callable[[int], None] | None = None) -> Captured:
     """Publish a folder as the ``result`` tree of a snapshot.
 
     Sockets, devices and what cannot be read are left out and named. Nobody else should write meanwhile.
+    ``progress`` is told the bytes that are read, whenever there are more.
 
     Raises:
         PollinatorError: the store fails.
     """
-    return _Capture(store).take(directory)
+    return _Capture(store, progress).take(directory)
 
 
 @dataclass(slots=True)
@@ -54,7 +56,9 @@ class _Folder:
 
 
 class _Capture:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, progress: Callable[[int], None] | None) -> None:
+        self._progress = progress
+        self._read = 0
         self._stored: set[bytes] = set()
         self._rows: list[PackIndex] = []
         self._skipped: list[str] = []
@@ -83,6 +87,9 @@ class _Capture:
         self._rows.append(row)
 
     def _sink(self, digest: bytes, data: bytes | memoryview) -> None:
+        self._read += len(data)
+        if self._progress is not None:
+            self._progress(self._read)
         if digest not in self._stored:
             self._uploader.add(digest, data)
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from pollinator.v1.run_pb2 import (
     Heartbeat,
     OutputBlock,
+    Progress,
     Run,
     RunEvent,
     RunState,
@@ -64,8 +65,12 @@ class RunSource(Protocol):
         """No rank will print any more and every byte is readable."""
         ...
 
+    def progress(self, run_id: str) -> Progress | None:
+        """Bytes of the run that are on their way now; None when there are none."""
+        ...
+
     def version(self, run_id: str) -> int:
-        """A number that grows whenever events or output of the run grow."""
+        """A number that grows whenever events, output or progress of the run grow."""
         ...
 
     async def changed(self, run_id: str, seen: int, timeout_s: float) -> None:
@@ -85,15 +90,20 @@ class _Position:
         self.behind = False
         """There is more than the last ``news`` carried."""
         self.seq = request.after_seq
+        self._progress: Progress | None = None
         for rank, offset in self._offsets.items():
             if offset > source.output_size(self._run_id, rank):
                 raise OutOfRange(f"rank {rank} has not printed {offset} bytes", reason="offset_beyond_end")
 
     def news(self) -> Iterator[WatchRunResponse]:
-        """Events and output since the last call; not all of it when there is much."""
+        """Events, progress and output since the last call; not all of it when there is much."""
         for event in self._source.events(self._run_id, self.seq):
             yield WatchRunResponse(event=event)
             self.seq = event.seq
+        progress = self._source.progress(self._run_id)
+        if progress is not None and progress != self._progress:
+            yield WatchRunResponse(progress=progress)
+        self._progress = progress
         self.behind = False
         if self._output:
             for rank in self._source.ranks(self._run_id):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pollinator.v1.run_pb2 import OutputOffset, RunState, WatchRunRequest, WatchRunResponse
+from pollinator.v1.run_pb2 import OutputOffset, Progress, RunState, WatchRunRequest, WatchRunResponse
 from pollinator.wire import watching as under_test
 from pollinator.wire.errors import NotFound, OutOfRange
 from pollinator.wire.watching import BLOCK_BYTES, BLOCKS, HEARTBEAT_S, watch_run
@@ -44,6 +44,22 @@ def ended(**output: bytes) -> GrowingRun:
     for name, data in output.items():
         run.print(int(name[1:]), data)
     return run
+
+
+async def test_bytes_on_their_way_are_told_when_they_move() -> None:
+    run = GrowingRun()
+    messages = watch_run(run, WatchRunRequest(run_id=RUN, follow=True))
+
+    assert "run" == await next_of(messages)
+    for done in (1, 2):
+        run.move(Progress(bytes_done=done, bytes_total=2))
+        assert "progress" == await next_of(messages)
+    run.move(run.moving)
+    run.note()
+    assert 1 == await next_of(messages)
+    run.move(None)
+    run.note()
+    assert 2 == await next_of(messages)
 
 
 async def test_an_unknown_run_is_not_found() -> None:

@@ -11,7 +11,6 @@ from pollinator.cli.group import Command
 from pollinator.cli.options import json_option, project_option
 
 if TYPE_CHECKING:
-    from pollinator.cli.connect import Daemon
     from pollinator.cli.terminal import Terminal
     from pollinator.v1.project_pb2 import SealRequest, SealResponse
 
@@ -50,12 +49,13 @@ async def _sync(request: SealRequest, *, as_json: bool) -> int:
     from pollinator.cli.plain import json_text
     from pollinator.cli.session import beside
     from pollinator.cli.terminal import Terminal
+    from pollinator.cli.transfers import show_upload
     from pollinator.cli.view import tell_notice
 
     terminal = Terminal()
     async with connected(terminal) as daemon:
         sealing = daemon.ask(daemon.projects.Seal, request, timeout_s=LONG_S)
-        answer = await beside(sealing, _show_backlog(daemon, terminal, request.root))
+        answer = await beside(sealing, show_upload(daemon, terminal, request.root))
     terminal.clear_bar()
     for notice in answer.notices:
         tell_notice(terminal, notice)
@@ -65,27 +65,6 @@ async def _sync(request: SealRequest, *, as_json: bool) -> int:
     else:
         _print_words(words, terminal)
     return int(Exit.OK)
-
-
-async def _show_backlog(daemon: Daemon, terminal: Terminal, root: str) -> None:
-    """Draw what is still to be stored; whatever fails here, the call itself says better."""
-    import asyncio
-
-    import grpc
-
-    from pollinator.cli.view import show_upload
-    from pollinator.v1.project_pb2 import WatchProjectRequest
-
-    if not terminal.bars:
-        return
-    await asyncio.sleep(0.4)
-    most = 0
-    try:
-        async for state in daemon.projects.WatchProject(WatchProjectRequest(root=root)):
-            most = max(most, state.project.backlog_bytes)
-            show_upload(terminal, most - state.project.backlog_bytes, most)
-    except grpc.aio.AioRpcError:
-        return
 
 
 def _words(answer: SealResponse) -> dict[str, object]:

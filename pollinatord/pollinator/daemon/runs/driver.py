@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -32,6 +33,7 @@ from pollinator.v1.run_pb2 import (
     Outcome,
     OutcomeReason,
     OutputOffset,
+    ProgressKind,
     Reachability,
     Run,
     RunEvent,
@@ -44,6 +46,7 @@ from pollinator.v1.run_pb2 import (
 )
 from pollinator.wire.errors import Code, NotFound, PollinatorError, Unavailable
 from pollinator.wire.faults import crash_point
+from pollinator.wire.progress import Teller
 from pollinator.wire.status import to_error
 from pollinator.wire.streams import follow_run
 
@@ -249,6 +252,8 @@ class RunDriver:
                 self._output.append(run_id, block.rank, block.offset, block.data)
                 crash_point("after_output")
                 self._runs.ring(run_id)
+            case "progress":
+                self._runs.tell(run_id, message.progress)
             case _:
                 pass
         if self._runs.get(run_id).HasField("unreachable_since"):
@@ -271,6 +276,7 @@ class RunDriver:
         return follow_run(link.runs, request, patience_s=FOREVER_S, on_cut=on_cut)
 
     def _take_event(self, run_id: str, word: RunEvent) -> None:
+        self._runs.tell(run_id, None)
         if ended(word) is not None:
             # Not recorded yet: the stream goes on with the rest of the output, and after a restart
             # the executor must say it again.
@@ -303,14 +309,17 @@ class RunDriver:
     async def _bring(self, run: Run) -> list[Notice]:
         """Lay the results out; a store that does not answer is waited for."""
         left = BRING_TRIES
+        teller = Teller(partial(self._runs.tell, run.id), ProgressKind.PROGRESS_KIND_FETCH)
         while True:
             left -= 1
             try:
-                return await self._home.bring(run)
+                return await self._home.bring(run, teller)
             except PollinatorError as error:
                 if not (error.retryable and left):
                     raise
                 _log.warning("the results of run %s wait for the store: %s", run.id, error.message)
+            finally:
+                self._runs.tell(run.id, None)
             await asyncio.sleep(RETRY_S)
 
     async def _final_word(self, run_id: str, link: ExecutorLink) -> Run:

@@ -17,6 +17,7 @@ from pollinator.v1.project_pb2 import CheckoutResponse, PullResultsResponse
 from pollinator.v1.run_pb2 import Notice, Run, Severity
 from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, WrongState
 from pollinator.wire.places import private_dir
+from pollinator.wire.progress import Teller
 
 RESULT = Path("cfs", "result")
 
@@ -35,10 +36,14 @@ class ResultsHome:
         self.pool = pool
         self._locks: dict[Path, asyncio.Lock] = {}
 
-    async def bring(self, run: Run) -> list[Notice]:
+    async def bring(self, run: Run, teller: Teller) -> list[Notice]:
         """Lay the results of a run into its project, if there are results and the project is still there.
 
         A run that came as a snapshot has no folder here: who sent it fetches the results from the store.
+
+        Args:
+            run: whose results.
+            teller: told how far they are.
 
         Returns:
             What the user should know, for example conflict copies.
@@ -52,7 +57,7 @@ class ResultsHome:
         if not await self.pool.run(os.path.exists, root / "project.yaml"):
             text = f"{root} is gone; the results wait in the store: pollinator pull {run.id} DIR"
             return [Notice(severity=Severity.SEVERITY_WARNING, code="project_missing", text=text)]
-        applied = await self._lay_out(run, root / RESULT)
+        applied = await self._lay_out(run, root / RESULT, teller)
         return [
             Notice(
                 severity=Severity.SEVERITY_WARNING,
@@ -62,7 +67,7 @@ class ResultsHome:
             for name in applied.conflicts
         ]
 
-    async def pull(self, run: Run, directory: str) -> PullResultsResponse:
+    async def pull(self, run: Run, directory: str, teller: Teller) -> PullResultsResponse:
         """Lay the results of a run out again.
 
         Raises:
@@ -79,7 +84,7 @@ class ResultsHome:
                 f"run {run.id} belongs to no folder here", reason="directory_missing", hint="name a folder"
             )
         target = Path(directory) if directory else Path(run.root) / RESULT
-        applied = await self._lay_out(run, target)
+        applied = await self._lay_out(run, target, teller)
         return PullResultsResponse(
             directory=str(target),
             files_written=applied.written,
@@ -87,7 +92,7 @@ class ResultsHome:
             conflicts=applied.conflicts,
         )
 
-    async def checkout(self, run: Run, directory: str) -> CheckoutResponse:
+    async def checkout(self, run: Run, directory: str, teller: Teller) -> CheckoutResponse:
         """Restore src and data of a run into an empty or missing folder.
 
         Raises:
@@ -96,39 +101,44 @@ class ResultsHome:
         """
         if not run.HasField("snapshot"):
             raise WrongState(f"run {run.id} was never sealed", reason="not_sealed")
-        return await self.pool.run(self._checkout, run, Path(directory))
+        return await self.pool.run(self._checkout, run, Path(directory), teller)
 
     def reader(self, run: Run) -> SnapshotReader:
         """A reader on the store of a run."""
         return SnapshotReader(self._keeper.reopen(run.store_id, run.project), self._cache)
 
-    async def _lay_out(self, run: Run, target: Path) -> Applied:
+    async def _lay_out(self, run: Run, target: Path, teller: Teller) -> Applied:
         # Two runs that end together must not take each other's files for edits of the user.
         async with self._locks.setdefault(target, asyncio.Lock()):
-            return await self.pool.run(self._apply, run, target)
+            return await self.pool.run(self._apply, run, target, teller)
 
-    def _apply(self, run: Run, target: Path) -> Applied:
+    def _apply(self, run: Run, target: Path, teller: Teller) -> Applied:
         reader = self.reader(run)
         tree = reader.open(run.result).result
         try:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Denied(f"cannot use {target}: {error.strerror}", reason="bad_directory") from error
+        teller.begin(tree.bytes)
         with Ledger(self._ledgers, target) as ledger:
-            return apply_results(reader, tree, target, ledger, run.id)
+            return apply_results(reader, tree, target, ledger, run.id, progress=teller)
 
-    def _checkout(self, run: Run, target: Path) -> CheckoutResponse:
+    def _checkout(self, run: Run, target: Path, teller: Teller) -> CheckoutResponse:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise AlreadyExists(
                 f"{target} is not an empty folder", reason="directory_not_empty", hint="name a new folder"
             )
         reader = self.reader(run)
         snapshot = reader.open(run.snapshot)
+        teller.begin(snapshot.src.bytes + snapshot.data.bytes)
         answer = CheckoutResponse()
         for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
             folder = target / name
             folder.mkdir(parents=True, exist_ok=True)
-            laid = lay_out(reader, tree, folder, external_links=run.spec.allow_external_links)
+            laid = lay_out(
+                reader, tree, folder, external_links=run.spec.allow_external_links, progress=teller
+            )
+            teller.finished(laid.bytes)
             answer.files += laid.files
             answer.bytes += laid.bytes
         return answer

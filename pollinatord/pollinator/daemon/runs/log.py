@@ -15,7 +15,7 @@ from pollinator.daemon.records import Records
 from pollinator.daemon.runs.output import OutputFiles
 from pollinator.model.ids import RANDOM_BYTES, run_id, time_of
 from pollinator.model.run import apply, is_terminal
-from pollinator.v1.run_pb2 import ListRunsRequest, Run, RunEvent, StartRunRequest
+from pollinator.v1.run_pb2 import ListRunsRequest, Progress, Run, RunEvent, StartRunRequest
 from pollinator.wire.errors import InvalidInput, NotFound
 
 RUN_MIGRATION = """
@@ -52,6 +52,7 @@ class RunLog:
         self._bells: dict[str, asyncio.Event] = {}
         self._rung: dict[str, int] = {}
         self._rings = 0
+        self._progress: dict[str, Progress] = {}
         self._active: dict[str, Run] = {}
         for (body,) in records.read("SELECT body FROM run WHERE active ORDER BY id"):
             run = Run.FromString(body)
@@ -238,6 +239,10 @@ class RunLog:
         """A run ends here only after all of its output was copied."""
         return is_terminal(self.get(run_id).state)
 
+    def progress(self, run_id: str) -> Progress | None:
+        """Bytes on their way now."""
+        return self._progress.get(run_id)
+
     def version(self, run_id: str) -> int:
         """Counts the rings of all bells until this run's last; 0 when it has not rung since the start."""
         return self._rung.get(run_id, 0)
@@ -252,6 +257,14 @@ class RunLog:
                 await bell.wait()
         except TimeoutError:
             return
+
+    def tell(self, run_id: str, progress: Progress | None) -> None:
+        """How far a transfer is, for whoever follows; nothing is written down."""
+        if progress is None:
+            self._progress.pop(run_id, None)
+        else:
+            self._progress[run_id] = progress
+            self.ring(run_id)
 
     def ring(self, run_id: str) -> None:
         """Wake all who wait for news of this run."""

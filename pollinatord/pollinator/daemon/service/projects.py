@@ -14,6 +14,7 @@ from pollinator.daemon.runs.compare import compare_runs
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.service.ignoring import check_ignored
+from pollinator.daemon.service.transfers import Transfers
 from pollinator.daemon.sync.biggest import LIMIT
 from pollinator.daemon.sync.git import head_commit
 from pollinator.daemon.sync.projects import OpenProject as Opened
@@ -43,8 +44,10 @@ from pollinator.v1.project_pb2 import (
     SealResponse,
     WatchProjectRequest,
     WatchProjectResponse,
+    WatchTransferRequest,
+    WatchTransferResponse,
 )
-from pollinator.v1.run_pb2 import Run
+from pollinator.v1.run_pb2 import ProgressKind, Run
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import InvalidInput, WrongState
 
@@ -61,6 +64,7 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         self._runs = log
         self._home = home
         self._pool = pool
+        self._transfers = Transfers()
 
     async def OpenProject(  # noqa: N802 - the protocol's name
         self, request: OpenProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -128,14 +132,25 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         self, request: PullResultsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> PullResultsResponse:
         """Lay the results of a run out."""
-        return await self._home.pull(self._runs.find(request.run_id), request.directory)
+        run = self._runs.find(request.run_id)
+        with self._transfers.under(request.transfer_id, ProgressKind.PROGRESS_KIND_FETCH) as teller:
+            return await self._home.pull(run, request.directory, teller)
 
     async def Checkout(  # noqa: N802
         self, request: CheckoutRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> CheckoutResponse:
         """Restore the trees a run ran with."""
         _absolute(request.directory)
-        return await self._home.checkout(self._runs.find(request.run_id), request.directory)
+        run = self._runs.find(request.run_id)
+        with self._transfers.under(request.transfer_id, ProgressKind.PROGRESS_KIND_LAY_OUT) as teller:
+            return await self._home.checkout(run, request.directory, teller)
+
+    async def WatchTransfer(  # noqa: N802
+        self, request: WatchTransferRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[WatchTransferResponse]:
+        """How far a call is."""
+        async for progress in self._transfers.watch(request.transfer_id):
+            yield WatchTransferResponse(progress=progress)
 
     async def DiffRuns(  # noqa: N802
         self, request: DiffRunsRequest, context: grpc.aio.ServicerContext[Any, Any]

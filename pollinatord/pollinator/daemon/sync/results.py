@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,18 +47,25 @@ class Applied:
 
 
 def apply_results(
-    reader: SnapshotReader, tree: Tree, directory: Path, ledger: Ledger, run_id: str
+    reader: SnapshotReader,
+    tree: Tree,
+    directory: Path,
+    ledger: Ledger,
+    run_id: str,
+    *,
+    progress: Callable[[int], None] | None = None,
 ) -> Applied:
     """Lay the result tree of a run into ``directory``; repeating it is harmless.
 
-    What cannot be written keeps nothing else from coming home.
+    What cannot be written keeps nothing else from coming home. ``progress`` is told the bytes of the files
+    that are done, after each.
 
     Raises:
         Exhausted: the disk is full.
         PollinatorError: the results cannot be read, or some of them not be written.
     """
     with disk_errors(directory):
-        job = _Application(reader, os.fsencode(directory), ledger, run_id.encode())
+        job = _Application(reader, os.fsencode(directory), ledger, run_id.encode(), progress)
         _clear(directory)
         nodes = reader.walk(tree)
         while group := [*itertools.islice(nodes, GROUP)]:
@@ -69,7 +76,16 @@ def apply_results(
 
 
 class _Application:
-    def __init__(self, reader: SnapshotReader, root: bytes, ledger: Ledger, run_id: bytes) -> None:
+    def __init__(
+        self,
+        reader: SnapshotReader,
+        root: bytes,
+        ledger: Ledger,
+        run_id: bytes,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._progress = progress
+        self._bytes = 0
         self._reader = reader
         self._root = root
         self._ledger = ledger
@@ -94,6 +110,9 @@ class _Application:
         for target, node, version in files:
             with self._named(target):
                 laid.append((self._lay(target, node, version), version))
+            if self._progress is not None and isinstance(node, FileNode):
+                self._bytes += node.size
+                self._progress(self._bytes)
         self._ledger.settle(laid)
 
     def _target(self, path: bytes) -> bytes:

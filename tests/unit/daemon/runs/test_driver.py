@@ -20,6 +20,8 @@ from pollinator.v1.run_pb2 import (
     CancelRequested,
     Notice,
     OutcomeReason,
+    Progress,
+    ProgressKind,
     Run,
     RunEvent,
     RunState,
@@ -104,6 +106,20 @@ async def test_an_executor_that_comes_back_with_nothing_has_lost_the_run(world: 
 
     assert (RunState.RUN_STATE_LOST, OutcomeReason.OUTCOME_REASON_BACKEND) == (run.state, run.outcome.reason)
     assert b"so far\n" == world.daemon.output.read(RUN_ID, 0, 0, 100)
+
+
+async def test_how_far_a_transfer_at_the_executor_is_can_be_seen_here_while_it_takes(world: World) -> None:
+    world.daemon.accept("SNAPSHOTTING", "LAUNCHING", "STARTING")
+    laying_out = Progress(bytes_done=1, bytes_total=3, kind=ProgressKind.PROGRESS_KIND_LAY_OUT)
+    async with world.driving():
+        world.executor.move(laying_out)
+        await until(lambda: world.daemon.log.progress(RUN_ID) == laying_out, "it is told here")
+        world.executor.move(None)
+        world.executor.record(moved("STARTING"))
+        await until(lambda: world.daemon.log.progress(RUN_ID) is None, "it is over")
+        world.executor.knows_it = False
+        world.wire.cut()
+        await world.ended()
 
 
 async def test_a_refused_launch_fails_with_the_executors_words(world: World) -> None:

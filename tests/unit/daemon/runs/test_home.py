@@ -15,9 +15,10 @@ from pollinator.daemon.runs import home as under_test
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.sync.results import Applied
 from pollinator.daemon.sync.stores import StoreKeeper
-from pollinator.v1.run_pb2 import Run
+from pollinator.v1.run_pb2 import ProgressKind, Run
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.wire.errors import InvalidInput, WrongState
+from pollinator.wire.progress import Teller
 
 
 class Place:
@@ -41,6 +42,11 @@ class Place:
         return Run(id=name, root=str(place), project="p", store_id=store_id, result=capture(left, store).ref)
 
 
+def quiet() -> Teller:
+    """Nobody listens."""
+    return Teller(lambda _: None, ProgressKind.PROGRESS_KIND_FETCH)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
@@ -52,9 +58,9 @@ async def test_results_are_laid_into_the_project_and_conflicts_are_told(place: P
     first, second = place.run("a", "of a"), place.run("b", "of b")
     result = place.folder / "project" / "cfs" / "result"
 
-    told = await place.home.bring(first)
+    told = await place.home.bring(first, quiet())
     (result / "r.txt").write_text("edited")
-    told += await place.home.bring(second)
+    told += await place.home.bring(second, quiet())
 
     assert ["conflict"] == [notice.code for notice in told]
     assert {"r.txt": "edited", "r.txt.b": "of b"} == {
@@ -68,7 +74,7 @@ async def test_a_project_that_is_gone_gets_nothing_and_that_is_told(
     run = place.run("a", "of a")
     (place.folder / "project" / "project.yaml").unlink()
 
-    (told,) = await place.home.bring(run)
+    (told,) = await place.home.bring(run, quiet())
 
     assert "project_missing" == told.code
     assert "pollinator pull a DIR" in told.text
@@ -79,20 +85,20 @@ async def test_a_run_that_came_as_a_snapshot_has_no_folder_here(place: Place) ->
     run = place.run("a", "of a")
     run.ClearField("root")
 
-    assert [] == await place.home.bring(run)
+    assert [] == await place.home.bring(run, quiet())
     with pytest.raises(InvalidInput) as caught:
-        await place.home.pull(run, "")
+        await place.home.pull(run, "", quiet())
     assert "directory_missing" == caught.value.reason
-    assert 1 == (await place.home.pull(run, str(place.folder / "wanted"))).files_written
+    assert 1 == (await place.home.pull(run, str(place.folder / "wanted"), quiet())).files_written
 
 
 async def test_a_run_without_results_brings_nothing_and_cannot_be_fetched(place: Place) -> None:
     run = place.run("a", "of a")
     run.ClearField("result")
 
-    assert [] == await place.home.bring(run)
+    assert [] == await place.home.bring(run, quiet())
     with pytest.raises(WrongState) as caught:
-        await place.home.pull(run, "")
+        await place.home.pull(run, "", quiet())
     assert "no_results" == caught.value.reason
 
 
@@ -105,7 +111,7 @@ async def test_runs_that_end_together_enter_a_folder_one_after_another(
     most: list[int] = []
     both = threading.Event()
 
-    def apply(*_: object) -> Applied:
+    def apply(*_: object, **__: object) -> Applied:
         inside.append(1)
         most.append(len(inside))
         if len(inside) == 2:
@@ -116,6 +122,6 @@ async def test_runs_that_end_together_enter_a_folder_one_after_another(
 
     monkeypatch.setattr(under_test, "apply_results", apply)
 
-    await asyncio.gather(*(place.home.bring(run) for run in runs))
+    await asyncio.gather(*(place.home.bring(run, quiet()) for run in runs))
 
     assert together == max(most)
