@@ -95,12 +95,22 @@ def temporary_name(name: bytes) -> bytes:
     return TEMPORARY + secrets.token_hex(8).encode() + check_name(name)[:160]
 
 
-def make_file(reader: SnapshotReader, node: FileNode, folder: int, name: bytes) -> None:
-    """Make a file in an open folder under a name that nothing has; nothing is left of it when that fails."""
+def make_file(
+    reader: SnapshotReader,
+    node: FileNode,
+    folder: int,
+    name: bytes,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Make a file in an open folder under a name that nothing has; nothing is left of it when that fails.
+
+    ``progress`` is told the bytes of it that are written, whenever there are more.
+    """
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
         try:
-            _fill(reader, descriptor, node)
+            _fill(reader, descriptor, node, progress)
         finally:
             os.close(descriptor)
     except BaseException:
@@ -308,7 +318,10 @@ class Layout:
         return self._given[opened]
 
 
-def _fill(reader: SnapshotReader, descriptor: int, node: FileNode) -> None:
+def _fill(
+    reader: SnapshotReader, descriptor: int, node: FileNode, progress: Callable[[int], None] | None
+) -> None:
+    written = 0
     _write_all(descriptor, node.inline, 0)
     chunks = reader.chunks(node)
     while group := tuple(itertools.islice(chunks, GROUP_CHUNKS)):
@@ -318,6 +331,9 @@ def _fill(reader: SnapshotReader, descriptor: int, node: FileNode) -> None:
         for digest, data in reader.fetch(places):
             for offset, chunk in places[digest]:
                 _write_all(descriptor, check_size(chunk, data), offset)
+                written += len(data)
+            if progress is not None:
+                progress(written)
     _complete(descriptor, node)
 
 

@@ -57,8 +57,8 @@ def apply_results(
 ) -> Applied:
     """Lay the result tree of a run into ``directory``; repeating it is harmless.
 
-    What cannot be written keeps nothing else from coming home. ``progress`` is told the bytes of the files
-    that are done, after each.
+    What cannot be written keeps nothing else from coming home. ``progress`` is told the bytes that are done,
+    whenever there are more.
 
     Raises:
         Exhausted: the disk is full.
@@ -110,9 +110,9 @@ class _Application:
         for target, node, version in files:
             with self._named(target):
                 laid.append((self._lay(target, node, version), version))
-            if self._progress is not None and isinstance(node, FileNode):
+            if isinstance(node, FileNode):
                 self._bytes += node.size
-                self._progress(self._bytes)
+                self._tell(self._bytes)
         self._ledger.settle(laid)
 
     def _target(self, path: bytes) -> bytes:
@@ -200,9 +200,13 @@ class _Application:
 
     def _make(self, folder: int, name: bytes, node: FileNode | SymlinkNode) -> None:
         if isinstance(node, FileNode):
-            make_file(self._reader, node, folder, name)
+            make_file(self._reader, node, folder, name, progress=lambda done: self._tell(self._bytes + done))
         else:
             os.symlink(node.target, name, dir_fd=folder)
+
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done)
 
     def _version(self, node: FileNode | SymlinkNode) -> bytes:
         if isinstance(node, SymlinkNode):

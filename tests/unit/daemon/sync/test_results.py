@@ -31,6 +31,7 @@ class Home:
         for path in (self.folder, self.ledgers):
             path.mkdir()
         self._store = MemoryStore()
+        self.told: list[int] = []
 
     def bring(self, run: str, listing: Listing, *, disk_bytes: int = 2**40) -> Applied:
         """Lay the results of a run out, on a disk that takes no larger files."""
@@ -38,7 +39,7 @@ class Home:
         reader = SnapshotReader(self._store)
         reader.open(ref)
         with full_disk(disk_bytes), Ledger(self.ledgers, self.folder) as ledger:
-            return apply_results(reader, tree, self.folder, ledger, run)
+            return apply_results(reader, tree, self.folder, ledger, run, progress=self.told.append)
 
     @property
     def found(self) -> dict[bytes, bytes]:
@@ -49,6 +50,18 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
+
+
+def test_how_far_results_are_is_told_within_large_files_and_of_those_that_are_here(home: Home) -> None:
+    listing: Listing = {b"a": b"here", b"big": random_bytes(24 << 20)}
+    home.bring("r1", {b"a": b"here"})
+    home.told.clear()
+    home.bring("r1", listing)
+
+    assert 4 == home.told[0]
+    assert (24 << 20) + 4 == home.told[-1]
+    assert sorted(home.told) == home.told
+    assert len(set(home.told)) > 3
 
 
 def test_files_folders_and_links_come_home_with_their_modes(home: Home) -> None:
