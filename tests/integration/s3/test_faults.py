@@ -25,6 +25,7 @@ from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import Corrupt, PollinatorError, Unavailable
 from support.desk import desk_at, read_back
 from support.faulty_proxy import FaultyProxy, Target, Trouble
+from support.projects import IN_SYNC
 from support.s3_servers import S3Server
 from support.storing import listed, random_bytes
 from support.syncing import tree_listing
@@ -170,7 +171,7 @@ def looking_after(stage: Stage) -> Generator[Attempt]:
         engine = SyncEngine(folder, folder / "index.db", stage.through)
         (desk.src / "f").write_text(f"{attempts}")
         try:
-            while engine.step() or engine.status().backlog.bytes:
+            while engine.step() or engine.status().state != IN_SYNC:
                 pass
             ref = engine.seal(RunSpec(project="demo")).ref
         finally:
