@@ -1,4 +1,4 @@
-"""The sync engine killed at any instant, again and again: what it said is sealed can be read for ever."""
+"""The sync engine killed at any instant, again and again: nothing is lost, and what it said stays true."""
 
 from __future__ import annotations
 
@@ -8,47 +8,60 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from pollinator.chunks.folder import FolderStore
+from pollinator.chunks.pack import parse_footer, verify
+from pollinator.chunks.store import Store
+from pollinator.chunks.stores import open_store
+from pollinator.daemon.index import Index
+from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
-from support.storing import random_bytes
-from support.syncing import on_disk, read_back
+from support.s3_servers import S3Server
+from support.storing import MemoryStore, random_bytes
+from support.syncing import Listing, crash_image, on_disk, read_back
 from support.watching import Mischief
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the watcher elsewhere takes its time"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(900),
 ]
 
-KILLS = 40
+KILLS = int(os.environ.get("POLLINATOR_KILLS", "30"))
+"""For each store."""
 LONGEST_LIFE_S = 0.3
+PROJECT = "killed"
 
 # Everything is imported once; each life is a fork, so that most of it is spent syncing.
 NURSERY = """
 import functools, os, sys, time
 from pathlib import Path
-from pollinator.chunks.folder import FolderStore
+from pollinator.chunks.stores import open_store
 from pollinator.chunks.upload import Uploader
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import PollinatorError
 
 outbox.QUIET_S = 0.0
-outbox.Uploader = functools.partial(Uploader, pack_bytes=100_000)
 outbox.UNLISTED_PACKS = 5
+root, index = map(Path, sys.argv[1:3])
+settings = StoreSettings.FromString(bytes.fromhex(sys.argv[3]))
 
-class Distant(FolderStore):
-    def put(self, key, data):
+class Slow(Uploader):
+    def _put(self, key, body):
         time.sleep(0.02)
-        super().put(key, data)
+        super()._put(key, body)
 
-def live(root, index, store):
-    engine = SyncEngine(root, index, Distant(store))
+outbox.Uploader = functools.partial(Slow, pack_bytes=100_000)
+
+def live():
+    engine = SyncEngine(root, index, open_store(settings, sys.argv[4]))
+    said = None
     while True:
         engine.step()
         try:
@@ -56,12 +69,14 @@ def live(root, index, store):
         except PollinatorError as error:
             os.write(1, f"refused {error.message}\\n".encode(errors="replace"))
             continue
-        os.write(1, f"sealed {ref.digest.hex()} {ref.key}\\n".encode())
+        if ref != said:
+            os.write(1, f"sealed {ref.digest.hex()} {ref.key}\\n".encode())
+            said = ref
 
 for _ in sys.stdin:
     child = os.fork()
     if not child:
-        live(*map(Path, sys.argv[1:]))
+        live()
     os.write(1, b"born %d\\n" % child)
     os.waitpid(child, 0)
     os.write(1, b"dead\\n")
@@ -69,27 +84,36 @@ for _ in sys.stdin:
 
 
 class Nursery:
-    """Starts lives of an engine and hears what they say."""
+    """Starts lives of an engine, one at a time, and hears what they say."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: StoreSettings) -> None:
         self.root = folder / "project"
-        self.store = FolderStore(folder / "store")
+        self.index = folder / "index.db"
         self.sealed: dict[str, SnapshotRef] = {}
+        self.last: SnapshotRef | None = None
         for name in ("src", "data"):
             (self.root / "cfs" / name).mkdir(parents=True)
-        places = (self.root, folder / "index.db", folder / "store")
-        command = [sys.executable, "-c", NURSERY, *map(str, places)]
+        arguments = [str(self.root), str(self.index), settings.SerializeToString().hex(), PROJECT]
         path = os.pathsep.join(sys.path)
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+            [sys.executable, "-c", NURSERY, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
         )
+        self._child = 0
 
-    def bear(self) -> int:
-        """Begin a life; returns its process."""
+    def bear(self) -> None:
+        """Begin a life."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
-        return int(self.hear("born"))
+        self._child = int(self.hear("born"))
+
+    def kill(self) -> None:
+        """End it, at whatever it is."""
+        os.kill(self._child, signal.SIGKILL)
+        self.hear("dead")
 
     def hear(self, word: str) -> str:
         """Listen until a word is said; returns what follows it."""
@@ -98,7 +122,7 @@ class Nursery:
             said, _, rest = line.decode().strip().partition(" ")
             if said == "sealed":
                 digest, key = rest.split()
-                self.sealed[key] = SnapshotRef(digest=bytes.fromhex(digest), key=key)
+                self.last = self.sealed[key] = SnapshotRef(digest=bytes.fromhex(digest), key=key)
             if said == word:
                 return rest
         raise AssertionError("the nursery has ended")
@@ -109,36 +133,111 @@ class Nursery:
         self._process.communicate()
 
 
-@pytest.fixture
-def nursery(tmp_path: Path) -> Iterator[Nursery]:
-    made = Nursery(tmp_path)
-    yield made
-    made.close()
+@contextmanager
+def nursery(folder: Path, settings: StoreSettings) -> Generator[Nursery]:
+    """A nursery; whoever lives there ends with it."""
+    made = Nursery(folder, settings)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
-def test_whatever_was_sealed_before_a_kill_can_be_read_after_all_of_them(nursery: Nursery) -> None:
-    chance = random.Random(1)
-    make_a_change = Mischief(nursery.root / "cfs/src", seed=1)
-    for _ in range(KILLS):
-        process = nursery.bear()
-        end = time.monotonic() + chance.uniform(0, LONGEST_LIFE_S)
-        while time.monotonic() < end:
-            make_a_change()
-            size = chance.choice((10, 1000, 50_000, 300_000))
-            Path(nursery.root, f"cfs/data/f{chance.randrange(5)}").write_bytes(
-                random_bytes(size, b"%d" % chance.randrange(20))
-            )
-        os.kill(process, signal.SIGKILL)
-        nursery.hear("dead")
+class Auditor:
+    """Knows every byte of a store: objects never change, so each is fetched once."""
 
-    process = nursery.bear()
-    for _ in range(2):
-        nursery.hear("sealed")
-    os.kill(process, signal.SIGKILL)
-    nursery.hear("dead")
-    last = [*nursery.sealed.values()][-1]
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._copy = MemoryStore()
+        self._holds: dict[str, frozenset[bytes]] = {}
 
-    assert on_disk(nursery.root) == read_back(nursery.store, last)
-    assert len(nursery.sealed) > KILLS / 4, "hardly anything was sealed"
-    for ref in nursery.sealed.values():
-        read_back(nursery.store, ref)
+    def look(self) -> set[str]:
+        """Fetch what is new, and look at every byte of it; returns all keys."""
+        there = set(self._store.keys())
+        for key in there - self._holds.keys():
+            body = self._store.get(key)
+            verify(key, body)
+            self._copy.objects[key] = body
+            self._holds[key] = frozenset(entry.digest for entry in parse_footer(key, body).entries)
+        return there
+
+    def read(self, ref: SnapshotRef) -> dict[str, Listing]:
+        """A snapshot, as it was when the store was looked at."""
+        return read_back(self._copy, ref)
+
+    def compare(self, index: Path, copy: Path) -> None:
+        """What an index that a crash has left says is stored is so, byte for byte."""
+        there = self.look()
+        known = Index(crash_image(index, copy), self._store.identity)
+        try:
+            assert not known.rebuilt
+            assert set() == known.keys() - there
+            assert set() == known.stored - frozenset[bytes]().union(*self._holds.values())
+            for key, row in known.unlisted.items():
+                assert {entry.digest for entry in row.entries} == self._holds[key]
+        finally:
+            known.close()
+
+
+@pytest.fixture(params=["folder", "rclone"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSettings:
+    """How to reach a store."""
+    if request.param == "folder":
+        made = StoreSettings()
+        made.folder.path = str(tmp_path / "store")
+        return made
+    server: S3Server = request.getfixturevalue("rclone_s3")
+    return server.settings(prefix=tmp_path.name)
+
+
+def test_killed_at_any_instant_it_loses_nothing(settings: StoreSettings, tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
+    chance = random.Random(seed)
+    sealed: dict[str, dict[str, Listing]] = {}
+    store = open_store(settings, PROJECT)
+    auditor = Auditor(store)
+    with nursery(tmp_path, settings) as lives:
+        make_a_change = Mischief(lives.root / "cfs/src", seed=seed)
+        for number in range(KILLS):
+            lives.bear()
+            if chance.random() < 0.3:
+                time.sleep(chance.uniform(0, 0.1))
+            else:
+                _note(lives, auditor, sealed)
+                _live(chance, lives.root, make_a_change)
+            lives.kill()
+            if lives.index.exists():
+                auditor.compare(lives.index, tmp_path / f"index-{number}.db")
+        lives.bear()
+        _note(lives, auditor, sealed)
+        lives.kill()
+
+    assert lives.sealed.keys() <= auditor.look()
+    assert len(lives.sealed) > KILLS / 2, "hardly anything was sealed"
+    for ref in lives.sealed.values():
+        found = auditor.read(ref)
+
+        assert sealed.get(ref.key, found) == found
+    store.close()
+
+
+def _note(lives: Nursery, auditor: Auditor, sealed: dict[str, dict[str, Listing]]) -> None:
+    """What is sealed first in a life is what is on disk, for nobody has changed anything since it began."""
+    lives.hear("sealed")
+    assert lives.last is not None
+    there = on_disk(lives.root)
+    auditor.look()
+
+    assert there == auditor.read(lives.last)
+    sealed[lives.last.key] = there
+
+
+def _live(chance: random.Random, root: Path, make_a_change: Mischief) -> None:
+    end = time.monotonic() + chance.uniform(0, LONGEST_LIFE_S)
+    while time.monotonic() < end:
+        make_a_change()
+        size = chance.choice((10, 1000, 50_000, 300_000))
+        Path(root, f"cfs/data/f{chance.randrange(5)}").write_bytes(
+            random_bytes(size, b"%d" % chance.randrange(20))
+        )
