@@ -29,6 +29,7 @@ class DirtySet:
         unstable: files that changed while they were read last.
         special: sockets, pipes and devices.
         changes: grows with everything that is not as it was.
+        vanished: grows whenever something is gone.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class DirtySet:
         self.unstable: set[bytes] = set()
         self.special: set[bytes] = set()
         self.changes = 0
+        self.vanished = 0
 
     def __bool__(self) -> bool:
         """Something has to be looked at or read."""
@@ -149,9 +151,9 @@ class DirtySet:
             else:
                 _each(self._paths, self._survey_path)
         if self.known:
-            self._gone.update(
-                path for path in self.known if not isinstance(self._state.get(path), File | Gap)
-            )
+            gone = {path for path in self.known if not isinstance(self._state.get(path), File | Gap)}
+            self._gone |= gone
+            self.vanished += len(gone)
             self.known = {}
 
     def process(
@@ -300,6 +302,7 @@ class DirtySet:
             self.special.discard(each)
             if isinstance(node, File | Gap):
                 self._gone.add(each)
+        self.vanished += len(gone)
         if gone:
             self._note(path)
 

@@ -43,6 +43,8 @@ SLICE_S = 0.2
 """Longest time one background step reads."""
 WRITERS_S = 0.25
 """How long a seal waits for files that are open for writing."""
+LOOKS = 3
+"""So often a seal looks again because something vanished while it looked or read."""
 AUDIT_S = 600.0
 """How often everything is looked at once, to find what the watcher missed."""
 RACY_S = 0.05
@@ -276,13 +278,7 @@ class SyncEngine:
                 raise
         return self._seal(spec, strict, git_commit, accept_deletions)
 
-    def _seal(
-        self,
-        spec: RunSpec,
-        strict: bool,
-        git_commit: str,
-        accept_deletions: bool,
-    ) -> Sealed:
+    def _seal(self, spec: RunSpec, strict: bool, git_commit: str, accept_deletions: bool) -> Sealed:
         started = self._monotonic()
         outbox = self._opened()
         before = outbox.counters()
@@ -295,8 +291,7 @@ class SyncEngine:
             with self._unsent_is_read_again(outbox):
                 outbox.look_if_needed()
                 self._read_lost_again(outbox)
-                self._dirty.process(outbox.sink)
-                self._save(outbox)
+                self._read_all(outbox)
             notices = self._check(outbox, spec, writing, strict=strict, accepted=accept_deletions)
             snapshot = Snapshot(version=1, spec=spec, git_commit=git_commit)
             ref = self._publish(outbox, snapshot)
@@ -305,6 +300,16 @@ class SyncEngine:
         self._note_sync(outbox)
         report = sync_report(snapshot, before, outbox.counters(), self._monotonic() - started)
         return Sealed(ref, snapshot, report, tuple(notices))
+
+    def _read_all(self, outbox: Outbox) -> None:
+        """Read what is dirty. Where something vanished meanwhile, all may be going: then look once more."""
+        for left in reversed(range(LOOKS)):
+            before = self._dirty.vanished
+            self._dirty.process(outbox.sink)
+            if not left or self._dirty.vanished == before:
+                break
+            self._look()
+        self._save(outbox)
 
     def _publish(self, outbox: Outbox, snapshot: Snapshot) -> SnapshotRef | None:
         """Publish the trees as they are known; None when something is to be read again first."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -100,7 +98,7 @@ class TestInTheMiddle:
 
         def replace() -> None:
             project.data.rename(away)
-            project.data.symlink_to("../away")
+            project.data.symlink_to("nowhere")
 
         after(FILES // 2, replace)
 
@@ -109,6 +107,23 @@ class TestInTheMiddle:
         away.rename(project.data)
 
         assert project.disk == project.sealed()
+
+
+def test_what_is_deleted_in_the_middle_is_gone_and_all_else_is_there(
+    project: Project, after: Callable[..., None]
+) -> None:
+    for number in range(FILES):
+        project.write(f"data/f{number:02}", random_bytes(1000, b"%d" % number))
+
+    def delete() -> None:
+        for number in range(FILES // 2, FILES - 1):
+            (project.data / f"f{number:02}").unlink()
+
+    after(FILES // 4, delete)
+
+    sealed = project.sealed()
+
+    assert project.disk == sealed
 
 
 def store_of(project: Project) -> MemoryStore:
