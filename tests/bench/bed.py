@@ -1,4 +1,4 @@
-"""What all rows stand on: a temporary folder, one S3 server behind the network, peers, and trees of random files."""
+"""What all rows stand on: a temporary folder, one S3 server behind the network, peers, random files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.harness import Measured
-from bench.network import TESTS, Network, Traffic
-from bench.process import run
+from bench.harness import Measured, Sample, interleave
+from bench.network import Network, Traffic
+from bench.process import TESTS, Ran, run
 from bench.resident import Resident
 from support.s3_servers import Rclone, S3Server, started
 
@@ -28,12 +28,18 @@ FOLDER_FILES = 100
 class Bed:
     """Belongs to one run of the benchmarks."""
 
-    def __init__(self, folder: Path, server: S3Server, network: Network) -> None:
+    def __init__(
+        self, folder: Path, server: S3Server, network: Network, *, rounds: int, round_trip_ms: float
+    ) -> None:
         self.folder = folder
         self.server = server
         self.network = network
+        self.rounds = rounds
+        self.round_trip_ms = round_trip_ms
+        self.last: Ran | None = None
+        """The last process of our engine."""
         self._names = 0
-        self._restic_secret = "bench"
+        network.set_round_trip(round_trip_ms)
 
     # The network
 
@@ -68,19 +74,18 @@ class Bed:
             "RCLONE_CONFIG_S_SECRET_ACCESS_KEY": self.server.secret_key,
         }
         home = {"HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder / "cache")}
-        restic = {"RESTIC_PASSWORD": self._restic_secret}
+        restic = {"RESTIC_PASSWORD": "bench"}
         return {"PATH": f"{PEERS}:{os.environ['PATH']}", **home, **aws, **rclone, **restic}
 
-    @contextmanager
-    def round_trip(self, milliseconds: float) -> Generator[None]:
-        """Everybody is so far away from the server."""
-        self.network.set_round_trip(milliseconds)
-        try:
-            yield
-        finally:
-            self.network.set_round_trip(0)
-
     # Contenders
+
+    def interleave(
+        self, contenders: Mapping[str, Callable[[], Measured]], *, part: float = 1.0, warm_up: bool = True
+    ) -> list[Sample]:
+        """The rounds of this run, or a part of them; fewer when the server is far away, for it takes long."""
+        if self.round_trip_ms:
+            return interleave(contenders, max(1, round(self.rounds * part / 2)), warm_up=False)
+        return interleave(contenders, max(1, round(self.rounds * part)), warm_up=warm_up)
 
     def peer(self, *command: str, cwd: Path | None = None) -> Measured:
         """Run somebody else's program once."""
@@ -88,13 +93,19 @@ class Bed:
         ran = run(command, self.peers_env, cwd)
         return measured(ran.wall_ms, ran.cpu_ms, self.network.traffic().since(before))
 
-    def engine(self, root: Path, index: Path, *, stored: bool = True) -> Measured:
+    def engine_command(self, root: Path, index: Path) -> list[str]:
+        """A fresh process of our engine; it runs in the folder of the tests."""
+        return [sys.executable, "-m", "bench.engine_process", "once", str(root), str(index)]
+
+    def engine(self, root: Path, index: Path) -> Measured:
         """Open a project, send all and seal, in a fresh process."""
         before = self.network.traffic()
-        env = os.environ | (self.engine_env if stored else {})
-        command = [sys.executable, "-m", "bench.engine_process", "once", str(root), str(index)]
-        ran = run(command, env, TESTS)
-        return measured(ran.wall_ms, ran.cpu_ms, self.network.traffic().since(before))
+        self.last = run(self.engine_command(root, index), os.environ | self.engine_env, TESTS)
+        return measured(self.last.wall_ms, self.last.cpu_ms, self.network.traffic().since(before))
+
+    def first_look(self, root: Path) -> Ran:
+        """The same with a store that keeps nothing."""
+        return run(self.engine_command(root, self.fresh("index")), cwd=TESTS)
 
     @contextmanager
     def resident(self, root: Path, env: Mapping[str, str] | None = None) -> Generator[Resident]:
@@ -107,11 +118,20 @@ class Bed:
 
     # The store
 
+    @property
+    def _bucket(self) -> Path:
+        return self.folder / "server" / "content" / self.server.bucket
+
     def forget(self) -> None:
         """Empty the bucket, between rounds."""
-        bucket = self.folder / "server" / "content" / self.server.bucket
-        shutil.rmtree(bucket)
-        bucket.mkdir()
+        shutil.rmtree(self._bucket)
+        self._bucket.mkdir()
+
+    def objects_of(self, tree: Path) -> str:
+        """Make an object of each file, behind the server's back; returns where, as rclone names it."""
+        name = self.unique("objects")
+        shutil.copytree(tree, self._bucket / name)
+        return f"s:{self.server.bucket}/{name}"
 
     def repository(self, name: str) -> str:
         """A fresh repository of restic's."""
@@ -145,7 +165,7 @@ class Bed:
         source = random.Random(SEED)
         with (root / "cfs" / "data" / "big").open("wb") as file:
             for _ in range(size // 2**24):
-                file.write(source.randbytes(2**24))
+                file.write(source.randbytes(min(size, 2**24)))
         try:
             yield root
         finally:
@@ -181,7 +201,7 @@ def rewrite(paths: Sequence[Path], seed: int) -> None:
 
 
 @contextmanager
-def bed(below: Path | None) -> Generator[Bed]:
+def bed(below: Path | None, *, rounds: int, round_trip_ms: float = 0.0) -> Generator[Bed]:
     """Made for one run, below a folder, and gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="pol-bench-", dir=below))
     (folder / "server").mkdir()
@@ -191,7 +211,7 @@ def bed(below: Path | None) -> Generator[Bed]:
             port = urlsplit(server.endpoint).port
             assert port is not None
             with Network(port) as network:
-                yield Bed(folder, server, network)
+                yield Bed(folder, server, network, rounds=rounds, round_trip_ms=round_trip_ms)
         finally:
             server.stop()
     finally:

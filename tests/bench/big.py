@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.bed import Bed, measured
-from bench.harness import Measured, Row, Sample, figure, interleave, ratio
-from bench.small import OURS
+from bench.harness import OURS, Bound, Measured, Row, Sample, figure, ratio
+from bench.process import TESTS
 
 SIZE = 2 * 1024**3
 MIB = 1024**2
 
 
-def cold_big(bed: Bed, rounds: int) -> Row:
+def cold_big(bed: Bed) -> Row:
     """2 GiB into an empty store."""
     with bed.big_project(SIZE) as root:
         file = str(root / "cfs" / "data" / "big")
@@ -37,14 +38,14 @@ def cold_big(bed: Bed, rounds: int) -> Row:
             "s5cmd cp": lambda: peer("s5cmd", "cp", file, f"s3://{at}"),
             "rclone copyto": lambda: peer("rclone", "copyto", file, f"s:{at}"),
         }
-        samples = interleave(contenders, max(1, rounds // 2), warm_up=False)
+        samples = bed.interleave(contenders, part=0.4, warm_up=False)
         bed.forget()
     best = min(samples[1:], key=lambda sample: sample.median() or 0)
     bounds = [ratio(samples, OURS, best.name, 0.75)]
     return Row("cold-big", "cold, 2 GiB random", samples, bounds)
 
 
-def overwrite(bed: Bed, rounds: int) -> Row:
+def overwrite(bed: Bed) -> Row:
     """One byte of 2 GiB is another."""
 
     def change(file: Path, turn: int) -> None:
@@ -52,7 +53,7 @@ def overwrite(bed: Bed, rounds: int) -> Row:
             opened.seek(SIZE // 3 + turn * 17 * MIB)
             opened.write(bytes([turn % 256]))
 
-    samples = _changed(bed, rounds, change)
+    samples = _changed(bed, change)
     sent = round(2 * MIB * 1.05)
     return Row(
         "big-overwrite",
@@ -65,7 +66,7 @@ def overwrite(bed: Bed, rounds: int) -> Row:
     )
 
 
-def insert(bed: Bed, rounds: int) -> Row:
+def insert(bed: Bed) -> Row:
     """One byte more in the midst of 2 GiB."""
 
     def change(file: Path, turn: int) -> None:
@@ -78,7 +79,7 @@ def insert(bed: Bed, rounds: int) -> Row:
             _copy(old.fileno(), new.fileno(), SIZE)
         other.replace(file)
 
-    samples = _changed(bed, rounds, change)
+    samples = _changed(bed, change)
     sent = round(4 * MIB * 1.05)
     return Row(
         "big-insert",
@@ -91,7 +92,44 @@ def insert(bed: Bed, rounds: int) -> Row:
     )
 
 
-def _changed(bed: Bed, rounds: int, change: Callable[[Path, int], None]) -> list[Sample]:
+def killed(bed: Bed) -> Row:
+    """Killed with half of 2 GiB sent, and run again."""
+    with bed.big_project(SIZE) as root:
+        file = str(root / "cfs" / "data" / "big")
+        bed.forget()
+        index = bed.fresh("index")
+        left = _kill_half_way(bed, bed.engine_command(root, index), os.environ | bed.engine_env)
+        samples = [Sample(OURS, (bed.engine(root, index),))]
+        command = ["rclone", "copyto", file, f"s:{bed.server.bucket}/big"]
+        bed.forget()
+        _kill_half_way(bed, command, bed.peers_env)
+        samples.append(Sample("rclone copyto", (bed.peer(*command),)))
+        bed.forget()
+    sent = samples[0].median("sent")
+    assert sent is not None
+    return Row(
+        "killed-big",
+        "killed at half of a 2 GiB upload, run again",
+        samples,
+        [Bound("sends at most what was left + 64 MiB (MiB more)", (sent - left) / MIB, 64)],
+    )
+
+
+def _kill_half_way(bed: Bed, command: Sequence[str], env: Mapping[str, str]) -> int:
+    """Kill an upload when half is sent; returns how many bytes the store has not got."""
+    before = bed.network.traffic()
+    with subprocess.Popen(command, env=env, cwd=TESTS, stdout=subprocess.DEVNULL) as process:
+        try:
+            while bed.network.traffic().since(before).sent < SIZE // 2:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{command[0]} has ended with {process.returncode}")
+                time.sleep(0.01)
+        finally:
+            process.kill()
+    return SIZE - sum(bed.server.objects().values())
+
+
+def _changed(bed: Bed, change: Callable[[Path, int], None]) -> list[Sample]:
     with bed.big_project(SIZE) as root:
         file = root / "cfs" / "data" / "big"
         copy = bed.fresh("copy")
@@ -111,7 +149,7 @@ def _changed(bed: Bed, rounds: int, change: Callable[[Path, int], None]) -> list
             def rsync() -> Measured:
                 return bed.peer("rsync", "-a", "--no-whole-file", str(file), str(copy))
 
-            samples = interleave({OURS: ours, "rsync": rsync}, max(2, rounds // 2))
+            samples = bed.interleave({OURS: ours, "rsync": rsync}, part=0.6)
         copy.unlink()
         bed.forget()
     return samples

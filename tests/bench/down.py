@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from bench.bed import Bed, measured, rewrite, tree_files
-from bench.harness import Measured, Row, interleave, ratio
-from bench.network import TESTS
+from bench.harness import OURS, Measured, Row, ratio
+from bench.process import Companion
 from bench.resident import Seal
-from bench.small import OURS, TEN_K
+from bench.small import TEN_K
 
 
-def lay_out(bed: Bed, rounds: int) -> Row:
+def lay_out(bed: Bed) -> Row:
     """10,000 files from the store into an empty directory."""
     bed.forget()
     root = bed.project(TEN_K, 8192)
     tree = root / "cfs" / "src"
-    objects = f"s:{bed.server.bucket}/{bed.unique('rclone')}"
-    bed.peer("rclone", "copy", "--transfers", "32", str(tree), objects)
+    objects = bed.objects_of(tree)
     with bed.resident(root) as resident:
         seal = resident.seal()
 
@@ -36,21 +31,23 @@ def lay_out(bed: Bed, rounds: int) -> Row:
         with _empty(bed) as target, Layouts(bed) as layouts:
             return layouts.lay_out(seal, target)
 
+    # Its default of 4 would take minutes when the store is far away.
+    transfers = ["--transfers", "32"] if bed.round_trip_ms else []
     contenders = {
         OURS: ours,
-        "rclone copy": lambda: peer("rclone", "copy", objects),
+        "rclone copy": lambda: peer("rclone", "copy", *transfers, objects),
         "cp -r": lambda: peer("cp", "-r", f"{tree}/."),
     }
-    samples = interleave(contenders, rounds)
+    samples = bed.interleave(contenders)
     return Row(
         "lay-out",
         "lay out 10k files x 8 KiB from S3 into an empty directory",
         samples,
-        [ratio(samples, OURS, "rclone copy", 0.25), ratio(samples, OURS, "cp -r", 1.6)],
+        [ratio(samples, OURS, "rclone copy", 0.25), ratio(samples, OURS, "cp -r", 1.6, near=True)],
     )
 
 
-def lay_out_changed(bed: Bed, rounds: int) -> Row:
+def lay_out_changed(bed: Bed) -> Row:
     """The next snapshot, at an executor that laid the last one out."""
     root = bed.project(TEN_K, 8192)
     tree = root / "cfs" / "src"
@@ -70,49 +67,26 @@ def lay_out_changed(bed: Bed, rounds: int) -> Row:
         def rsync() -> Measured:
             return bed.peer("rsync", "-a", f"{tree}/", str(mirror))
 
-        samples = interleave({OURS: ours, "rsync": rsync}, rounds)
+        samples = bed.interleave({OURS: ours, "rsync": rsync})
     return Row(
         "lay-out-changed",
         "lay out 10k files x 8 KiB after 100 changed",
         samples,
-        [ratio(samples, OURS, "rsync", 1.5)],
+        [ratio(samples, OURS, "rsync", 1.5, near=True)],
     )
 
 
-class Layouts:
+class Layouts(Companion):
     """The process that lays out, with a cache of its own."""
 
     def __init__(self, bed: Bed) -> None:
+        super().__init__("layout_process", str(bed.fresh("cache")), env=bed.engine_env)
         self._bed = bed
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.layout_process", str(bed.fresh("cache"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=TESTS,
-            env=os.environ | bed.engine_env,
-        )
-
-    def __enter__(self) -> Layouts:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
 
     def lay_out(self, seal: Seal, target: str) -> Measured:
         """One tree into an empty folder."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         before = self._bed.network.traffic()
-        self._process.stdin.write(f"{seal.key} {seal.digest} {target}\n".encode())
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("laying out failed")
-        took = json.loads(line)
+        took = self.ask(f"{seal.key} {seal.digest} {target}")
         return measured(took["wall_ms"], took["cpu_ms"], self._bed.network.traffic().since(before))
 
 

@@ -1,11 +1,11 @@
 """The sync engine in a process of its own, as the daemon has it, for others to measure.
 
-``python -m bench.engine_process MODE ROOT INDEX``; the store is the one that the environment names, or one that
-forgets everything when it names none. Modes:
+``python -m bench.engine_process MODE ROOT INDEX``; the store is the one that the environment names, or one
+that keeps nothing when it names none. Modes:
 
 * ``once``: opens the project, reads and sends everything, seals, ends. What a cold backup program does.
-* ``resident``: a project's worker as the daemon runs it. Each line on standard input is a command, answered by
-  a line of JSON on standard output.
+* ``resident``: a project's worker as the daemon runs it. Each line on standard input is a command, answered
+  by a line of JSON on standard output.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from bench.process import resident_mb
 from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.daemon.sync.engine import SyncEngine
@@ -29,6 +32,7 @@ from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.store_env import store_settings_from_environment
 
 PROJECT = "bench"
+TREES = (b"/cfs/src", b"/cfs/data")
 
 
 class Nowhere:
@@ -89,7 +93,7 @@ def once(root: Path, index: Path) -> None:
     try:
         while engine.step():
             pass
-        tell(shown(engine.seal(RunSpec(project=PROJECT))))
+        tell({**shown(engine.seal(RunSpec(project=PROJECT))), "peak_mb": resident_mb(os.getpid(), "VmHWM")})
     finally:
         engine.close()
         target.close()
@@ -117,6 +121,11 @@ class Resident:
                     tell({"files": self._worker.status.files, "missed": self._worker.status.missed})
                 case ["seal", count]:
                     tell({"seals": [await self._seal() for _ in range(int(count))]})
+                case ["looks", count]:
+                    with looked_at() as paths:
+                        for _ in range(int(count)):
+                            await self._seal()
+                    tell({"looks": len(paths)})
                 case _:
                     raise ValueError(f"no command: {line!r}")
 
@@ -144,6 +153,25 @@ async def resident(root: Path, index: Path) -> None:
             await Resident(worker).obey()
         finally:
             await worker.close()
+
+
+@contextmanager
+def looked_at() -> Generator[list[str]]:
+    """Notes all that is looked at in the trees meanwhile, by whatever means of ``os``."""
+    seen: list[str] = []
+
+    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any = ".", *more: Any, **options: Any) -> Any:
+            if "dir_fd" in options or isinstance(path, int) or any(t in os.fsencode(path) for t in TREES):
+                seen.append(f"{name} {path!r}")
+            return real(path, *more, **options)
+
+        return call
+
+    with ExitStack() as patches:
+        for name in ("stat", "lstat", "open", "scandir", "listdir"):
+            patches.enter_context(patch.object(os, name, noting(name, getattr(os, name))))
+        yield seen
 
 
 def tell(what: object) -> None:

@@ -1,4 +1,4 @@
-"""Rounds of contenders, taken in turn so that all of them meet the same machine, and what must be true of them."""
+"""Rounds of contenders, in turn so that all of them meet the same machine, and what must be true of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+OURS = "pollinator"
+"""The contender that the others are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Bound:
     text: str
     value: float
     most: float
+    near: bool = False
+    """It can only be asked for where the store is near, for whoever is compared with uses none."""
 
     @property
     def met(self) -> bool:
@@ -86,6 +91,7 @@ class Row:
     work: str
     samples: list[Sample]
     bounds: list[Bound] = field(default_factory=list[Bound])
+    notes: list[str] = field(default_factory=list[str])
     round_trip_ms: float = 0.0
 
     def shown(self) -> dict[str, Any]:
@@ -96,6 +102,7 @@ class Row:
             "round_trip_ms": self.round_trip_ms,
             "samples": [each.shown() for each in self.samples],
             "bounds": [each.shown() for each in self.bounds],
+            "notes": self.notes,
         }
 
 
@@ -118,14 +125,16 @@ def interleave(
     return [Sample(name, tuple(each)) for name, each in values.items()]
 
 
-def ratio(samples: list[Sample], ours: str, peer: str, most: float, what: str = "wall_ms") -> Bound:
+def ratio(
+    samples: list[Sample], ours: str, peer: str, most: float, what: str = "wall_ms", *, near: bool = False
+) -> Bound:
     """Our median must be at most so many times the peer's."""
     by_name = {sample.name: sample for sample in samples}
     mine, other = by_name[ours].median(what), by_name[peer].median(what)
     assert mine is not None
     assert other is not None
     unit = " of CPU" if what == "cpu_ms" else ""
-    return Bound(f"at most {most:g} x {peer}{unit}", mine / other, most)
+    return Bound(f"at most {most:g} x {peer}{unit}", mine / other, most, near)
 
 
 def figure(samples: list[Sample], ours: str, what: str, most: float, text: str) -> Bound:
@@ -158,8 +167,8 @@ def table(row: Row) -> str:
         ]
         lines.append("  ".join(cells))
     lines.append("")
-    for bound in row.bounds:
-        lines.append(f"  {'met ' if bound.met else 'MISS'}  {bound.text}: {bound.value:.4g}")
+    lines += [f"  {'met ' if each.met else 'MISS'}  {each.text}: {each.value:.4g}" for each in row.bounds]
+    lines += [f"  note  {note}" for note in row.notes]
     return "\n".join(lines) + "\n"
 
 

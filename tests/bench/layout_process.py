@@ -1,8 +1,8 @@
 """Laying a tree out in a process of its own, as an executor does it, for others to measure.
 
-``python -m bench.layout_process``; the store is the one that the environment names. Each line on standard
-input is ``KEY DIGEST DIRECTORY``, and is answered by a line of JSON with what it took. As in an executor, which
-outlives its runs, the interpreter and its imports are there already, and the cache of what runs shared stays.
+``python -m bench.layout_process CACHE``; the store is the one that the environment names. Each line on
+standard input is ``KEY DIGEST DIRECTORY``, and is answered by a line of JSON with what it took. As in an
+executor, which outlives its runs, the interpreter and its imports are there already, and so is the cache.
 """
 
 from __future__ import annotations

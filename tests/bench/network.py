@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-TESTS = Path(__file__).parent.parent
+from bench.process import Companion
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,47 +35,20 @@ class Traffic:
         )
 
 
-class Network:
+class Network(Companion):
     """The proxy's process."""
 
     def __init__(self, server_port: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.proxy", str(server_port)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=TESTS,
-        )
-        self.port = int(self._line())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__("proxy", str(server_port))
+        self.port = int(self.answer())
 
     def set_round_trip(self, milliseconds: float) -> None:
-        """Added to what comes from now on, on connections that are made from now on."""
-        self._ask(f"delay {milliseconds}")
+        """Added to connections that are made from now on."""
+        self.ask(f"delay {milliseconds}")
 
     def traffic(self) -> Traffic:
         """All so far."""
-        return self._ask("counts")
-
-    def close(self) -> None:
-        """End it, with all connections."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def _ask(self, command: str) -> Traffic:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{command}\n".encode())
-        self._process.stdin.flush()
-        counts = json.loads(self._line())
+        counts = self.ask("counts")
         return Traffic(
             sum(counts["methods"].values()),
             counts["methods"].get("PUT", 0),
@@ -91,10 +58,3 @@ class Network:
             counts["puts_answered"],
             counts["put_answered_ns"],
         )
-
-    def _line(self) -> bytes:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the proxy has ended")
-        return line

@@ -3,60 +3,89 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from bench import big, down, idle, small
+from bench import big, down, idle, million, small, start, watch
 from bench.bed import Bed, bed
 from bench.harness import Row, table
+from bench.machine import folder_for, load, machine
 
 ROUNDS = 5
-ROWS: dict[str, Callable[[Bed, int], Row]] = {
+OUT = Path(__file__).parents[2] / ".cache" / "bench" / "bench.json"
+FAR_MS = (20.0, 100.0)
+"""Round trips that are added for the rows that use the network."""
+
+ROWS: Mapping[str, Callable[[Bed], Row]] = {
     "cold-small": small.cold_small,
     "change-one": small.change_one,
     "change-hundred": small.change_hundred,
+    "burst-rewrites": watch.rewrites,
+    "burst-extraction": watch.extraction,
     "no-change": small.no_change,
-    "first-scan": small.first_scan,
-    "save-to-stored": small.save_to_stored,
     "cold-big": big.cold_big,
     "big-overwrite": big.overwrite,
     "big-insert": big.insert,
+    "save-to-stored": small.save_to_stored,
     "lay-out": down.lay_out,
     "lay-out-changed": down.lay_out_changed,
+    "first-scan": small.first_scan,
     "idle": idle.idle,
+    "killed-big": big.killed,
+    "start": start.start,
 }
+NIGHTLY: Mapping[str, Callable[[Bed], Row]] = {"million": million.million}
+FAR = ("cold-small", "change-one", "change-hundred", "cold-big", "save-to-stored", "lay-out")
 
 
-def measure(names: Sequence[str], rounds: int, folder: Path | None) -> list[Row]:
-    """Do the rows one after the other, each with its own rounds, and print each when it is done."""
-    rows: list[Row] = []
-    for name in names:
+def measure(name: str, rounds: int, folder: Path, round_trip_ms: float) -> Row:
+    """Do one row on a bed of its own."""
+    with bed(folder, rounds=rounds, round_trip_ms=round_trip_ms) as made:
+        row = {**ROWS, **NIGHTLY}[name](made)
+    bounds = [bound for bound in row.bounds if not (round_trip_ms and bound.near)]
+    return dataclasses.replace(row, bounds=bounds, round_trip_ms=round_trip_ms)
+
+
+def measure_all(names: Iterable[tuple[str, float]], rounds: int, folder: Path) -> list[dict[str, object]]:
+    """Do the rows one after the other; each is printed when it is done."""
+    shown: list[dict[str, object]] = []
+    for name, round_trip_ms in names:
         started = time.monotonic()
-        with bed(folder) as made:
-            row = ROWS[name](made, rounds)
-        rows.append(row)
-        load = os.getloadavg()
-        sys.stdout.write(f"{table(row)}  ({time.monotonic() - started:.0f} s, load {load[0]:.1f})\n\n")
+        before = load()
+        row = measure(name, rounds, folder, round_trip_ms)
+        took_s = round(time.monotonic() - started, 1)
+        sys.stdout.write(f"{table(row)}  ({took_s:.0f} s, load {before:.1f} to {load():.1f})\n\n")
         sys.stdout.flush()
-    return rows
+        shown.append({**row.shown(), "took_s": took_s, "load": [before, load()]})
+    return shown
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench.run")
-    parser.add_argument("rows", nargs="*", choices=[[], *ROWS], metavar="ROW")
+    """Measure, print, and write everything down."""
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join([*ROWS, *NIGHTLY])}")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--near", action="store_true", help="not again with a server that is far away")
+    parser.add_argument("--folder", type=Path, help="for all files; in memory when there is enough of it")
+    parser.add_argument("--json", type=Path, default=OUT)
     given = parser.parse_args()
-    rows = measure(given.rows or list(ROWS), given.rounds, given.folder)
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps({"rows": [row.shown() for row in rows]}, indent=1) + "\n")
+    names = given.rows or list(ROWS)
+    unknown = sorted(set(names) - set(ROWS) - set(NIGHTLY))
+    if unknown:
+        parser.error(f"no such row: {', '.join(unknown)}")
+    folder = given.folder or folder_for(names)
+    todo = [(name, 0.0) for name in names]
+    if not given.near:
+        todo += [(name, far) for far in FAR_MS for name in names if name in FAR]
+    words = machine(folder)
+    words["rows"] = measure_all(todo, given.rounds, folder)
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(words, indent=1) + "\n")
+    sys.stdout.write(f"{given.json}\n")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,15 @@ import time
 from pathlib import Path
 
 from bench.bed import Bed, measured, rewrite, tree_files
-from bench.harness import Bound, Measured, Row, figure, interleave, ratio
+from bench.harness import OURS, Bound, Measured, Row, Sample, figure, ratio
 from bench.process import run
 from bench.resident import Resident
 
-OURS = "pollinator"
 TEN_K = 10_000
 HUNDRED_K = 100_000
 
 
-def cold_small(bed: Bed, rounds: int) -> Row:
+def cold_small(bed: Bed) -> Row:
     """10,000 files into an empty store."""
     root = bed.project(TEN_K, 8192)
     tree = str(root / "cfs" / "src")
@@ -35,7 +34,7 @@ def cold_small(bed: Bed, rounds: int) -> Row:
         return bed.peer("rclone", "copy", "--transfers", "32", tree, target)
 
     contenders = {OURS: ours, "restic": restic, "rclone --transfers 32": rclone}
-    samples = interleave(contenders, rounds)
+    samples = bed.interleave(contenders)
     return Row(
         "cold-small",
         "cold, 10k files x 8 KiB",
@@ -48,13 +47,13 @@ def cold_small(bed: Bed, rounds: int) -> Row:
     )
 
 
-def change_one(bed: Bed, rounds: int) -> Row:
+def change_one(bed: Bed) -> Row:
     """One file of 100,000."""
     root = bed.project(HUNDRED_K, 1024)
     tree = root / "cfs" / "src"
     with bed.resident(root) as resident:
         changes = _Changes(bed, resident, tree, 1, HUNDRED_K)
-        samples = interleave({OURS: changes.seal}, rounds * 4)
+        samples = bed.interleave({OURS: changes.seal}, part=4)
     return Row(
         "change-one",
         "1 file of 100k changed, until published",
@@ -67,7 +66,7 @@ def change_one(bed: Bed, rounds: int) -> Row:
     )
 
 
-def change_hundred(bed: Bed, rounds: int) -> Row:
+def change_hundred(bed: Bed) -> Row:
     """A hundred files of 10,000."""
     root = bed.project(TEN_K, 8192)
     tree = root / "cfs" / "src"
@@ -77,7 +76,7 @@ def change_hundred(bed: Bed, rounds: int) -> Row:
         changes = _Changes(bed, resident, tree, 100, TEN_K)
         backup = ["restic", "backup", "-q", "-r", repository, str(tree)]
         # Both of a round send the same changes: those that the first one's turn made.
-        samples = interleave({OURS: changes.seal, "restic": lambda: bed.peer(*backup)}, rounds)
+        samples = bed.interleave({OURS: changes.seal, "restic": lambda: bed.peer(*backup)})
     return Row(
         "change-hundred",
         "100 of 10k files changed, watcher warm, engine time until published",
@@ -90,18 +89,20 @@ def change_hundred(bed: Bed, rounds: int) -> Row:
     )
 
 
-def no_change(bed: Bed, rounds: int) -> Row:
+def no_change(bed: Bed) -> Row:
     """Sealing again what was sealed."""
-    samples = []
+    samples: list[Sample] = []
+    looks = 0
     for name, files in (("100k files", HUNDRED_K), ("1k files", 1000)):
         root = bed.project(files, 1024)
         with bed.resident(root) as resident:
             resident.seals(20)
             before = bed.network.traffic()
-            seals = resident.seals(rounds * 40)
+            seals = resident.seals(bed.rounds * 40)
             traffic = bed.network.traffic().since(before)
-        each = [Measured(seal.engine_ms, seal.cpu_ms, traffic.requests) for seal in seals]
-        samples += interleave({name: iter(each).__next__}, len(each), warm_up=False)
+            looks += resident.looks(20)
+        values = [Measured(seal.engine_ms, seal.cpu_ms, traffic.requests) for seal in seals]
+        samples.append(Sample(name, tuple(values)))
     return Row(
         "no-change",
         "nothing changed: barrier + seal",
@@ -109,18 +110,20 @@ def no_change(bed: Bed, rounds: int) -> Row:
         [
             figure(samples, "100k files", "wall_ms", 1, "at most 1 ms at 100k files"),
             figure(samples, "100k files", "requests", 0, "0 requests"),
+            Bound("0 looks at what is in the trees", looks, 0),
             ratio(samples, "100k files", "1k files", 2),
         ],
     )
 
 
-def first_scan(bed: Bed, rounds: int) -> Row:
+def first_scan(bed: Bed) -> Row:
     """Reading and hashing 100,000 files for the first time."""
     root = bed.project(HUNDRED_K, 1024)
     tree = root / "cfs" / "src"
 
     def ours() -> Measured:
-        return bed.engine(root, bed.fresh("index"), stored=False)
+        ran = bed.first_look(root)
+        return Measured(ran.wall_ms, ran.cpu_ms)
 
     def git() -> Measured:
         repository = bed.fresh("repository")
@@ -129,7 +132,7 @@ def first_scan(bed: Bed, rounds: int) -> Row:
         ran = run([*begun, "add", "."], cwd=tree)
         return Measured(ran.wall_ms, ran.cpu_ms)
 
-    samples = interleave({OURS: ours, "git add": git}, max(2, rounds - 2))
+    samples = bed.interleave({OURS: ours, "git add": git}, part=0.6)
     return Row(
         "first-scan",
         "first scan + hash of 100k files x 1 KiB",
@@ -159,7 +162,7 @@ class _Changes:
         return measured(wall_ms, seal.cpu_ms, traffic)
 
 
-def save_to_stored(bed: Bed, rounds: int) -> Row:
+def save_to_stored(bed: Bed) -> Row:
     """From the end of a save to the store's acknowledgement, nobody asking."""
     root = bed.project(1000, 8192)
     [path] = tree_files(root / "cfs" / "src", 1, 1000)
@@ -178,7 +181,7 @@ def save_to_stored(bed: Bed, rounds: int) -> Row:
         return measured((after.put_answered_ns - saved_ns) / 1e6, None, after.since(before))
 
     with bed.resident(root):
-        samples = interleave({OURS: save}, rounds * 4)
+        samples = bed.interleave({OURS: save}, part=4)
     p95 = samples[0].p95()
     assert p95 is not None
     return Row(

@@ -1,22 +1,22 @@
 """How long from a typed command to the job's first instruction, beside what the imports alone cost.
 
-``make bench`` runs it. The job is ``date``, which says when it started; the daemon is warm, as it is for
-everybody after the first command.
+The job is ``date``, which says when it started; the daemon is warm, as it is for everybody after the first
+command.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.harness import interleave, report
+from bench.bed import Bed
+from bench.harness import Measured, Row
+from bench.process import run
 from support.sandbox import Sandbox
 
-ROUNDS = 25
 SPEC = """\
 projectname: bench
 conditions: {executorNames: [local], cpu: 100m, mem: 200Mi, walltime: 60}
@@ -24,67 +24,58 @@ environment: {cmd: date +%s%N}
 """
 
 
-def first_instruction(sandbox: Sandbox, root: Path) -> Callable[[], float]:
+def first_instruction(sandbox: Sandbox, root: Path) -> Callable[[], Measured]:
     """From the start of ``pollinator run --follow`` to the first instruction of its job."""
 
-    def measure() -> float:
+    def measure() -> Measured:
         started_ns = time.time_ns()
         ended = sandbox.cli("run", "--follow", cwd=root)
         if ended.returncode:
             raise RuntimeError(ended.stderr.decode())
-        return (int(ended.stdout) - started_ns) / 1e6
+        return Measured((int(ended.stdout) - started_ns) / 1e6)
 
     return measure
 
 
-def whole_command(sandbox: Sandbox, root: Path, *arguments: str) -> Callable[[], float]:
+def whole_command(sandbox: Sandbox, root: Path, *arguments: str) -> Callable[[], Measured]:
     """From the start of a command to its end."""
 
-    def measure() -> float:
+    def measure() -> Measured:
         started_ns = time.perf_counter_ns()
         ended = sandbox.cli(*arguments, cwd=root)
         if ended.returncode:
             raise RuntimeError(ended.stderr.decode())
-        return (time.perf_counter_ns() - started_ns) / 1e6
+        return Measured((time.perf_counter_ns() - started_ns) / 1e6)
 
     return measure
 
 
-def python(code: str) -> Callable[[], float]:
+def python(code: str) -> Callable[[], Measured]:
     """A bare interpreter of this environment."""
 
-    def measure() -> float:
-        started_ns = time.perf_counter_ns()
-        subprocess.run([sys.executable, "-c", code], check=True)
-        return (time.perf_counter_ns() - started_ns) / 1e6
+    def measure() -> Measured:
+        ran = run([sys.executable, "-c", code])
+        return Measured(ran.wall_ms, ran.cpu_ms)
 
     return measure
 
 
-def main() -> None:
-    """Print the table."""
+def start(bed: Bed) -> Row:
+    """From the command line to the job's first instruction."""
     sandbox = Sandbox(Path(tempfile.mkdtemp(prefix="pol-")))
     try:
         root = sandbox.project("bench")
         (root / "project.yaml").write_text(SPEC)
         contenders = {
-            "python -c pass": python("pass"),
-            "import click": python("import click"),
-            "import grpc": python("import grpc"),
-            "pollinator --help": whole_command(sandbox, root, "--help"),
-            "pollinator run": whole_command(sandbox, root, "run"),
             "first instruction": first_instruction(sandbox, root),
             "run --follow": whole_command(sandbox, root, "run", "--follow"),
+            "pollinator run": whole_command(sandbox, root, "run"),
+            "pollinator --help": whole_command(sandbox, root, "--help"),
+            "import click": python("import click"),
+            "import grpc": python("import grpc"),
+            "python -c pass": python("pass"),
         }
-        samples = interleave(contenders, ROUNDS)
+        samples = bed.interleave(contenders, part=3)
     finally:
         sandbox.close()
-    report(
-        "From the command line to the job's first instruction, warm daemon",
-        samples,
-        ["import click", "import grpc"],
-    )
-
-
-if __name__ == "__main__":
-    main()
+    return Row("start", "from the command line to the job's first instruction, warm daemon", samples)
