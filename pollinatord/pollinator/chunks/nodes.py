@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pollinator.chunks.cut import Content
 from pollinator.chunks.digest import digest_of
@@ -18,11 +18,8 @@ from pollinator.v1.tree_pb2 import (
     Chunk,
     ChunkList,
     Directory,
-    DirectoryNode,
     DirectoryPart,
     FileNode,
-    Hole,
-    SymlinkNode,
 )
 from pollinator.wire.errors import Corrupt
 
@@ -50,6 +47,14 @@ class FileEntry:
     content: Content
 
 
+class OneChunkEntry(NamedTuple):
+    """A regular file that is one chunk, as nearly all are."""
+
+    mode: int
+    digest: bytes
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class LinkEntry:
     """A symbolic link."""
@@ -57,15 +62,14 @@ class LinkEntry:
     target: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DirEntry:
+class DirEntry(NamedTuple):
     """A directory, by the digest of its node."""
 
     mode: int
     digest: bytes
 
 
-Entry = FileEntry | LinkEntry | DirEntry
+Entry = FileEntry | OneChunkEntry | LinkEntry | DirEntry
 
 
 def encode_directory(entries: Mapping[bytes, Entry], sink: NodeSink) -> bytes:
@@ -136,28 +140,35 @@ def check_name(name: bytes) -> bytes:
 
 
 def _directory(names: Sequence[bytes], entries: Mapping[bytes, Entry], sink: NodeSink) -> Directory:
+    # One changed file costs as much as there are files beside it: each message is made where it belongs.
     node = Directory()
+    add_file, add_directory = node.files.add, node.directories.add
     for name in names:
-        match entries[name]:
+        entry = entries[name]
+        match entry:
+            case OneChunkEntry():
+                file = add_file(name=name, size=entry.size, mode=entry.mode & PERMISSIONS)
+                file.chunks.add(digest=entry.digest, size=entry.size)
             case FileEntry(mode, content):
-                node.files.append(_file(name, mode, content, sink))
+                file = add_file(name=name, size=content.size, mode=mode & PERMISSIONS, inline=content.inline)
+                _fill(file, content, sink)
+            case DirEntry():
+                add_directory(name=name, digest=entry.digest, mode=entry.mode & PERMISSIONS)
             case LinkEntry(target):
-                node.symlinks.append(SymlinkNode(name=name, target=target))
-            case DirEntry(mode, digest):
-                node.directories.append(DirectoryNode(name=name, digest=digest, mode=mode & PERMISSIONS))
+                node.symlinks.add(name=name, target=target)
     return node
 
 
-def _file(name: bytes, mode: int, content: Content, sink: NodeSink) -> FileNode:
-    node = FileNode(name=name, size=content.size, mode=mode & PERMISSIONS, inline=content.inline)
-    node.holes.extend(Hole(offset=offset, length=length) for offset, length in content.holes)
+def _fill(node: FileNode, content: Content, sink: NodeSink) -> None:
+    for offset, length in content.holes:
+        node.holes.add(offset=offset, length=length)
+    if len(content.chunks) <= MAX_CHUNKS:
+        for digest, size in content.chunks:
+            node.chunks.add(digest=digest, size=size)
+        return
     chunks = [Chunk(digest=digest, size=size) for digest, size in content.chunks]
-    if len(chunks) <= MAX_CHUNKS:
-        node.chunks.extend(chunks)
-        return node
     for piece in _split(chunks, lambda chunk: chunk.digest):
         node.chunk_lists.append(_emit(ChunkList(chunks=piece), sink))
-    return node
 
 
 def _split(items: Sequence[_Item], name_of: Callable[[_Item], bytes]) -> Iterator[Sequence[_Item]]:

@@ -99,7 +99,8 @@ class Index:
 
     def save_files(self, changed: Mapping[bytes, File], gone: Iterable[bytes]) -> None:
         """Write what was read, and forget what is gone, in one transaction."""
-        rows = [(path, *_columns(file)) for path, file in changed.items()]
+        # Sorted, as the table is: its pages are filled one after the other, and not split.
+        rows = [(path, *_columns(changed[path])) for path in sorted(changed)]
         with _Commit(self._database, self._failure):
             self._database.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in gone])
             self._database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", rows)

@@ -66,36 +66,38 @@ class Stamp(bytes):
     @property
     def size(self) -> int:
         """Length of the file in bytes."""
-        return self._field(0)
+        size: int = _PACKED.unpack(self)[0]
+        return size
 
     @property
     def mtime_ns(self) -> int:
         """When the contents were changed last."""
-        return self._field(1)
+        mtime_ns: int = _PACKED.unpack(self)[1]
+        return mtime_ns
 
     @property
     def ctime_ns(self) -> int:
         """When anything about the file was changed last."""
-        return self._field(2)
+        ctime_ns: int = _PACKED.unpack(self)[2]
+        return ctime_ns
 
     @property
     def ino(self) -> int:
         """Which file of its file system it is."""
-        return self._field(3)
+        ino: int = _PACKED.unpack(self)[3]
+        return ino
 
     @property
     def dev(self) -> int:
         """Which file system it is on."""
-        return self._field(4)
+        dev: int = _PACKED.unpack(self)[4]
+        return dev
 
     @property
     def mode(self) -> int:
         """Kind and permissions."""
-        return self._field(5)
-
-    def _field(self, at: int) -> int:
-        value: int = _PACKED.unpack(self)[at]
-        return value
+        mode: int = _PACKED.unpack(self)[5]
+        return mode
 
 
 def racy_window_ns(path: str | bytes | Path) -> int:

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, NodeSink, encode_directory
+from pollinator.chunks.nodes import (
+    DirEntry,
+    Entry,
+    FileEntry,
+    LinkEntry,
+    NodeSink,
+    OneChunkEntry,
+    encode_directory,
+)
 from pollinator.daemon.known import File
 
 TREES = ("src", "data")
@@ -80,11 +88,16 @@ class State:
         above, _, name = path.rpartition(b"/")
         directory = self._changing(above)
         current = directory.children.get(name)
-        if current is not None:
-            if isinstance(node, Dir) and isinstance(current, Dir):
+        match current:
+            case Dir() if isinstance(node, Dir):
                 current.mode = node.mode
                 return
-            self.remove(path)
+            case Dir():
+                self.remove(path)
+            case File() | Link() | Gap():
+                self._count(path, current, -1)
+            case None:
+                pass
         directory.children[name] = node
         self._count(path, node, 1)
 
@@ -196,13 +209,18 @@ def encode(directory: Dir, sink: NodeSink) -> bytes:
     return _digest(directory, sink)
 
 
+def _file_entry(file: File) -> Entry:
+    digest, mode = file.only_chunk, file.stamp.mode & 0o777
+    return OneChunkEntry(mode, digest, file.stamp.size) if digest else FileEntry(mode, file.content)
+
+
 def _digest(directory: Dir, sink: NodeSink) -> bytes:
     if directory.digest is None:
         entries: dict[bytes, Entry] = {}
         for name, child in directory.children.items():
             match child:
                 case File():
-                    entries[name] = FileEntry(child.stamp.mode & 0o777, child.content)
+                    entries[name] = _file_entry(child)
                 case Link(target):
                     entries[name] = LinkEntry(target)
                 case Dir():
