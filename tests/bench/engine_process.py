@@ -22,7 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 from bench.process import resident_mb
-from pollinator.chunks.store import Store
+from pollinator.chunks.store import Listed, Store
 from pollinator.chunks.stores import open_store
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.sealed import Sealed
@@ -56,6 +56,9 @@ class Nowhere:
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         return iter(sorted(self._keys))
+
+    def listing(self, prefix: str = "") -> Iterator[Listed]:
+        return iter(())
 
     def delete(self, key: str) -> None:
         raise NotImplementedError

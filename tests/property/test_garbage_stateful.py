@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from support.garbage import GarbageMachine
+from support.garbage_mutants import MUTANTS, Mutant
 
 SEARCH = settings(
     max_examples=200,
-    stateful_step_count=30,
+    stateful_step_count=12,
     deadline=None,
     derandomize=True,
     database=None,
@@ -21,9 +22,16 @@ SEARCH = settings(
     phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-HUNT = settings(SEARCH, max_examples=600, phases=[Phase.generate], report_multiple_bugs=False)
+HUNT = settings(SEARCH, max_examples=1000, phases=[Phase.generate], report_multiple_bugs=False)
 
 
 @pytest.mark.timeout(300)
 def test_whatever_happens_what_is_kept_can_be_read_and_all_else_is_removed() -> None:
     run_state_machine_as_test(GarbageMachine, settings=SEARCH)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_defect_does_not_survive(mutant: Mutant) -> None:
+    with mutant(), pytest.raises(AssertionError):
+        run_state_machine_as_test(GarbageMachine, settings=HUNT)

@@ -36,14 +36,15 @@ from support.syncing import crash_image, tree_listing
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 HOUR_NS = 3_600_000_000_000
-GRACE_S = 2 * 3600.0
-VIEW_S = 3600.0
-LOOK_S = 600.0
+GRACE_S = 3600.0
+VIEW_S = 1800.0
+LOOK_S = 300.0
 SKEWS_NS = (-HOUR_NS, 0, HOUR_NS)
 PACK_BYTES = 700
 SPEC = RunSpec(project="demo", command="true")
-CONTENTS = [random_bytes(300, b"%d" % at) for at in range(4)]
-NAMES = ("a", "b", "c")
+CONTENTS = [random_bytes(500, b"%d" % at) for at in range(2)]
+NAMES = ("a", "b")
+MINUTES = (0, 5, 29, 60, 62, 130)
 
 _Values = ParamSpec("_Values")
 _Result = TypeVar("_Result")
@@ -93,10 +94,23 @@ class AllChanged:
 
 
 @dataclass
+class Shared(MemoryStore):
+    """The store of both."""
+
+    removed: int = 0
+
+    def delete(self, key: str) -> None:
+        super().delete(key)
+        self.removed += 1
+
+
+@dataclass
 class Way:
     """Someone's way to the store: on it, time may pass and others act, and the process may be killed."""
 
-    store: MemoryStore
+    store: Shared
+    skew_ns: int
+    """How wrong the clock of this machine is."""
     countdown: int = -1
     surprise: Callable[[], None] | None = None
     """What happens before the request at which the countdown ends."""
@@ -153,9 +167,8 @@ class Run:
 
     source: SnapshotRef
     result: SnapshotRef | None = None
-    leased: bool = False
-    said: bool = False
-    """The ref of its client names all that there is of it."""
+    taken_over: bool = False
+    """The ref of its client names all that there is of it, and its lease is gone."""
 
 
 @dataclass
@@ -165,7 +178,6 @@ class Client:
     name: str
     folder: Path
     way: Way
-    skew_ns: int
     engine: SyncEngine | None = None
     lives: int = 0
     runs: dict[str, Run] = field(default_factory=dict[str, Run])
@@ -187,89 +199,119 @@ class GarbageMachine(RuleBasedStateMachine):
         super().__init__()
         self.now_ns = 1_700_000_000_000_000_000
         self.folder = Path(tempfile.mkdtemp(prefix="pol-garbage-", dir=MEMORY))
-        self.store = MemoryStore(clock_ns=lambda: self.now_ns)
+        self.store = Shared(clock_ns=lambda: self.now_ns)
         self._patches = ExitStack()
         for place, name, value in (
             (view, "VIEW_S", VIEW_S), (outbox, "VIEW_S", VIEW_S), (outbox, "LOOK_S", LOOK_S),
             (outbox, "UNLISTED_PACKS", 2), (outbox, "QUIET_S", 0.0), (outbox, "BACK_OFF_S", 0.0),
             (upload, "ThreadPoolExecutor", AtOnce), (upload, "wait", _no_wait),
-            (outbox, "Uploader", _small_packs),
+            (outbox, "Uploader", _uploader),
         ):  # fmt: skip
             self._patches.enter_context(patch.object(place, name, value))
         self.clients = [self._client(name, skew) for name, skew in (("a" * 32, 0), ("b" * 32, 2))]
         self.opened: list[tuple[SnapshotReader, SnapshotRef]] = []
         self.published: dict[str, tuple[SnapshotRef, object]] = {}
-        """Every snapshot that was said to be sealed, by its key, and what is in it."""
+        """Each snapshot that was said to be sealed and was kept ever since, by its key, and what is in it."""
+        self.sealed_at: dict[str, int] = {}
         self.busy = False
 
     # What happens
 
-    @rule(minutes=st.sampled_from((5, 30, 65, 125, 250)))
+    @rule(minutes=st.sampled_from(MINUTES))
     def time(self, minutes: int) -> None:
         self._pass(minutes)
-
-    @rule(at=who, name=st.sampled_from(NAMES), content=st.sampled_from([*CONTENTS, None]))
-    def edit(self, at: int, name: str, content: bytes | None) -> None:
-        path = self.clients[at].folder / "cfs" / "src" / name
-        if content is None:
-            path.unlink(missing_ok=True)
-        else:
-            path.write_bytes(content)
 
     @rule(at=who, surprise=surprises)
     def work(self, at: int, surprise: Surprise) -> None:
         """A step in the background."""
         self._alive(at, surprise, lambda client: self._engine(client).step())
 
-    @rule(at=who, surprise=surprises, run=st.booleans(), said=st.booleans())
-    def seal(self, at: int, surprise: Surprise, run: bool, said: bool) -> None:
+    @rule(
+        at=who,
+        name=st.sampled_from(NAMES),
+        content=st.sampled_from(CONTENTS),
+        surprise=surprises,
+        run=st.booleans(),
+        said=st.booleans(),
+    )
+    def seal(self, at: int, name: str, content: bytes, surprise: Surprise, run: bool, said: bool) -> None:
+        """A file changes, all is sealed, and perhaps run by an executor; and then the ref is written."""
+
         def work(client: Client) -> None:
+            self._change(client, name, content)
             ref = self._engine(client).seal(SPEC, accept_deletions=True).ref
-            self.published[ref.key] = (ref, self._read(ref))
+            self._publish(ref)
             if run:
-                client.runs[f"run{len(self.published)}x{len(client.runs)}{at}"] = Run(ref)
+                key = f"run{at}x{len(client.runs)}x{self.store.requests}"
+                client.runs[key] = Run(ref)
+                write_lease(self.store, key, Lease(source=ref))
             if said:
                 self._say(client)
 
         self._alive(at, surprise, work)
+
+    @rule(
+        at=who,
+        by=who,
+        name=st.sampled_from(NAMES),
+        times=st.tuples(*[st.sampled_from(MINUTES)] * 4),
+        ways=st.tuples(*[st.booleans()] * 4),
+        surprise=surprises,
+    )
+    def undo(
+        self,
+        at: int,
+        by: int,
+        name: str,
+        times: tuple[int, int, int, int],
+        ways: tuple[bool, bool, bool, bool],
+        surprise: Surprise,
+    ) -> None:
+        """A change is taken back, about when what it had replaced is collected."""
+        first, second, third, fourth = times
+        run, said, seen, more = ways
+        none = ("none", 0, 0)
+        self.seal(at, name, CONTENTS[0], none, False, True)
+        self.seal(at, name, CONTENTS[1], none, False, True)
+        self._pass(first)
+        if seen:
+            self.work(at, none)
+        self.collect(by, none, second)
+        self._pass(third)
+        if more:
+            self._change(self.clients[at], "new", random_bytes(99, b"%d" % self.store.requests))
+        self.seal(at, name, CONTENTS[0], surprise, run, said)
+        self.collect(by, none, fourth)
 
     @rule(at=who, surprise=surprises)
     def say(self, at: int, surprise: Surprise) -> None:
         """The ref is written, and leases that it takes over go."""
         self._alive(at, surprise, self._say)
 
-    @rule(at=who, which=st.integers(0, 3))
-    def launch(self, at: int, which: int) -> None:
-        """The executor takes a run: only one whose files are there."""
-        runs = [(key, run) for key, run in self.clients[at].runs.items() if not run.leased and not run.result]
-        for key, run in runs[which : which + 1]:
-            if self._kept(run.source):
-                write_lease(self.store, key, Lease(source=run.source))
-                run.leased, run.said = True, False
-
-    @rule(at=who, content=st.sampled_from(CONTENTS))
-    def collect_results(self, at: int, content: bytes) -> None:
+    @rule(at=who, content=st.sampled_from(CONTENTS), minutes=st.sampled_from(MINUTES))
+    def finish(self, at: int, content: bytes, minutes: int) -> None:
         """The executor stores the results of a run, and its lease is the first to say so."""
+        self._pass(minutes)
         for key, run in self.clients[at].runs.items():
-            if run.leased and run.result is None:
+            if run.result is None and self._kept(run.source):
                 result = self.folder / "result"
                 result.mkdir(exist_ok=True)
                 (result / "out").write_bytes(content + key.encode())
                 run.result = capture(result, self.store).ref
-                self.published[run.result.key] = (run.result, self._read(run.result))
+                self._publish(run.result)
                 write_lease(self.store, key, Lease(source=run.source, result=run.result))
-                run.said = False
                 return
 
-    @rule(at=who, which=st.integers(0, 3))
-    def drop(self, at: int, which: int) -> None:
-        """A run is not kept any more."""
+    @rule(at=who)
+    def drop(self, at: int) -> None:
+        """The runs that have ended are not kept any more."""
         client = self.clients[at]
-        for key in [key for key, run in client.runs.items() if not run.leased][which : which + 1]:
+        for key in [key for key, run in client.runs.items() if run.result is not None and run.taken_over]:
             del client.runs[key]
 
-    @rule(at=who, surprise=surprises)
-    def collect(self, at: int, surprise: Surprise) -> None:
+    @rule(at=who, surprise=surprises, minutes=st.sampled_from(MINUTES))
+    def collect(self, at: int, surprise: Surprise, minutes: int) -> None:
+        self._pass(minutes)
         self._alive(at, surprise, self._collect, kills_engine=False)
 
     @rule(which=st.integers(0, 5))
@@ -285,14 +327,17 @@ class GarbageMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_kept_can_be_read(self) -> None:
+        if not self.store.removed:
+            return  # nothing has gone since the last look
+        self.store.removed = 0
         for ref, content in self.published.values():
             if self._kept(ref):
                 assert content == self._read(ref)
         for reader, ref in self.opened:
             if self._kept(ref):
-                snapshot = SnapshotReader(self.store).open(ref)
+                content = self.published[ref.key][1]
 
-                assert self.published[ref.key][1] == _trees(reader, snapshot)
+                assert content == _trees(reader, SnapshotReader(self.store).open(ref))
 
     def teardown(self) -> None:
         try:
@@ -319,7 +364,7 @@ class GarbageMachine(RuleBasedStateMachine):
         folder = self.folder / name
         for tree in ("src", "data"):
             (folder / "cfs" / tree).mkdir(parents=True)
-        return Client(name, folder, Way(self.store), SKEWS_NS[skew])
+        return Client(name, folder, Way(self.store, SKEWS_NS[skew]))
 
     def _engine(self, client: Client) -> SyncEngine:
         if client.engine is None:
@@ -328,7 +373,7 @@ class GarbageMachine(RuleBasedStateMachine):
                 client.index,
                 client.way,
                 watch=AllChanged,
-                clock_ns=lambda: self.now_ns + client.skew_ns,
+                clock_ns=lambda: self.now_ns + client.way.skew_ns,
                 monotonic=lambda: self.now_ns / 1e9,
                 uptime=lambda: self.now_ns / 1e9,
             )
@@ -363,44 +408,54 @@ class GarbageMachine(RuleBasedStateMachine):
         """Meanwhile the other daemon goes on, and collects."""
         other = self.clients[1 - at]
         if self.busy:
-            self._pass(70)
+            self._pass(35)
             return
         self.busy = True
         for _ in range(length + 1):
             other.way.surprise = None
-            self._pass((30, 125)[length % 2])
+            self._pass((20, 65)[length % 2])
             self._collect(other)
-            self._engine(other).step()
+            self.seal(1 - at, NAMES[0], CONTENTS[length // 2], ("none", 0, 0), False, True)
         self.busy = False
+
+    def _change(self, client: Client, name: str, content: bytes) -> None:
+        (client.folder / "cfs" / "src" / name).write_bytes(content)
 
     def _pass(self, minutes: int) -> None:
         self.now_ns += minutes * 60_000_000_000
+        for key, (ref, _) in list(self.published.items()):
+            if not self._kept(ref):
+                del self.published[key]
+
+    def _publish(self, ref: SnapshotRef) -> None:
+        self.published[ref.key] = (ref, self._read(ref))
+        self.sealed_at[ref.key] = self.now_ns
 
     def _say(self, client: Client) -> None:
         claims = self._engine(client).claims()
         ref = Ref(packs=claims.packs, view_s=claims.view_s)
-        said: list[Run] = []
         if claims.head is not None:
             ref.kept.append(Kept(snapshot=claims.head))
-        for key, run in client.runs.items():
+        runs = list(client.runs.items())
+        for key, run in runs:
             known = [each for each in (run.source, run.result) if each is not None and self._kept(each)]
             ref.kept.extend(Kept(snapshot=each, run_id=key) for each in known)
-            said.append(run)
+        whole = [(key, run) for key, run in runs if run.result is not None]
         write_ref(client.way, client.name, ref)
-        for key, run in client.runs.items():
-            if run.leased and run.result is not None:
-                client.way.delete(f"l/{key}")
-                run.leased = False
+        for key, run in whole:
+            client.way.delete(f"l/{key}")
+            run.taken_over = True
 
     def _collect(self, client: Client) -> None:
         Collector(client.way, client.name, GRACE_S).collect(_no_report)
 
     def _kept(self, ref: SnapshotRef) -> bool:
-        """Somebody says that he needs it, or it is too young for that."""
-        written = self.store.times.get(ref.key)
-        if ref.key in self.store.objects and written is not None and self.now_ns - written < GRACE_S * 1e9:
-            return True
-        return ref.key in self._said()
+        """Somebody says that he needs it, or nobody has had the time to say so."""
+        if ref.key not in self.published:
+            return False
+        young = self.now_ns - self.store.times[ref.key] <= GRACE_S * 1e9
+        just_said = self.now_ns - self.sealed_at[ref.key] <= VIEW_S * 1e9
+        return young or just_said or ref.key in self._said()
 
     def _said(self) -> set[str]:
         said: set[str] = set()
@@ -423,7 +478,11 @@ def _trees(reader: SnapshotReader, snapshot: object) -> object:
     return [tree_listing(reader, getattr(snapshot, name)) for name in ("src", "data", "result")]
 
 
-def _small_packs(store: Way, **options: object) -> Uploader:
+def _uploader(store: Way, **options: object) -> Uploader:
+    return small_packs(store, **options)
+
+
+def small_packs(store: Way, **options: object) -> Uploader:
     return Uploader(store, pack_bytes=PACK_BYTES, **options)  # type: ignore[arg-type] # passed on
 
 

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from pollinator.chunks.capture import Captured, capture
+from pollinator.chunks.keeping import write_lease
 from pollinator.chunks.layout import disk_errors
+from pollinator.chunks.store import Store
 from pollinator.executors.base import Executor, Observation
 from pollinator.executors.files import Files, OpenStore
 from pollinator.executors.runlog import RunFolder, remove_tree
 from pollinator.model.run import is_terminal
+from pollinator.v1.keeping_pb2 import Lease
 from pollinator.v1.run_pb2 import (
     NodesAssigned,
     Notice,
@@ -28,7 +31,7 @@ from pollinator.v1.run_pb2 import (
     Severity,
     StateChanged,
 )
-from pollinator.wire.errors import PollinatorError, WrongState
+from pollinator.wire.errors import Corrupt, Denied, InvalidInput, PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
 from pollinator.wire.progress import Teller
 
@@ -42,6 +45,9 @@ FILES_PATIENCE_S = 600.0
 RESULTS_PATIENCE_S = 24 * 3600.0
 """So long a store that does not answer is waited for. Files can be asked for again by a new run, results are
 nowhere else."""
+
+LEASE_S = 7 * 86400.0
+"""So often the lease of a run that goes on is written again: one that is not is dead after a month."""
 
 NAMED = 10
 """So many files that could not be collected are named."""
@@ -105,6 +111,8 @@ class Lifecycle:
         return True
 
     def _lay_out(self, teller: Teller, folder: RunFolder) -> None:
+        self._lease_source(folder)
+
         def note(done: int) -> None:
             _go_on(folder)
             teller(done)
@@ -117,6 +125,19 @@ class Lifecycle:
             (work / "result").mkdir(mode=0o755)
             (folder.path / "laid-out").touch()
 
+    def _lease_source(self, folder: RunFolder) -> None:
+        store = self._open_store(folder.request())
+        try:
+            _lease(folder, store, Lease(source=folder.run.snapshot))
+        finally:
+            store.close()
+
+    async def _renew(self, folder: RunFolder) -> None:
+        try:
+            await self._in_thread(self._lease_source, folder)
+        except PollinatorError as error:
+            _log.warning("run %s: its lease is not renewed: %s", folder.run.id, error.message)
+
     def _submit(self, folder: RunFolder) -> None:
         (folder.path / "handed-over").touch()
         request = folder.request()
@@ -125,7 +146,11 @@ class Lifecycle:
 
     async def _observe(self, folder: RunFolder) -> None:
         looks, told = 0, False
+        renew_at = time.monotonic() + LEASE_S
         while True:
+            if time.monotonic() > renew_at:
+                renew_at += LEASE_S
+                await self._renew(folder)
             if folder.run.cancel_requested and not told:
                 self._executor.cancel(folder.job)
                 told = True
@@ -195,7 +220,10 @@ class Lifecycle:
         store = self._open_store(folder.request())
         try:
             teller.begin(0)
-            return capture(result, store, progress=teller)
+            captured = capture(result, store, progress=teller)
+            crash_point("before_lease")
+            _lease(folder, store, Lease(source=folder.run.snapshot, result=captured.ref))
+            return captured
         finally:
             store.close()
 
@@ -248,6 +276,17 @@ class Lifecycle:
 
     async def _in_thread(self, work: Callable[[_Argument], _Result], argument: _Argument) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, argument)
+
+
+def _lease(folder: RunFolder, store: Store, lease: Lease) -> None:
+    """Say in the store what the run needs: its daemon may be away longer than what nobody keeps stays there.
+
+    Where that is not allowed the run goes on: its daemon keeps the same as soon as it knows of it.
+    """
+    try:
+        write_lease(store, folder.run.id, lease)
+    except (Corrupt, Denied, InvalidInput) as error:
+        _notice(folder, "not_leased", f"the store takes no lease of this run: {error.message}")
 
 
 def _go_on(folder: RunFolder) -> None:

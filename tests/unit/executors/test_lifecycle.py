@@ -8,7 +8,9 @@ import threading
 
 import pytest
 
+from pollinator.chunks.keeping import read_lease
 from pollinator.chunks.read import SnapshotReader
+from pollinator.executors import lifecycle as under_test
 from pollinator.executors.base import Observation
 from pollinator.v1.run_pb2 import (
     CancelRequested,
@@ -17,6 +19,7 @@ from pollinator.v1.run_pb2 import (
     RunState,
     Usage,
 )
+from pollinator.wire.errors import Denied
 from support.hosting import (
     SECRET,
     Place,
@@ -39,6 +42,44 @@ RUNNING = RunState.RUN_STATE_RUNNING
 SUCCEEDED = RunState.RUN_STATE_SUCCEEDED
 FAILED = RunState.RUN_STATE_FAILED
 CANCELLED = RunState.RUN_STATE_CANCELLED
+
+
+async def test_a_lease_says_what_a_run_needs_from_its_start_until_its_daemon_has_it_all(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "LEASE_S", 0.01)
+    request = place.request(src={b"main.py": b"x"})
+    async with hosting(place) as host:
+        await host.runs.StartRun(request)
+        await host.state(QUEUED)
+        first = read_lease(place.store, "l/run1")
+        del place.store.objects["l/run1"]
+        async with asyncio.timeout(10):
+            while "l/run1" not in place.store.objects:  # noqa: ASYNC110 - nothing tells of a renewal
+                await asyncio.sleep(0)
+        (place.folder() / "work" / "result" / "r.txt").write_text("result")
+        place.backend.now = Observation(SUCCEEDED, outcome=Outcome())
+        run = await host.state(SUCCEEDED)
+    last = read_lease(place.store, "l/run1")
+
+    assert (request.snapshot.snapshot, "") == (first.source, first.result.key)
+    assert (request.snapshot.snapshot, run.result) == (last.source, last.result)
+
+
+async def test_a_run_goes_on_where_no_lease_may_be_written(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_lease: object) -> None:
+        raise Denied("no leases here", reason="store_denied")
+
+    monkeypatch.setattr(under_test, "write_lease", refuse)
+    async with hosting(place) as host:
+        await host.runs.StartRun(place.request())
+        await host.state(QUEUED)
+        place.backend.now = Observation(SUCCEEDED, outcome=Outcome())
+        run = await host.state(SUCCEEDED)
+
+    assert ["not_leased"] == [notice.code for notice in run.notices]
 
 
 async def test_a_run_is_laid_out_handed_over_collected_and_cleaned(place: Place) -> None:

@@ -184,8 +184,7 @@ class SyncEngine:
         self._dirty.process(outbox.sink, enough=lambda: self._monotonic() >= end, hold_writers=True)
         self._save(outbox)
         outbox.work(self._dirty.ready)
-        if not self._dirty:
-            outbox.look_now_and_then()
+        outbox.look_now_and_then()
         self._read_lost_again(outbox)
         self._halted = trees_problem(self._cfs, self._state, outbox.trees)
         self._note_sync(outbox)

@@ -123,7 +123,7 @@ class Outbox:
 
     def sink(self, digest: bytes, data: bytes | memoryview) -> None:
         """Take a chunk or node, if the store lacks it."""
-        self.look_now_and_then()
+        self.look_if_needed()
         if digest not in self._index.stored:
             self._fed_at = self._monotonic()
             if not self._uploader.open_bytes:
@@ -205,6 +205,7 @@ class Outbox:
 
     def claims(self) -> Claims:
         """What must stay in the store for this project's sake."""
+        self.look_if_needed()
         return Claims(self._index.head, tuple(sorted(self._unnamed)), 0 if self._view.blind else int(VIEW_S))
 
     def look_if_needed(self) -> None:
@@ -213,7 +214,7 @@ class Outbox:
             self.look()
 
     def look_now_and_then(self) -> None:
-        """The same for the background, where a store that does not answer is asked again later."""
+        """The same for the background, so that a seal need not: often, and again later if there is no answer."""
         if self._view.age_s < LOOK_S or self._monotonic() < self._look_again_at:
             return
         self._look_again_at = self._monotonic() + BACK_OFF_S
