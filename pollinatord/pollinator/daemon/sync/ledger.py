@@ -27,6 +27,7 @@ _MIGRATIONS = (
     INSERT INTO ours SELECT path, version FROM laid;
     DROP TABLE laid;
     """,
+    "CREATE TABLE seen (path BLOB PRIMARY KEY, version BLOB NOT NULL, stamp BLOB NOT NULL) WITHOUT ROWID;",
 )
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,16 @@ class Ledger:
             rows = self._database.execute("SELECT version FROM ours WHERE path = ?", (path,))
             return frozenset(version for (version,) in rows)
 
+    def seen(self, paths: Iterable[bytes]) -> dict[bytes, tuple[bytes, bytes]]:
+        """For those of ``paths`` of which it is known: which version has which stamp."""
+        found: dict[bytes, tuple[bytes, bytes]] = {}
+        with self._doing():
+            for path in paths:
+                row = self._database.execute("SELECT version, stamp FROM seen WHERE path = ?", (path,))
+                for version, stamp in row:
+                    found[path] = version, stamp
+        return found
+
     def intend(self, versions: Iterable[tuple[bytes, bytes]]) -> None:
         """Each of these (path, version) may be written from now on."""
         with self._doing(), self._database:
@@ -70,6 +81,11 @@ class Ledger:
         with self._doing(), self._database:
             self._database.executemany("DELETE FROM ours WHERE path = ? AND version != ?", versions)
             self._database.executemany("INSERT OR IGNORE INTO ours VALUES (?, ?)", versions)
+
+    def see(self, stamps: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Each of these (path, version, stamp) need not be read again as long as it has that stamp."""
+        with self._doing(), self._database:
+            self._database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", stamps)
 
     def __enter__(self) -> Self:
         """For use in a with statement."""

@@ -10,28 +10,33 @@ import errno
 import itertools
 import os
 import re
+import shutil
 import stat
-from collections.abc import Callable, Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pollinator.chunks.cut import Content, cut
-from pollinator.chunks.layout import TEMPORARY, disk_errors, make_file, temporary_name
-from pollinator.chunks.nodes import FileEntry, encode_directory, shown
-from pollinator.chunks.read import SnapshotReader
-from pollinator.daemon.scan import Stamp
+from pollinator.chunks.layout import TEMPORARY, Folders, Layout, disk_errors, make_file, temporary_name
+from pollinator.chunks.nodes import shown
+from pollinator.chunks.read import Node, SnapshotReader
+from pollinator.daemon.scan import LOCAL_WINDOW_NS, Stamp, is_racy
 from pollinator.daemon.sync.ledger import Ledger
+from pollinator.daemon.sync.versions import Seen, look, packed, stamp_of, version_of
+from pollinator.daemon.watch.filesystem import is_network_fs
 from pollinator.v1.tree_pb2 import DirectoryNode, FileNode, SymlinkNode, Tree
+from pollinator.wire.errors import Corrupt, NotFound, PollinatorError
 
-GROUP = 256
-"""So many files are noted in the ledger at once."""
+GROUP = 4096
+"""So many files are fetched at once, and noted in the ledger at once."""
+
+GROUP_BYTES = 1024**3
+"""No further file is fetched with those that have so many bytes together."""
 
 NAME_BYTES = 255
 """Longest name of a file on the usual systems."""
 
-_FOREIGN = b"?"
-"""Version of what is no file or link, or cannot be read: nobody's."""
 _IN_THE_MAKING = re.compile(re.escape(os.fsdecode(TEMPORARY)) + "[0-9a-f]{16}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -46,6 +51,10 @@ class Applied:
     """Conflict copies, relative to the folder."""
 
 
+_Wanted = tuple[bytes, FileNode | SymlinkNode, bytes]
+"""Where a file or link goes, what it is, and its version."""
+
+
 def apply_results(
     reader: SnapshotReader,
     tree: Tree,
@@ -57,19 +66,19 @@ def apply_results(
 ) -> Applied:
     """Lay the result tree of a run into ``directory``; repeating it is harmless.
 
-    What cannot be written keeps nothing else from coming home. ``progress`` is told the bytes that are done,
-    whenever there are more.
+    What cannot be had or written keeps nothing else from coming home. ``progress`` is told the bytes of what
+    is done.
 
     Raises:
         Exhausted: the disk is full.
         PollinatorError: the results cannot be read, or some of them not be written.
     """
     with disk_errors(directory):
-        job = _Application(reader, os.fsencode(directory), ledger, run_id.encode(), progress)
         _clear(directory)
-        nodes = reader.walk(tree)
-        while group := [*itertools.islice(nodes, GROUP)]:
-            job.take(group)
+        job = _Application(reader, directory, ledger, run_id.encode(), progress)
+        for group in _groups(reader.walk(tree)):
+            with Folders(directory) as folders:
+                job.take(group, folders)
         if job.failure is not None:
             raise job.failure
     return Applied(job.written, job.unchanged, tuple(job.conflicts))
@@ -79,41 +88,86 @@ class _Application:
     def __init__(
         self,
         reader: SnapshotReader,
-        root: bytes,
+        directory: Path,
         ledger: Ledger,
         run_id: bytes,
         progress: Callable[[int], None] | None,
     ) -> None:
-        self._progress = progress
-        self._bytes = 0
         self._reader = reader
-        self._root = root
+        self._root = os.fsencode(directory)
         self._ledger = ledger
         self._run_id = run_id
+        self._progress = progress or (lambda _: None)
+        self._done = 0
         self._moved: dict[bytes, bytes] = {}
+        # Stamps say nothing where they come and go with the mount.
+        self._window_ns = None if is_network_fs(directory) else LOCAL_WINDOW_NS
         self.written = 0
         self.unchanged = 0
         self.conflicts: list[str] = []
-        self.failure: OSError | None = None
+        self.failure: OSError | PollinatorError | None = None
 
-    def take(self, group: Iterable[tuple[bytes, FileNode | DirectoryNode | SymlinkNode]]) -> None:
+    def take(self, group: Iterable[tuple[bytes, Node]], folders: Folders) -> None:
         """Lay out the next entries of the tree."""
-        files: list[tuple[bytes, FileNode | SymlinkNode, bytes]] = []
+        files: list[_Wanted] = []
         for path, node in group:
             if isinstance(node, DirectoryNode):
                 with self._named(path):
-                    self._directory(path, node.mode)
+                    self._directory(folders, path, node.mode)
             else:
-                files.append((self._target(path), node, self._version(node)))
+                with self._named(path):
+                    files.append((self._target(path), node, version_of(self._reader, node)))
         self._ledger.intend((target, version) for target, _, version in files)
         laid: list[tuple[bytes, bytes]] = []
+        seen: list[tuple[bytes, bytes, bytes]] = []
+        wanted = self._missing(folders, files, laid, seen)
+        with self._staged([node for _, node, _ in wanted]) as staged:
+            for number, (target, node, version) in enumerate(wanted):
+                with self._named(target):
+                    at, stamp = self._lay(folders, staged, number, target, node, version)
+                    laid.append((at, version))
+                    if stamp is not None:
+                        seen.append((at, version, stamp))
+        self._ledger.settle(laid)
+        self._ledger.see(seen)
+
+    def _missing(
+        self,
+        folders: Folders,
+        files: Sequence[_Wanted],
+        laid: list[tuple[bytes, bytes]],
+        seen: list[tuple[bytes, bytes, bytes]],
+    ) -> list[_Wanted]:
+        """Those that are not there yet; notes the others."""
+        known = self._ledger.seen(target for target, _, _ in files)
+        missing: list[_Wanted] = []
         for target, node, version in files:
             with self._named(target):
-                laid.append((self._lay(target, node, version), version))
-            if isinstance(node, FileNode):
-                self._bytes += node.size
-                self._tell(self._bytes)
-        self._ledger.settle(laid)
+                folder, name = folders.above(target)
+                stamp = stamp_of(folder, name)
+                if stamp is not None and known.get(target) == (version, packed(stamp)):
+                    self._keep(node, target, target)
+                    continue
+                started_ns = time.time_ns()
+                place, present = self._place(folder, target, version)
+                if present is None or present.version != version:
+                    missing.append((target, node, version))
+                    continue
+                at = _sibling(target, place)
+                self._keep(node, target, at)
+                laid.append((at, version))
+                if self._window_ns is not None and not is_racy(present.stamp, started_ns, time.time_ns()):
+                    seen.append((at, version, packed(present.stamp)))
+        return missing
+
+    def _keep(self, node: FileNode | SymlinkNode, target: bytes, at: bytes) -> None:
+        """It is there already."""
+        self.unchanged += 1
+        if at != target:
+            self.conflicts.append(shown(at))
+        if isinstance(node, FileNode):
+            self._done += node.size
+            self._progress(self._done)
 
     def _target(self, path: bytes) -> bytes:
         """Where a path goes when a folder above it had to step aside."""
@@ -122,59 +176,120 @@ class _Application:
 
     @contextmanager
     def _named(self, target: bytes) -> Generator[None]:
-        """Go on with the rest when something cannot be written, unless nothing can."""
+        """Go on with the rest when something cannot be had or written, unless nothing can."""
         try:
             yield
+        except (Corrupt, NotFound) as error:
+            self.failure = self.failure or error
         except OSError as error:
             named = OSError(error.errno, error.strerror, target)
             if error.errno in _FULL:
                 raise named from error
             self.failure = self.failure or named
 
-    def _directory(self, path: bytes, mode: int) -> None:
+    def _directory(self, folders: Folders, path: bytes, mode: int) -> None:
         target = self._target(path)
-        with self._folder(target) as (folder, name):
-            place = name
-            if not _may_be_folder(folder, name):
-                if self._look(folder, name) in self._ledger.ours(target):
-                    os.unlink(name, dir_fd=folder)
-                else:
-                    place = next(each for each in self._beside(name) if _may_be_folder(folder, each))
-                    self.conflicts.append(shown(_sibling(target, place)))
-            if _stamp(folder, place) is None:
-                os.mkdir(place, mode | 0o700, dir_fd=folder)
+        folder, name = folders.above(target)
+        place = name
+        if not _may_be_folder(folder, name):
+            present = look(folder, name)
+            if present is not None and present.version in self._ledger.ours(target):
+                os.unlink(name, dir_fd=folder)
             else:
-                _clear(place, folder)
+                place = next(each for each in self._beside(name) if _may_be_folder(folder, each))
+                self.conflicts.append(shown(_sibling(target, place)))
+        if stamp_of(folder, place) is None:
+            os.mkdir(place, mode | 0o700, dir_fd=folder)
+        else:
+            _clear(place, folder)
         self._moved[path] = _sibling(target, place)
 
-    def _lay(self, target: bytes, node: FileNode | SymlinkNode, version: bytes) -> bytes:
-        """Put one file or link where it belongs or beside it; returns where it is."""
-        with self._folder(target) as (folder, name):
-            place, present = self._place(folder, target, version)
-            if present == version:
-                self.unchanged += 1
-            else:
-                temporary = temporary_name(name)
-                self._make(folder, temporary, node)
-                try:
-                    # Looked at once more: making it may have taken long, and the user is not asleep.
-                    place, _ = self._place(folder, target, version)
-                    self._ledger.intend([(_sibling(target, place), version)])
-                    os.rename(temporary, place, src_dir_fd=folder, dst_dir_fd=folder)
-                except BaseException:
-                    os.unlink(temporary, dir_fd=folder)
-                    raise
-                self.written += 1
-        if place != name:
-            self.conflicts.append(shown(_sibling(target, place)))
-        return _sibling(target, place)
+    @contextmanager
+    def _staged(self, nodes: Sequence[FileNode | SymlinkNode]) -> Generator[int | None]:
+        """A folder that holds each of these under its number, made with as few requests as can be.
 
-    def _place(self, folder: int, target: bytes, version: bytes) -> tuple[bytes, bytes | None]:
+        None when that fails: then each is made by itself, and what is wrong with it keeps no other back.
+        """
+        if not nodes:
+            yield None
+            return
+        folder = os.path.join(self._root, temporary_name(b"results"))
+        staged: int | None = None
+        try:
+            with suppress(PermissionError, Corrupt, NotFound):
+                os.mkdir(folder, 0o700)
+                self._stage(nodes, Path(os.fsdecode(folder)))
+                staged = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            yield staged
+        finally:
+            if staged is not None:
+                os.close(staged)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _stage(self, nodes: Sequence[FileNode | SymlinkNode], folder: Path) -> None:
+        before = self._done
+
+        def tell(done: int) -> None:
+            self._done = before + done
+            self._progress(self._done)
+
+        with Folders(folder) as folders:
+            job = Layout(self._reader, folders, True, tell)
+            for number, node in enumerate(nodes):
+                job.add(b"%d" % number, node)
+            job.finish()
+
+    def _lay(
+        self,
+        folders: Folders,
+        staged: int | None,
+        number: int,
+        target: bytes,
+        node: FileNode | SymlinkNode,
+        version: bytes,
+    ) -> tuple[bytes, bytes | None]:
+        """Put one file or link where it belongs or beside it; where it is, and its stamp if that tells."""
+        folder, name = folders.above(target)
+        source, made = staged if staged is not None else folder, b"%d" % number
+        if staged is None or os.stat(staged).st_dev != os.stat(folder).st_dev:
+            source, made = folder, temporary_name(name)
+            self._make(folder, made, node)
+        try:
+            before = Stamp.of(os.stat(made, dir_fd=source, follow_symlinks=False))
+            # Looked at once more: making it may have taken long, and the user is not asleep.
+            place, _ = self._place(folder, target, version)
+            at = _sibling(target, place)
+            if place != name:
+                self._ledger.intend([(at, version)])
+            os.rename(made, place, src_dir_fd=source, dst_dir_fd=folder)
+        except BaseException:
+            if source == folder:
+                os.unlink(made, dir_fd=folder)
+            raise
+        self.written += 1
+        if place != name:
+            self.conflicts.append(shown(at))
+        return at, self._stamp_of_ours(folder, place, before)
+
+    def _stamp_of_ours(self, folder: int, place: bytes, before: Stamp) -> bytes | None:
+        """The stamp of what was just put there; None when an edit meanwhile might not show in it."""
+        now_ns = time.time_ns()
+        after = stamp_of(folder, place)
+        if after is None or self._window_ns is None or before.mtime_ns >= now_ns - self._window_ns:
+            return None
+        same = (after.size, after.mtime_ns, after.ino) == (before.size, before.mtime_ns, before.ino)
+        return packed(after) if same else None
+
+    def _place(self, folder: int, target: bytes, version: bytes) -> tuple[bytes, Seen | None]:
         """The name itself if what is there is ours or nothing, else one beside it; and what is there."""
         name = target.rpartition(b"/")[2]
         for each in itertools.chain((name,), self._beside(name)):
-            present = self._look(folder, each)
-            if present in (None, version) or present in self._ledger.ours(_sibling(target, each)):
+            present = look(folder, each)
+            if (
+                present is None
+                or present.version == version
+                or present.version in self._ledger.ours(_sibling(target, each))
+            ):
                 return each, present
         raise AssertionError("there is always another name")
 
@@ -184,49 +299,25 @@ class _Application:
             suffix = b"." + self._run_id + (b".%d" % number if number else b"")
             yield name[: NAME_BYTES - len(suffix)] + suffix
 
-    def _look(self, folder: int, name: bytes) -> bytes | None:
-        """The version of what is there; None for nothing."""
-        stamp = _stamp(folder, name)
-        if stamp is None:
-            return None
-        version = _FOREIGN
-        # Who may not read a file has not written it; nor has who sees it change.
-        with suppress(OSError, EOFError):
-            if stat.S_ISLNK(stamp.mode):
-                version = b"link " + os.readlink(name, dir_fd=folder)
-            elif stat.S_ISREG(stamp.mode):
-                version = _read_version(folder, name, stamp.size)
-        return version if _stamp(folder, name) == stamp else _FOREIGN
-
     def _make(self, folder: int, name: bytes, node: FileNode | SymlinkNode) -> None:
         if isinstance(node, FileNode):
-            make_file(self._reader, node, folder, name, progress=lambda done: self._tell(self._bytes + done))
+            make_file(self._reader, node, folder, name)
         else:
             os.symlink(node.target, name, dir_fd=folder)
 
-    def _tell(self, done: int) -> None:
-        if self._progress is not None:
-            self._progress(done)
 
-    def _version(self, node: FileNode | SymlinkNode) -> bytes:
-        if isinstance(node, SymlinkNode):
-            return b"link " + node.target
-        return _version_of(self._reader.contents(node))
-
-    @contextmanager
-    def _folder(self, target: bytes) -> Generator[tuple[int, bytes]]:
-        """The folder of a path, opened name by name so that no link is followed; and the name in it."""
-        above, _, name = target.rpartition(b"/")
-        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for step in above.split(b"/") if above else ():
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                deeper = os.open(step, flags, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = deeper
-            yield descriptor, name
-        finally:
-            os.close(descriptor)
+def _groups(nodes: Iterator[tuple[bytes, Node]]) -> Iterator[list[tuple[bytes, Node]]]:
+    """Entries of a tree, some at a time: what is fetched together is on disk twice for a while."""
+    group: list[tuple[bytes, Node]] = []
+    size = 0
+    for path, node in nodes:
+        group.append((path, node))
+        size += node.size if isinstance(node, FileNode) else 0
+        if len(group) >= GROUP or size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _clear(path: bytes | Path, folder: int | None = None) -> None:
@@ -236,42 +327,20 @@ def _clear(path: bytes | Path, folder: int | None = None) -> None:
     try:
         for name in os.listdir(descriptor):
             if _IN_THE_MAKING.match(name):
-                os.unlink(name, dir_fd=descriptor)
+                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                    shutil.rmtree(name, dir_fd=descriptor)
+                else:
+                    os.unlink(name, dir_fd=descriptor)
     finally:
         os.close(descriptor)
-
-
-def _stamp(folder: int, name: bytes) -> Stamp | None:
-    try:
-        return Stamp.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
-    except FileNotFoundError:
-        return None
 
 
 def _may_be_folder(folder: int, name: bytes) -> bool:
-    stamp = _stamp(folder, name)
+    stamp = stamp_of(folder, name)
     return stamp is None or stat.S_ISDIR(stamp.mode)
-
-
-def _read_version(folder: int, name: bytes, size: int) -> bytes:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=folder)
-    try:
-        return _version_of(cut(descriptor, size, _drop))
-    finally:
-        os.close(descriptor)
-
-
-def _version_of(content: Content) -> bytes:
-    """What names the content of a file; the mode is not part of it."""
-    return encode_directory({b"f": FileEntry(0, content)}, _drop)
 
 
 def _sibling(path: bytes, name: bytes) -> bytes:
     """The path of another name in the same folder."""
     above, slash, _ = path.rpartition(b"/")
     return above + slash + name
-
-
-def _drop(digest: bytes, data: bytes | memoryview) -> None:
-    """Only the digest is of interest."""

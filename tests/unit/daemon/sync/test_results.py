@@ -8,10 +8,9 @@ from unittest.mock import patch
 
 import pytest
 
-from pollinator.chunks.layout import make_file
+from pollinator.chunks.layout import LaidOut, Layout
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.database import connect
-from pollinator.daemon.sync import results as under_test
 from pollinator.daemon.sync.ledger import Ledger
 from pollinator.daemon.sync.results import Applied, apply_results
 from pollinator.wire.errors import Exhausted, WrongState
@@ -161,7 +160,7 @@ def test_a_file_not_yet_written_before_a_crash_is_ours(home: Home) -> None:
     """The ledger was told already that it would be."""
     home.bring("r1", {b"f": b"one"})
 
-    with patch.object(under_test, "make_file", die), pytest.raises(Killed):
+    with patch.object(Layout, "finish", die), pytest.raises(Killed):
         home.bring("r2", {b"f": b"two"})
     home.bring("r3", {b"f": b"three"})
 
@@ -182,11 +181,14 @@ def test_files_in_the_making_that_a_killed_daemon_left_are_cleared_away(home: Ho
 def test_an_edit_while_the_new_version_is_fetched_stays(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.bring("r1", {b"f": b"one"})
 
-    def slowly(*arguments: object) -> None:
-        make_file(*arguments)  # type: ignore[arg-type] # passed on
-        (home.folder / "f").write_bytes(b"mine")
+    finish = Layout.finish
 
-    monkeypatch.setattr(under_test, "make_file", slowly)
+    def slowly(layout: Layout) -> LaidOut:
+        laid = finish(layout)
+        (home.folder / "f").write_bytes(b"mine")
+        return laid
+
+    monkeypatch.setattr(Layout, "finish", slowly)
     home.bring("r2", {b"f": b"two"})
 
     assert {b"f": b"mine", b"f.r2": b"two"} == home.found
@@ -310,6 +312,7 @@ def test_a_ledger_of_an_earlier_version_is_taken_over(home: Home) -> None:
         CREATE TABLE laid (path BLOB PRIMARY KEY, version BLOB NOT NULL) WITHOUT ROWID;
         INSERT INTO laid SELECT path, version FROM ours;
         DROP TABLE ours;
+        DROP TABLE seen;
         PRAGMA user_version = 1;
         """
     )
