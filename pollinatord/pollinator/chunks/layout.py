@@ -10,7 +10,10 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import secrets
+import shutil
+import stat
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -35,6 +38,8 @@ OPEN_FOLDERS = 64
 
 TEMPORARY = b".pollinator-"
 """Names of files in the making begin so; the ignore rules know it."""
+
+_IN_THE_MAKING = re.compile(re.escape(os.fsdecode(TEMPORARY)) + "[0-9a-f]{16}")
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KNOWN_FILE = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -79,38 +84,37 @@ def lay_out(
         return job.finish()
 
 
-def write_file(reader: SnapshotReader, node: FileNode, folder: int, name: bytes) -> None:
-    """Put a file into an open folder, replacing what is there, by a temporary name and a rename."""
-    temporary = temporary_name(name)
-    make_file(reader, node, folder, temporary)
-    try:
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        os.unlink(temporary, dir_fd=folder)
-        raise
-
-
 def temporary_name(name: bytes) -> bytes:
     """A name that nothing has, for what becomes ``name`` when it is whole."""
     return TEMPORARY + secrets.token_hex(8).encode() + check_name(name)[:160]
 
 
-def make_file(
-    reader: SnapshotReader,
-    node: FileNode,
-    folder: int,
-    name: bytes,
-    *,
-    progress: Callable[[int], None] | None = None,
-) -> None:
-    """Make a file in an open folder under a name that nothing has; nothing is left of it when that fails.
+def clear_leftovers(path: bytes | Path, folder: int | None = None) -> None:
+    """Remove what was in the making from a folder, as whoever is killed leaves it.
 
-    ``progress`` is told the bytes of it that are written, whenever there are more.
+    Args:
+        path: the folder.
+        folder: an open one that ``path`` is a name in: then a link is not followed.
     """
+    flags = _FOLDER if folder is not None else _FOLDER & ~os.O_NOFOLLOW
+    descriptor = os.open(path, flags, dir_fd=folder)
+    try:
+        for name in os.listdir(descriptor):
+            if _IN_THE_MAKING.match(name):
+                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                    shutil.rmtree(name, dir_fd=descriptor)
+                else:
+                    os.unlink(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_file(reader: SnapshotReader, node: FileNode, folder: int, name: bytes) -> None:
+    """Make a file in an open folder under a name that nothing has; nothing is left of it when that fails."""
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=folder)
     try:
         try:
-            _fill(reader, descriptor, node, progress)
+            _fill(reader, descriptor, node)
         finally:
             os.close(descriptor)
     except BaseException:
@@ -318,10 +322,7 @@ class Layout:
         return self._given[opened]
 
 
-def _fill(
-    reader: SnapshotReader, descriptor: int, node: FileNode, progress: Callable[[int], None] | None
-) -> None:
-    written = 0
+def _fill(reader: SnapshotReader, descriptor: int, node: FileNode) -> None:
     _write_all(descriptor, node.inline, 0)
     chunks = reader.chunks(node)
     while group := tuple(itertools.islice(chunks, GROUP_CHUNKS)):
@@ -331,9 +332,6 @@ def _fill(
         for digest, data in reader.fetch(places):
             for offset, chunk in places[digest]:
                 _write_all(descriptor, check_size(chunk, data), offset)
-                written += len(data)
-            if progress is not None:
-                progress(written)
     _complete(descriptor, node)
 
 

@@ -10,7 +10,7 @@ import pytest
 from pollinator.chunks import layout as under_test
 from pollinator.chunks.cut import Content, cut
 from pollinator.chunks.digest import EMPTY, digest_of
-from pollinator.chunks.layout import LaidOut, lay_out, write_file
+from pollinator.chunks.layout import LaidOut, clear_leftovers, lay_out, make_file, temporary_name
 from pollinator.chunks.links import chain_leaves, link_leaves
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader
@@ -291,52 +291,55 @@ def test_a_full_disk_says_so(place: Place) -> None:
     assert caught.value.hint
 
 
-def replaced(place: Place, node_name: bytes, listing: Listing) -> None:
-    reader, tree = place.publish(listing)
+def made(place: Place, listing: Listing, name: bytes, *, damage: int = 0) -> None:
+    """One file, made by itself."""
+    reader, tree = place.publish(listing, flush=True)
+    ((_, node),) = reader.walk(tree)
+    assert isinstance(node, FileNode)
+    for row in place.publisher.rows:
+        place.store.damage[row.key] = damage
     folder = os.open(place.root, os.O_RDONLY)
     try:
-        for path, node in reader.walk(tree):
-            if path == node_name and isinstance(node, FileNode):
-                write_file(reader, node, folder, node.name)
+        make_file(reader, node, folder, name)
     finally:
         os.close(folder)
 
 
-def test_a_file_is_replaced_whole(place: Place) -> None:
-    (place.root / "f").write_text("old")
+def test_a_file_can_be_made_by_itself(place: Place) -> None:
     data = random_bytes(5 * MEBI)
-    replaced(place, b"f", {b"f": File(data, 0o750)})
+    made(place, {b"f": File(data, 0o750)}, b"g")
 
-    assert listed(place.root) == {b"f": ("file", 0o750, data)}
+    assert listed(place.root) == {b"g": ("file", 0o750, data)}
 
 
-def test_a_link_is_replaced_and_not_followed(place: Place) -> None:
+def test_a_file_is_not_made_over_another_nor_through_a_link(place: Place) -> None:
     (place.outside / "victim").write_text("mine")
     (place.root / "f").symlink_to(place.outside / "victim")
-    replaced(place, b"f", {b"f": b"new" * 100})
+    with pytest.raises(FileExistsError):
+        made(place, {b"f": b"new" * 100}, b"f")
 
     assert (place.outside / "victim").read_text() == "mine"
-    assert listed(place.root) == {b"f": ("file", 0o644, b"new" * 100)}
 
 
-def test_a_name_as_long_as_names_may_be_is_replaced(place: Place) -> None:
-    replaced(place, b"n" * 255, {b"n" * 255: b"text"})
-
-    assert listed(place.root) == {b"n" * 255: ("file", 0o644, b"text")}
-
-
-def test_a_replacement_that_fails_leaves_what_was_there_and_nothing_else(place: Place) -> None:
-    (place.root / "f").write_text("old")
-    reader, tree = place.publish({b"f": random_bytes(5000)}, flush=True)
-    ((_, node),) = reader.walk(tree)
-    assert isinstance(node, FileNode)
-    place.store.damage[place.publisher.rows[0].key] = 10
-    folder = os.open(place.root, os.O_RDONLY)
+def test_nothing_is_left_of_a_file_that_cannot_be_made(place: Place) -> None:
     with pytest.raises(Corrupt):
-        write_file(reader, node, folder, b"f")
-    os.close(folder)
+        made(place, {b"f": random_bytes(5000)}, b"f", damage=10)
 
-    assert listed(place.root) == {b"f": ("file", 0o644, b"old")}
+    assert listed(place.root) == {}
+
+
+def test_what_others_left_in_the_making_is_cleared_away(place: Place) -> None:
+    name = os.fsdecode(temporary_name(b"n" * 255))
+    (place.root / name).touch()
+    (place.root / os.fsdecode(temporary_name(b"x"))).mkdir()
+    (place.root / os.fsdecode(temporary_name(b"y"))).symlink_to(place.outside)
+    (place.root / ".pollinator-notes").touch()
+    (place.outside / name).touch()
+    clear_leftovers(place.root)
+
+    assert len(name) <= 255
+    assert [".pollinator-notes"] == os.listdir(place.root)
+    assert [name] == os.listdir(place.outside)
 
 
 def test_files_in_the_making_have_names_the_ignore_rules_know(place: Place) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pollinator.chunks.cache import PackCache
-from pollinator.chunks.layout import lay_out
+from pollinator.chunks.layout import clear_leftovers, disk_errors, lay_out, temporary_name
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.ledger import Ledger
@@ -15,6 +18,7 @@ from pollinator.daemon.sync.results import Applied, apply_results
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.project_pb2 import CheckoutResponse, PullResultsResponse
 from pollinator.v1.run_pb2 import Notice, Run, Severity
+from pollinator.v1.tree_pb2 import Snapshot
 from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, WrongState
 from pollinator.wire.places import private_dir
 from pollinator.wire.progress import Teller
@@ -103,9 +107,15 @@ class ResultsHome:
             raise WrongState(f"run {run.id} was never sealed", reason="not_sealed")
         return await self.pool.run(self._checkout, run, Path(directory), teller)
 
-    def reader(self, run: Run) -> SnapshotReader:
-        """A reader on the store of a run."""
-        return SnapshotReader(self._keeper.reopen(run.store_id, run.project), self._cache)
+    @contextmanager
+    def reading(self, run: Run) -> Generator[SnapshotReader]:
+        """A reader on the store of a run, which is open for the length of the block."""
+        store = self._keeper.reopen(run.store_id, run.project)
+        try:
+            yield SnapshotReader(store, self._cache)
+        finally:
+            store.close()
+            self._cache.trim()
 
     async def _lay_out(self, run: Run, target: Path, teller: Teller) -> Applied:
         # Two runs that end together must not take each other's files for edits of the user.
@@ -113,32 +123,46 @@ class ResultsHome:
             return await self.pool.run(self._apply, run, target, teller)
 
     def _apply(self, run: Run, target: Path, teller: Teller) -> Applied:
-        reader = self.reader(run)
-        tree = reader.open(run.result).result
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Denied(f"cannot use {target}: {error.strerror}", reason="bad_directory") from error
-        teller.begin(tree.bytes)
-        with Ledger(self._ledgers, target) as ledger:
-            return apply_results(reader, tree, target, ledger, run.id, progress=teller)
+        with self.reading(run) as reader:
+            tree = reader.open(run.result).result
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise Denied(f"cannot use {target}: {error.strerror}", reason="bad_directory") from error
+            teller.begin(tree.bytes)
+            with Ledger(self._ledgers, target) as ledger:
+                return apply_results(reader, tree, target, ledger, run.id, progress=teller)
 
     def _checkout(self, run: Run, target: Path, teller: Teller) -> CheckoutResponse:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise AlreadyExists(
-                f"{target} is not an empty folder", reason="directory_not_empty", hint="name a new folder"
-            )
-        reader = self.reader(run)
-        snapshot = reader.open(run.snapshot)
-        teller.begin(snapshot.src.bytes + snapshot.data.bytes)
+        with self.reading(run) as reader, disk_errors(target):
+            snapshot = reader.open(run.snapshot)
+            if target.is_dir():
+                clear_leftovers(target)
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise AlreadyExists(
+                    f"{target} is not an empty folder", reason="directory_not_empty", hint="name a new folder"
+                )
+            # What is not whole must not be in the way of the next try.
+            making = target / os.fsdecode(temporary_name(b"checkout"))
+            making.mkdir(parents=True)
+            try:
+                teller.begin(snapshot.src.bytes + snapshot.data.bytes)
+                return self._restore(reader, run, snapshot, making, teller)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
+
+    def _restore(
+        self, reader: SnapshotReader, run: Run, snapshot: Snapshot, making: Path, teller: Teller
+    ) -> CheckoutResponse:
         answer = CheckoutResponse()
-        for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
-            folder = target / name
-            folder.mkdir(parents=True, exist_ok=True)
-            laid = lay_out(
-                reader, tree, folder, external_links=run.spec.allow_external_links, progress=teller
-            )
+        names = ("src", "data")
+        for name, tree in zip(names, (snapshot.src, snapshot.data), strict=True):
+            (making / name).mkdir()
+            external = run.spec.allow_external_links
+            laid = lay_out(reader, tree, making / name, external_links=external, progress=teller)
             teller.finished(laid.bytes)
             answer.files += laid.files
             answer.bytes += laid.bytes
+        for name in names:
+            (making / name).rename(making.parent / name)
         return answer

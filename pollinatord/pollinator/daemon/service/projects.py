@@ -159,13 +159,18 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         base = self._runs.find(request.base_run_id)
         if request.run_id:
             other = self._runs.find(request.run_id)
-            ref, spec, reader = other.snapshot, other.spec, self._home.reader(other)
+            ref, spec = other.snapshot, other.spec
         else:
             project = await self._open(base.root, None)
             spec = await self._pool.run(read_spec, project.worker.root)
             ref = (await project.worker.seal(spec, strict=False, git_commit="")).ref
-            reader = self._home.reader(Run(store_id=project.store_id, project=project.name))
-        return await self._pool.run(compare_runs, self._home.reader(base), base, reader, ref, spec)
+            other = Run(store_id=project.store_id, project=project.name)
+
+        def compare() -> DiffRunsResponse:
+            with self._home.reading(base) as first, self._home.reading(other) as second:
+                return compare_runs(first, base, second, ref, spec)
+
+        return await self._pool.run(compare)
 
     async def CheckIgnored(  # noqa: N802
         self, request: CheckIgnoredRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import re
 import shutil
 import stat
 import time
@@ -18,7 +17,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pollinator.chunks.layout import TEMPORARY, Folders, Layout, disk_errors, make_file, temporary_name
+from pollinator.chunks.layout import (
+    Folders,
+    Layout,
+    clear_leftovers,
+    disk_errors,
+    make_file,
+    temporary_name,
+)
 from pollinator.chunks.nodes import shown
 from pollinator.chunks.read import Node, SnapshotReader
 from pollinator.daemon.scan import LOCAL_WINDOW_NS, Stamp, is_racy
@@ -37,7 +43,6 @@ GROUP_BYTES = 1024**3
 NAME_BYTES = 255
 """Longest name of a file on the usual systems."""
 
-_IN_THE_MAKING = re.compile(re.escape(os.fsdecode(TEMPORARY)) + "[0-9a-f]{16}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -74,7 +79,7 @@ def apply_results(
         PollinatorError: the results cannot be read, or some of them not be written.
     """
     with disk_errors(directory):
-        _clear(directory)
+        clear_leftovers(directory)
         job = _Application(reader, directory, ledger, run_id.encode(), progress)
         for group in _groups(reader.walk(tree)):
             with Folders(directory) as folders:
@@ -201,7 +206,7 @@ class _Application:
         if stamp_of(folder, place) is None:
             os.mkdir(place, mode | 0o700, dir_fd=folder)
         else:
-            _clear(place, folder)
+            clear_leftovers(place, folder)
         self._moved[path] = _sibling(target, place)
 
     @contextmanager
@@ -318,21 +323,6 @@ def _groups(nodes: Iterator[tuple[bytes, Node]]) -> Iterator[list[tuple[bytes, N
             group, size = [], 0
     if group:
         yield group
-
-
-def _clear(path: bytes | Path, folder: int | None = None) -> None:
-    """Remove files in the making from a folder, as a daemon leaves them that was killed."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags if folder is not None else flags & ~os.O_NOFOLLOW, dir_fd=folder)
-    try:
-        for name in os.listdir(descriptor):
-            if _IN_THE_MAKING.match(name):
-                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    shutil.rmtree(name, dir_fd=descriptor)
-                else:
-                    os.unlink(name, dir_fd=descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _may_be_folder(folder: int, name: bytes) -> bool:
