@@ -130,7 +130,7 @@ def test_what_a_job_does_to_its_files_reaches_no_other_run(desk: Desk) -> None:
     assert expected == desk.lay_out(request)
 
 
-def overwrite(spare: Path) -> None:
+def overwritten(spare: Path) -> None:
     info = (spare / "src/main.py").stat()
     (spare / "src/main.py").write_bytes(b"x" * info.st_size)
     os.utime(spare / "src/main.py", ns=(info.st_atime_ns, info.st_mtime_ns))
@@ -141,21 +141,49 @@ def of_another_boot(spare: Path) -> None:
     (spare / "spare.json").write_text(json.dumps({**record, "boot": "another"}))
 
 
+def with_more(spare: Path) -> None:
+    (spare / "src/lib/more.py").touch()
+
+
+def with_less(spare: Path) -> None:
+    (spare / "src/lib/3.py").unlink()
+
+
+def of_other_modes(spare: Path) -> None:
+    (spare / "src/run.sh").chmod(0o644)
+
+
+def with_half_a_record(spare: Path) -> None:
+    (spare / "spare.json").write_text("{")
+
+
+def without_a_record(spare: Path) -> None:
+    (spare / "spare.json").unlink()
+
+
+def without_data(spare: Path) -> None:
+    (spare / "data").rmdir()
+
+
+def deleted(spare: Path) -> None:
+    shutil.rmtree(spare)
+
+
 @pytest.mark.parametrize(
     "harm",
     [
-        overwrite,
+        overwritten,
         of_another_boot,
-        lambda spare: (spare / "src/lib/more.py").touch(),
-        lambda spare: (spare / "src/lib/3.py").unlink(),
-        lambda spare: (spare / "src/run.sh").chmod(0o644),
-        lambda spare: (spare / "spare.json").write_text("{"),
-        lambda spare: (spare / "spare.json").unlink(),
-        lambda spare: shutil.rmtree(spare / "data"),
-        shutil.rmtree,
+        with_more,
+        with_less,
+        of_other_modes,
+        with_half_a_record,
+        without_a_record,
+        without_data,
+        deleted,
     ],
 )
-def test_a_spare_that_was_touched_is_not_used(desk: Desk, harm: Callable[[Path], object]) -> None:
+def test_a_spare_that_was_touched_is_not_used(desk: Desk, harm: Callable[[Path], None]) -> None:
     first, second = desk.place.request(src=OLD), desk.place.request("run2", src=NEW)
     expected = desk.expected(second)
     harm(desk.prepare(first))

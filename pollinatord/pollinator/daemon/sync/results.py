@@ -102,7 +102,7 @@ class _Application:
         self._root = os.fsencode(directory)
         self._ledger = ledger
         self._run_id = run_id
-        self._progress = progress or (lambda _: None)
+        self._progress = progress
         self._done = 0
         self._moved: dict[bytes, bytes] = {}
         # Stamps say nothing where they come and go with the mount.
@@ -171,8 +171,12 @@ class _Application:
         if at != target:
             self.conflicts.append(shown(at))
         if isinstance(node, FileNode):
-            self._done += node.size
-            self._progress(self._done)
+            self._tell(self._done + node.size)
+
+    def _tell(self, done: int) -> None:
+        self._done = done
+        if self._progress is not None:
+            self._progress(done)
 
     def _target(self, path: bytes) -> bytes:
         """Where a path goes when a folder above it had to step aside."""
@@ -235,8 +239,7 @@ class _Application:
         before = self._done
 
         def tell(done: int) -> None:
-            self._done = before + done
-            self._progress(self._done)
+            self._tell(before + done)
 
         with Folders(folder) as folders:
             job = Layout(self._reader, folders, True, tell)

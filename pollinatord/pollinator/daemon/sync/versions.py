@@ -42,7 +42,7 @@ def look(folder: int, name: bytes) -> Seen | None:
         if stat.S_ISLNK(stamp.mode):
             version = _link(os.readlink(name, dir_fd=folder))
         elif stat.S_ISREG(stamp.mode):
-            version = _read(folder, name, stamp.size)
+            version = read_version(folder, name, stamp.size)
     return Seen(version if stamp_of(folder, name) == stamp else FOREIGN, stamp)
 
 
@@ -59,7 +59,8 @@ def packed(stamp: Stamp) -> bytes:
     return repr((stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.ino, stamp.dev, stamp.mode)).encode()
 
 
-def _read(folder: int, name: bytes, size: int) -> bytes:
+def read_version(folder: int, name: bytes, size: int) -> bytes:
+    """The version of a file, by reading it."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(name, flags, dir_fd=folder)
     try:

@@ -9,58 +9,15 @@ from unittest.mock import patch
 import pytest
 
 from pollinator.chunks.layout import LaidOut, Layout
-from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.database import connect
 from pollinator.daemon.sync.ledger import Ledger
-from pollinator.daemon.sync.results import Applied, apply_results
+from pollinator.daemon.sync.results import Applied
 from pollinator.wire.errors import Exhausted, WrongState
-from support.disk import full_disk
+from support.homes import Home, home
 from support.people import ground, nobody
-from support.storing import File, Link, Listing, MemoryStore, Publisher, listed, random_bytes
+from support.storing import File, Link, Listing, listed, random_bytes
 
-__all__ = ["ground"]
-
-
-class Home:
-    """A result folder, its ledger, and runs that leave something."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "result"
-        self.ledgers = folder / "ledgers"
-        for path in (self.folder, self.ledgers):
-            path.mkdir()
-        self._store = MemoryStore()
-        self.told: list[int] = []
-
-    def bring(self, run: str, listing: Listing, *, disk_bytes: int = 2**40) -> Applied:
-        """Lay the results of a run out, on a disk that takes no larger files."""
-        ref, tree = Publisher(self._store).publish(listing)
-        reader = SnapshotReader(self._store)
-        reader.open(ref)
-        with full_disk(disk_bytes), Ledger(self.ledgers, self.folder) as ledger:
-            return apply_results(reader, tree, self.folder, ledger, run, progress=self.told.append)
-
-    @property
-    def found(self) -> dict[bytes, bytes]:
-        """Contents of the files there, and targets of the links."""
-        return {path: data for path, (kind, _, data) in listed(self.folder).items() if kind != "folder"}
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
-def test_how_far_results_are_is_told_within_large_files_and_of_those_that_are_here(home: Home) -> None:
-    listing: Listing = {b"a": b"here", b"big": random_bytes(24 << 20)}
-    home.bring("r1", {b"a": b"here"})
-    home.told.clear()
-    home.bring("r1", listing)
-
-    assert 4 == home.told[0]
-    assert (24 << 20) + 4 == home.told[-1]
-    assert sorted(home.told) == home.told
-    assert len(set(home.told)) > 3
+__all__ = ["ground", "home"]
 
 
 def test_files_folders_and_links_come_home_with_their_modes(home: Home) -> None:
