@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-KILLS = int(os.environ.get("POLLINATOR_KILLS", "30"))
+KILLS = 200 if os.environ.get("POLLINATOR_THOROUGH") else 30
 """For each store."""
 LONGEST_LIFE_S = 0.3
 PROJECT = "killed"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -15,8 +17,72 @@ from pollinator.daemon.watch.inotify import InotifyWatch
 from pollinator.daemon.watch.kernel import HEADER, OVERFLOW, Inotify
 from support.projects import Project, project
 from support.storing import random_bytes
+from support.syncing import read_back
 
 __all__ = ["project"]
+
+
+FILES, REWRITES = (100_000, 200_000) if os.environ.get("POLLINATOR_THOROUGH") else (2_000, 20_000)
+
+# In place: file systems flush a file to the disk that was cut off and written anew.
+WRITER = """
+import os, sys
+from pathlib import Path
+root, files, rewrites = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+for number in range(rewrites):
+    descriptor = os.open(root / f"d{number % 100}" / f"f{number % files}", os.O_WRONLY)
+    os.write(descriptor, b"turn %09d" % number)
+    os.close(descriptor)
+    if number % 1000 == 0:
+        for at in range(20):
+            folder = root / f"new{number}" / f"{at}"
+            folder.mkdir(parents=True)
+            (folder / "f").write_text(f"{number}")
+"""
+
+
+class Counting(Inotify):
+    """Counts how often the kernel said that its queue was full; reads it only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_read = threading.Event()
+        self.may_read.set()
+        self.overflows = 0
+
+    def read(self) -> list[bytes]:
+        self.may_read.wait()
+        blocks = super().read()
+        self.overflows += sum(HEADER.pack(-1, OVERFLOW, 0, 0) in block for block in blocks)
+        return blocks
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+@pytest.mark.parametrize("meanwhile", ["nobody reads the queue", "the background works"])
+def test_a_burst_that_overflows_the_queue_ends_in_what_is_on_disk(project: Project, meanwhile: str) -> None:
+    events = Counting()
+    project.watch = lambda root, skip: InotifyWatch(root, skip, events=events)
+    for number in range(FILES):
+        project.write(f"src/d{number % 100}/f{number}", f"first {number}")
+    project.settle()
+    before = project.seal()
+    command = [sys.executable, "-c", WRITER, str(project.src), str(FILES), str(REWRITES)]
+    if meanwhile == "nobody reads the queue":
+        events.may_read.clear()
+    with subprocess.Popen(command) as writer:
+        while events.may_read.is_set() and writer.poll() is None:
+            project.engine.step()
+            project.engine.wait(0.01)
+    events.may_read.set()
+    assert 0 == writer.returncode
+    sealed = project.seal()
+
+    assert project.disk == read_back(project.store, sealed.ref)
+    assert before.report.files + REWRITES // 1000 * 20 == sealed.report.files
+    assert 0 == project.engine.status().missed
+    if meanwhile == "nobody reads the queue":
+        assert events.overflows
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
