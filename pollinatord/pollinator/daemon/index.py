@@ -229,8 +229,8 @@ class Index:
 
     def _load_files(self, database: Connection) -> None:
         self._files = {}
-        columns = "path, stamp, chunk, content, prints"
-        for path, stamp, chunk, body, prints in database.execute(f"SELECT {columns} FROM file"):
+        rows = database.execute("SELECT path, stamp, chunk, content, prints FROM file")
+        for path, stamp, chunk, body, prints in rows:
             file = File(Stamp.stored(stamp), chunk or _content(body, prints))
             if not all(digest in self.stored for digest in file.chunks):
                 file.stamp = _NO_STAMP

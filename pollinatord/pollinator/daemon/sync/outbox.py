@@ -214,7 +214,7 @@ class Outbox:
             self.look()
 
     def look_now_and_then(self) -> None:
-        """The same for the background, so that a seal need not: often, and again later if there is no answer."""
+        """The same for the background, so that a seal need not: often, and later again without an answer."""
         if self._view.age_s < LOOK_S or self._monotonic() < self._look_again_at:
             return
         self._look_again_at = self._monotonic() + BACK_OFF_S

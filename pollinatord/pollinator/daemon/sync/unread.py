@@ -1,4 +1,4 @@
-"""Files that are still to be read. There may be a million, so nothing here walks them for each that was read."""
+"""Files that are still to be read. There may be a million: nothing here walks them for each that was read."""
 
 from __future__ import annotations
 
