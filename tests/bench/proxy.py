@@ -1,9 +1,9 @@
 """A proxy before an S3 server: adds latency, and counts requests and bytes of every client alike.
 
 A process of its own, ``python -m bench.proxy PORT``, so that its work is nobody else's CPU time. It prints
-its own port; each line on its standard input is then a command, and is answered by a line of JSON: ``delay MS``
-sets the round trip that is added to connections from now on, ``counts`` tells what was counted. Bandwidth is
-not limited: a byte that comes in leaves half a round trip later, however many do.
+its own port; each line on its standard input is a command, answered by a line of JSON: ``delay MS``
+is the round trip that new connections get, ``counts`` tells what was counted. Bandwidth is not limited: what
+comes in leaves half a round trip later, however much it is.
 """
 
 from __future__ import annotations

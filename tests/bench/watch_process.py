@@ -70,7 +70,7 @@ class Stock:
         deadline = time.monotonic() + PATIENCE_S
         while not self._arrived.is_set() and time.monotonic() < deadline:
             self._cookie.write_bytes(b"")
-            self._arrived.wait(5.0)
+            self._arrived.wait(1.0)
         self._cookie.unlink()
         seen = self._seen
         return lambda path: os.path.join(self._root, path) in seen
@@ -93,7 +93,8 @@ def files_below(root: Path) -> list[bytes]:
     found: list[bytes] = []
     top = os.fsencode(root)
     for folder, _, names in os.walk(top):
-        found += [os.path.relpath(os.path.join(folder, name), top) for name in names]
+        below = folder[len(top) + 1 :] + b"/"
+        found += [below + name for name in names]
     return found
 
 
