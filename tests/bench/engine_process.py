@@ -40,6 +40,7 @@ class Nowhere:
 
     identity = "nowhere"
     requests = 0
+    retries = 0
 
     def __init__(self) -> None:
         self._keys: list[str] = []

@@ -15,8 +15,9 @@ import click
 import pytest
 
 from pollinator.chunks.folder import FolderStore
-from pollinator.cli.exits import TABLE
+from pollinator.cli.exits import TABLE as EXITS
 from pollinator.cli.main import cli
+from pollinator.daemon.metrics import TABLE
 from pollinator.daemon.settings import load_settings
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.executors.base import Job
@@ -142,7 +143,7 @@ def test_every_command_and_option_is_in_the_reference(path: str, command: click.
 def test_the_table_of_exit_codes_is_the_programs() -> None:
     table = rows(sections("docs/cli.md", "##")["Exit codes"])
 
-    assert table == [["code", "meaning"], *([str(row.code.value), row.meaning] for row in TABLE)]
+    assert table == [["code", "meaning"], *([str(row.code.value), row.meaning] for row in EXITS)]
 
 
 def test_every_key_of_project_yaml_is_in_the_reference() -> None:
@@ -195,6 +196,17 @@ def test_every_setting_is_documented_with_its_default() -> None:
     expected = [
         [f"`{name}`", f"`POLLINATOR_{name.upper()}`", f"`{each.value}`", each.description]
         for name, each in settings.items()
+    ]
+
+    assert expected == table
+
+
+def test_every_metric_is_documented() -> None:
+    table = rows(sections("docs/daemon.md", "##")["Metrics"])[1:]
+
+    expected = [
+        [f"`{each.name}`", each.kind, ", ".join(f"`{label}`" for label in each.labels), each.text]
+        for each in TABLE
     ]
 
     assert expected == table

@@ -88,6 +88,15 @@ def test_a_broken_contract_is_named(tree: Path, violation: str) -> None:
     assert not line or line.removeprefix("import ") in checked.stdout.partition("Broken contracts")[2]
 
 
+def test_a_daemon_without_metrics_imports_nothing_for_them() -> None:
+    program = (
+        "import sys, pollinator.daemon.main; print([name for name in sys.modules if 'prometheus' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "[]\n" == done.stdout
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["run", "--help"], ["--version"], ["schema"], ["completion", "bash"]]
 )

@@ -45,6 +45,10 @@ class MemoryStore:
     def requests(self) -> int:
         return len(self.gets) + len(self.puts)
 
+    @property
+    def retries(self) -> int:
+        return 0
+
     def put(self, key: str, data: bytes | memoryview) -> None:
         self.puts.append(check_key(key))
         if self.gate is not None:

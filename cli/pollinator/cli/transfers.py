@@ -10,7 +10,7 @@ from pollinator.cli.connect import Daemon
 from pollinator.cli.describe import biggest_lines
 from pollinator.cli.progress import TransferBar
 from pollinator.cli.terminal import Terminal
-from pollinator.cli.words import bytes_text, count_text, ignore_line
+from pollinator.cli.words import ignore_line
 from pollinator.v1.project_pb2 import Project, WatchProjectRequest, WatchTransferRequest
 from pollinator.wire.errors import NotFound
 from pollinator.wire.status import to_error
@@ -68,8 +68,7 @@ class UploadView:
             self._bar.move("Uploading", self._most - project.backlog_bytes, self._most)
 
     def _tell_biggest(self, project: Project) -> None:
-        files = count_text(project.backlog_files, "file")
-        self._terminal.say(f"{bytes_text(project.backlog_bytes)} in {files} to send, most of it in:")
+        self._terminal.say("There is much to send. The largest:")
         for line in biggest_lines(project.biggest):
             self._terminal.say(f"  {line}")
         largest = project.biggest[0]

@@ -141,6 +141,7 @@ class PeerStore:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._requests = 0
+        self._retries = 0
         # The generated stub is typed for asyncio's channels; these calls block.
         service = "/pollinator.v1.BlobService"
         self._find = channel.unary_unary(
@@ -165,6 +166,11 @@ class PeerStore:
     def requests(self) -> int:
         """Calls so far, repeats included."""
         return self._requests
+
+    @property
+    def retries(self) -> int:
+        """How many of them were repeats."""
+        return self._retries
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Send an object in blocks."""
@@ -238,6 +244,8 @@ class PeerStore:
                 raise Unavailable(f"the way to {self._peer} is closed", reason="store_closed") from error
             if self._closed.wait(random.uniform(0, pause_s)):  # noqa: S311 - no secret
                 break
+            with self._lock:
+                self._retries += 1
             pause_s *= 2
         raise Unavailable(f"the way to {self._peer} is closed", reason="store_closed")
 

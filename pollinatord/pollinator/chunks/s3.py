@@ -69,6 +69,7 @@ class S3Store:
         self._closed = threading.Event()
         self._made: _Client | None = None
         self._requests = 0
+        self._retries = 0
 
     @property
     def identity(self) -> str:
@@ -79,6 +80,11 @@ class S3Store:
     def requests(self) -> int:
         """Requests made so far, repeats included."""
         return self._requests
+
+    @property
+    def retries(self) -> int:
+        """How many of them were made because the one before had failed."""
+        return self._retries
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """One single PUT."""
@@ -186,6 +192,8 @@ class S3Store:
                     raise failure from error
             # Full jitter: those who failed together must not come back together.
             self._closed.wait(random.uniform(0, pause_s))  # noqa: S311 - no secret
+            with self._lock:
+                self._retries += not self._closed.is_set()
             pause_s = min(pause_s * 2, patience.longest_pause_s)
         raise Unavailable(f"the store at {self._endpoint} was closed", reason="store_closed")
 

@@ -40,6 +40,11 @@ class Store(Protocol):
         """How many requests were made so far."""
         ...
 
+    @property
+    def retries(self) -> int:
+        """How many of them were made because the one before had failed."""
+        ...
+
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Store an object; on return it is durable and visible to every reader, whole.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import grpc
 
 from pollinator.chunks.blobs import BlobServicer
 from pollinator.chunks.stores import open_store
+from pollinator.daemon.metrics import start_metrics
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.registry import Registry
@@ -114,7 +117,8 @@ async def serve(
             await add_health_and_reflection(server, SERVICES)
             await parts.projects.resume()
             parts.crew.reconcile()
-            await _answer(server, lock, stop)
+            with _metrics(settings, parts):
+                await _answer(server, lock, stop)
             await parts.crew.stop()
             await parts.projects.close()
             await parts.registry.close()
@@ -122,6 +126,17 @@ async def serve(
         pools.io.close()
         pools.home.close()
         records.close()
+
+
+@contextmanager
+def _metrics(settings: Settings, parts: _Parts) -> Generator[None]:
+    """Serve metrics meanwhile, when that is wished for."""
+    server = start_metrics(settings.metrics, parts.projects, parts.runs) if settings.metrics else None
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.close()
 
 
 def _build(state: Path, records: Records, pools: _Pools, group: asyncio.TaskGroup) -> _Parts:

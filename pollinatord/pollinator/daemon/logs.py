@@ -1,4 +1,4 @@
-"""The daemon's log: one JSON object a line, rotated by size."""
+"""The daemon's log: one JSON object a line, with the run and project it is about, rotated by size."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging.handlers
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pollinator.daemon.about import known
 from pollinator.daemon.settings import Settings
 from pollinator.wire.places import private_dir
 
@@ -19,6 +20,7 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **known(),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -28,7 +29,8 @@ class Pool:
     ) -> asyncio.Future[_Result]:
         """The same without waiting for it."""
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        context = contextvars.copy_context()
+        return loop.run_in_executor(self._threads, lambda: context.run(work, *args, **kwargs))
 
     def close(self) -> None:
         """Let the threads end once their work is done."""

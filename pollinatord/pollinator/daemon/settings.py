@@ -20,6 +20,9 @@ from pollinator.wire import places
 from pollinator.wire.errors import InvalidInput, Violation
 
 CONFIG_FILE = "config.yaml"
+OFF = "off"
+LOOPBACK = "127.0.0.1"
+"""Nobody but this machine's users can connect to it."""
 
 
 def _level(text: str) -> str:
@@ -34,6 +37,16 @@ def _positive(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    """Where to serve: a port alone is for this machine only."""
+    if text.lower() in ("", OFF):
+        return OFF
+    host, colon, port = text.rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or bool(host) != bool(colon):
+        raise ValueError(f"write {OFF}, a port, or HOST:PORT")
+    return f"{host or LOOPBACK}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     default: str
@@ -45,6 +58,7 @@ _KNOWN = {
     "log_level": _Known("INFO", "least severity that the daemon writes to its log", _level),
     "log_bytes": _Known("10000000", "size in bytes at which the log is rotated", _positive),
     "log_files": _Known("5", "number of rotated logs that are kept", _positive),
+    "metrics": _Known(OFF, "`PORT` or `HOST:PORT` at which Prometheus finds metrics", _address),
 }
 
 
@@ -68,6 +82,12 @@ class Settings:
     def log_files(self) -> int:
         """Number of rotated logs kept."""
         return int(self.values["log_files"].value)
+
+    @property
+    def metrics(self) -> str:
+        """``HOST:PORT`` at which metrics are served; empty when they are not."""
+        value = self.values["metrics"].value
+        return "" if value == OFF else value
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, path: Path | None = None) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from pollinator.daemon.about import about, only_about
 from pollinator.daemon.logs import start_logging
+from pollinator.daemon.pool import Pool
 from pollinator.daemon.settings import load_settings
 
 
@@ -44,6 +47,34 @@ def test_every_entry_is_one_line_of_json_with_time_level_logger_and_message(tmp_
     assert "two\nlines, 1 and 'ü'" == entry["message"]
     assert entry["time"].endswith("+00:00")
     assert "exception" not in entry
+
+
+async def test_an_entry_says_which_run_and_project_it_is_about(tmp_path: Path) -> None:
+    begin(tmp_path / "daemon.log")
+    log, pool = logging.getLogger("x"), Pool("test", 1)
+
+    async def work() -> None:
+        log.warning("of a task")
+        await pool.run(log.warning, "of a thread")
+
+    with about(run="r", project=""):
+        log.warning("of a run")
+        with about(project="p"):
+            log.warning("of both")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work(), context=only_about(project="q"))
+    log.warning("of none")
+    pool.close()
+
+    found = lines(tmp_path / "daemon.log")
+
+    assert [
+        ("of a run", "r", None),
+        ("of both", "r", "p"),
+        ("of a task", None, "q"),
+        ("of a thread", None, "q"),
+        ("of none", None, None),
+    ] == [(each["message"], each.get("run"), each.get("project")) for each in found]
 
 
 def test_an_exception_is_part_of_its_entry(tmp_path: Path) -> None:

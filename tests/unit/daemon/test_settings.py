@@ -28,6 +28,7 @@ def test_without_a_file_the_defaults_hold_and_say_so(tmp_path: Path) -> None:
     settings = load(tmp_path)
 
     assert ("INFO", 10_000_000, 5) == (settings.log_level, settings.log_bytes, settings.log_files)
+    assert "" == settings.metrics
     assert {"default"} == {setting.origin for setting in settings.values.values()}
     assert all(setting.description for setting in settings.values.values())
 
@@ -42,6 +43,7 @@ def test_each_value_knows_its_file_line_and_column_or_its_variable(tmp_path: Pat
         "log_level": f"{tmp_path}/config.yaml:2:12",
         "log_bytes": f"{tmp_path}/config.yaml:4:12",
         "log_files": "environment POLLINATOR_LOG_FILES",
+        "metrics": "default",
     } == {name: setting.origin for name, setting in settings.values.items()}
 
 
@@ -50,6 +52,28 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
 
     assert "ERROR" == settings.log_level
     assert "environment POLLINATOR_LOG_LEVEL" == settings.values["log_level"].origin
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("off", ""),
+        ("OFF", ""),
+        ("9464", "127.0.0.1:9464"),
+        ("0.0.0.0:9464", "0.0.0.0:9464"),
+        ("[::1]:9464", "[::1]:9464"),
+        ("0", "127.0.0.1:0"),
+    ],
+)
+def test_a_port_alone_is_for_this_machine_only(tmp_path: Path, text: str, address: str) -> None:
+    assert address == load(tmp_path, POLLINATOR_METRICS=text).metrics
+
+
+@pytest.mark.parametrize("text", ["on", "host", "host:", ":1", "70000", "1.5", "a:b"])
+def test_what_is_no_address_is_refused(tmp_path: Path, text: str) -> None:
+    assert [
+        ("environment POLLINATOR_METRICS", f"metrics: write off, a port, or HOST:PORT, not {text!r}")
+    ] == (refused(tmp_path, POLLINATOR_METRICS=text))
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing yet\n  # at all\n"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from pollinator.daemon.about import only_about
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.log import RunLog
@@ -32,7 +33,8 @@ class Crew:
 
     def drive(self, run_id: str) -> None:
         """Drive a run to its end in the background."""
-        task = self._group.create_task(self._drive(run_id), name=f"run {run_id}")
+        context = only_about(run=run_id, project=self._runs.get(run_id).project)
+        task = self._group.create_task(self._drive(run_id), name=f"run {run_id}", context=context)
         self._tasks[run_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(run_id, None))
 

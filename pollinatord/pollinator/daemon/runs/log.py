@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pollinator.daemon.database import Connection
@@ -15,7 +16,15 @@ from pollinator.daemon.records import Records
 from pollinator.daemon.runs.output import OutputFiles
 from pollinator.model.ids import RANDOM_BYTES, run_id, time_of
 from pollinator.model.run import apply, is_terminal
-from pollinator.v1.run_pb2 import ListRunsRequest, Progress, Run, RunEvent, StartRunRequest
+from pollinator.v1.run_pb2 import (
+    ListRunsRequest,
+    OutcomeReason,
+    Progress,
+    Run,
+    RunEvent,
+    RunState,
+    StartRunRequest,
+)
 from pollinator.wire.errors import InvalidInput, NotFound
 
 RUN_MIGRATION = """
@@ -53,6 +62,8 @@ class RunLog:
         self._rung: dict[str, int] = {}
         self._rings = 0
         self._progress: dict[str, Progress] = {}
+        self.ended = Counter[tuple[RunState.ValueType, OutcomeReason.ValueType]]()
+        """Runs that ended since the start, by state and reason."""
         self._active: dict[str, Run] = {}
         for (body,) in records.read("SELECT body FROM run WHERE active ORDER BY id"):
             run = Run.FromString(body)
@@ -121,6 +132,7 @@ class RunLog:
             )
         if is_terminal(run.state):
             self._active.pop(run_id, None)
+            self.ended[run.state, run.outcome.reason] += 1
         else:
             self._active[run_id] = run
         self.ring(run_id)

@@ -6,6 +6,9 @@ numbers mean for the user is the business of others.
 
 from __future__ import annotations
 
+import bisect
+import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -50,12 +53,32 @@ class Flow:
         return passed / max(span, _SHORTEST_S)
 
 
+class Durations:
+    """How long something took, counted by upper limits."""
+
+    LIMITS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
+
+    def __init__(self) -> None:
+        self._counts = [0] * len(self.LIMITS_S)
+        self.total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """It took so long once more."""
+        self._counts[bisect.bisect_left(self.LIMITS_S, seconds)] += 1
+        self.total_s += seconds
+
+    def cumulative(self) -> list[tuple[float, int]]:
+        """Each limit, and how often it took no longer."""
+        return list(zip(self.LIMITS_S, itertools.accumulate(self._counts), strict=True))
+
+
 class Meter:
     """The counters of one project.
 
     Attributes:
         read: bytes of files.
         sent: bytes that the store took, as stored.
+        seals: how long seals took.
         reading: the file that is being read, from the folder of the trees on; empty when none is.
         of_file: bytes of it that were read.
     """
@@ -63,6 +86,7 @@ class Meter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.read = Flow(clock)
         self.sent = Flow(clock)
+        self.seals = Durations()
         self.reading = b""
         self.of_file = 0
 

@@ -9,6 +9,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+from pollinator.daemon.about import about, only_about
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.sync.meter import Meter
@@ -144,7 +145,8 @@ class Projects:
             try:
                 await self._opened(Path(root), name, self._keeper.settings(store_id))
             except PollinatorError as error:
-                _log.warning("%s is not watched: %s", root, error.message)
+                with about(project=name):
+                    _log.warning("%s is not watched: %s", root, error.message)
 
     async def open(self, root: Path, store: StoreSettings | None) -> OpenProject:
         """Watch a project; ``store`` None keeps the one it had.
@@ -184,10 +186,11 @@ class Projects:
                 (str(root), name, store_id),
             )
         place = hashlib.blake2b(f"{root}\0{store_id}".encode(errors="surrogateescape"), digest_size=8)
-        worker = ProjectWorker(root, self._indexes / f"{place.hexdigest()}.db", opened)
+        worker = ProjectWorker(root, self._indexes / f"{place.hexdigest()}.db", opened, name)
         project = OpenProject(worker, name, store_id, store)
         self._open[str(root)] = project
-        self._group.create_task(worker.run(), name=f"project {root}")
+        context = only_about(project=name)
+        self._group.create_task(worker.run(), name=f"project {root}", context=context)
         return project
 
     def get(self, root: str) -> OpenProject:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from pollinator.chunks.store import Store
+from pollinator.daemon.about import about
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.biggest import find_biggest
 from pollinator.daemon.sync.engine import SyncEngine
@@ -36,8 +39,9 @@ RETRY_S = 2.0
 class ProjectWorker:
     """Keeps one project in sync until it is closed."""
 
-    def __init__(self, root: Path, index_path: Path, store: Store) -> None:
+    def __init__(self, root: Path, index_path: Path, store: Store, name: str = "") -> None:
         self.root = root
+        self._name = name
         self.store = store
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine = SyncEngine(root, index_path, store, wake=self._wake)
@@ -53,6 +57,8 @@ class ProjectWorker:
         self._most = 0
         self.status: SyncStatus = self._engine.status()
         self.problem = ""
+        self.errors = Counter[str]()
+        """What went wrong so far, by its reason."""
         self.version = 0
         """Grows whenever ``status`` or ``problem`` changes."""
 
@@ -83,8 +89,14 @@ class ProjectWorker:
             )
 
         self._seals += 1
+        began = time.monotonic()
         try:
-            return await self.call(work)
+            sealed = await self.call(work)
+            self.meter.seals.add(time.monotonic() - began)
+            return sealed
+        except PollinatorError as error:
+            self.errors[error.reason] += 1
+            raise
         finally:
             self._seals -= 1
             self._most = 0
@@ -100,7 +112,8 @@ class ProjectWorker:
         """
         if self._closed.is_set():
             raise Unavailable(f"the project {self.root} was just closed", reason="project_closed")
-        return await self._thread.run(work)
+        with about(project=self._name):
+            return await self._thread.run(work)
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -176,6 +189,7 @@ class ProjectWorker:
             await self.call(partial(self._engine.step, news))
         except PollinatorError as error:
             problem = f"{error.message} ({error.hint})" if error.hint else error.message
+            self.errors[error.reason] += 1
             if problem != self.problem:
                 _log.warning("%s: %s", self.root, error.message)
             await self._refresh(problem)
