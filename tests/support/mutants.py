@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from pollinator.chunks import upload
-from pollinator.chunks.cut import Sink
+from pollinator.chunks.cut import Content
 from pollinator.chunks.keys import PACK, SNAPSHOT
 from pollinator.chunks.pack import PackBuilder
 from pollinator.chunks.upload import Sending, Uploader
@@ -23,7 +23,7 @@ from pollinator.daemon.scan import Stamp, look, scan
 from pollinator.daemon.sync import dirty, engine, lookout, outbox
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.lookout import Lookout
-from pollinator.daemon.sync.reading import Read, read_file
+from pollinator.daemon.sync.reading import Read, Taker, read_file
 from pollinator.daemon.sync.state import Dir, Node, State, nodes_below
 from pollinator.daemon.watch.base import Changes
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
@@ -108,12 +108,12 @@ def chunk_uploaded_without_checking_its_digest() -> Generator[None]:
     """A chunk is read when its pack is sent, and nobody looks whether it is still the same."""
     paths: dict[bytes, bytes] = {}
 
-    def read(path: bytes, sink: Sink) -> Read:
+    def read(path: bytes, taker: Taker, earlier: Content | None = None) -> Read:
         def remember(digest: bytes, data: bytes | memoryview) -> None:
             paths[digest] = path
-            sink(digest, data)
+            taker.sink(digest, data)
 
-        return read_file(path, remember)
+        return read_file(path, dataclasses.replace(taker, sink=remember), earlier)
 
     class LatePack(PackBuilder):
         def __init__(self, writer: str, buffer: bytearray | None = None) -> None:

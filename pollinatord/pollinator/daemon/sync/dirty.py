@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 
-from pollinator.chunks.cut import Sink
+from pollinator.chunks.cut import Content, Sink
 from pollinator.daemon.known import File
 from pollinator.daemon.scan import Found, Kind, Stamp, is_racy, listings, look, racy_window_ns
 from pollinator.daemon.sync.meter import Meter
-from pollinator.daemon.sync.reading import NoFile, read_file
+from pollinator.daemon.sync.reading import NoFile, Taker, read_file
 from pollinator.daemon.sync.state import Dir, Gap, Link, Node, State
 from pollinator.daemon.sync.unread import Unread
 from pollinator.daemon.watch.base import Changes, lineage
@@ -17,6 +17,11 @@ from pollinator.v1.project_pb2 import BigPath
 
 ROUNDS = 3
 """How often something is looked at again because it was replaced between looking and reading."""
+
+
+def none_held(_digest: bytes) -> bool:
+    """Whoever takes chunks takes all of them."""
+    return False
 
 
 class DirtySet:
@@ -52,6 +57,8 @@ class DirtySet:
         self._racy: set[bytes] = set()
         self._changed: dict[bytes, File] = {}
         self._gone: set[bytes] = set()
+        # Large files that changed while nobody looked, as they were before.
+        self._earlier: dict[bytes, Content] = {}
         self._found: set[bytes] | None = None
         self.known: dict[bytes, File] = {}
         self.writing: frozenset[bytes] = frozenset()
@@ -160,6 +167,7 @@ class DirtySet:
         self,
         sink: Sink,
         *,
+        held: Callable[[bytes], bool] = none_held,
         enough: Callable[[], bool] | None = None,
         hold_writers: bool = False,
     ) -> None:
@@ -167,6 +175,7 @@ class DirtySet:
 
         Args:
             sink: takes each chunk.
+            held: whether a chunk need not be given to ``sink`` again.
             enough: asked after each file; None to finish.
             hold_writers: leave files alone that are open for writing.
         """
@@ -175,11 +184,12 @@ class DirtySet:
             self._meter.took(len(data))
             sink(digest, data)
 
+        taker = Taker(counting, held, self._meter.took)
         for _ in range(ROUNDS):
             self.survey()
             self._to_read.note_biggest()
-            held = self.writing if hold_writers else frozenset[bytes]()
-            finished = self._read_all(held, counting, enough)
+            writing = self.writing if hold_writers else frozenset[bytes]()
+            finished = self._read_all(writing, taker, enough)
             if not finished or not self._paths:
                 return
 
@@ -279,6 +289,8 @@ class DirtySet:
         if known is not None and known.stamp == stamp and not suspect:
             self._replace(path, current, known)
             return
+        if known is not None and known.content.prints:
+            self._earlier[path] = known.content
         if not isinstance(current, File) and not (isinstance(current, Gap) and not current.special):
             self._replace(path, current, Gap())
         elif not suspect:
@@ -297,6 +309,7 @@ class DirtySet:
             self._to_read.discard(each)
             self._racy.discard(each)
             self._changed.pop(each, None)
+            self._earlier.pop(each, None)
             self.unreadable.pop(each, None)
             self.unstable.discard(each)
             self.special.discard(each)
@@ -311,12 +324,12 @@ class DirtySet:
         if self._found is not None:
             self._found.add(path)
 
-    def _read_all(self, held: Collection[bytes], sink: Sink, enough: Callable[[], bool] | None) -> bool:
+    def _read_all(self, held: Collection[bytes], taker: Taker, enough: Callable[[], bool] | None) -> bool:
         window = racy_window_ns(self._root) if self._to_read else 0
         for path in self._to_read.newest_first(held):
             self._meter.begin(path)
             try:
-                self._read(path, sink, window)
+                self._read(path, taker, window)
                 self._to_read.discard(path)
             finally:
                 self._meter.end()
@@ -324,10 +337,12 @@ class DirtySet:
                 return False
         return True
 
-    def _read(self, path: bytes, sink: Sink, window_ns: int) -> None:
+    def _read(self, path: bytes, taker: Taker, window_ns: int) -> None:
         started_ns = self._clock_ns()
+        current = self._state.get(path)
+        earlier = current.content if isinstance(current, File) else self._earlier.get(path)
         try:
-            read = read_file(self._prefix + path, sink)
+            read = read_file(self._prefix + path, taker, earlier)
         except NoFile:
             self.unreadable[path] = "it is replaced faster than it can be read"
             self._paths.add(path)
@@ -339,6 +354,7 @@ class DirtySet:
             self.unreadable[path] = error.strerror or str(error)
             return
         self.unreadable.pop(path, None)
+        self._earlier.pop(path, None)
         file = File(read.stamp, read.content)
         self._keep(path, file)
         (self.unstable.discard if read.stable else self.unstable.add)(path)

@@ -181,7 +181,9 @@ class SyncEngine:
     def _background(self, outbox: Outbox) -> None:
         self._dirty.recheck_racy(settled=True)
         end = self._monotonic() + SLICE_S
-        self._dirty.process(outbox.sink, enough=lambda: self._monotonic() >= end, hold_writers=True)
+        self._dirty.process(
+            outbox.sink, held=outbox.holds, enough=lambda: self._monotonic() >= end, hold_writers=True
+        )
         self._save(outbox)
         outbox.work(self._dirty.ready)
         outbox.look_now_and_then()
@@ -304,7 +306,7 @@ class SyncEngine:
         """Read what is dirty. Where something vanished meanwhile, all may be going: then look once more."""
         for left in reversed(range(LOOKS)):
             before = self._dirty.vanished
-            self._dirty.process(outbox.sink)
+            self._dirty.process(outbox.sink, held=outbox.holds)
             if not left or self._dirty.vanished == before:
                 break
             self._look()

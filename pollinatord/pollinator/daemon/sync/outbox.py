@@ -121,6 +121,11 @@ class Outbox:
         """The store acknowledged a chunk."""
         return digest in self._index.stored
 
+    def holds(self, digest: bytes) -> bool:
+        """A chunk is in the store, or on its way there."""
+        self.look_now_and_then()
+        return digest in self._index.stored or self._uploader.pending(digest)
+
     def sink(self, digest: bytes, data: bytes | memoryview) -> None:
         """Take a chunk or node, if the store lacks it."""
         self.look_if_needed()

@@ -275,14 +275,14 @@ class TestWriters:
         for name in names:
             project.write(f"src/{name}", "x")
 
-        def late(path: bytes, sink: object) -> object:
+        def late(path: bytes, *others: object) -> object:
             name = os.fsdecode(os.path.basename(path))
             if name in names and os.path.isfile(path) and not os.path.islink(path):
                 os.unlink(path)
                 {"link": lambda: os.symlink("target", path), "folder": lambda: os.mkdir(path)}.get(
                     name, lambda: os.mkfifo(path)
                 )()
-            return read_file(path, sink)  # type: ignore[arg-type] # passed on
+            return read_file(path, *others)  # type: ignore[arg-type] # passed on
 
         monkeypatch.setattr(dirty, "read_file", late)
         sealed = project.sealed()

@@ -277,9 +277,9 @@ class TestClock:
         clock.pass_ms(5000)
         reads: list[bytes] = []
 
-        def counting(path: bytes, sink: object) -> object:
+        def counting(path: bytes, *others: object) -> object:
             reads.append(path)
-            return read_file(path, sink)  # type: ignore[arg-type] # passed on
+            return read_file(path, *others)  # type: ignore[arg-type] # passed on
 
         monkeypatch.setattr(dirty, "read_file", counting)
         first = project.seal().ref

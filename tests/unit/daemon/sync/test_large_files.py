@@ -1,0 +1,134 @@
+"""A change in a large file costs what changed, and reading the file once."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pollinator.chunks.cut import MAX_CHUNK
+from pollinator.chunks.digest import digest_of
+from pollinator.daemon.sync import outbox
+from pollinator.wire.errors import PollinatorError, Unavailable
+from support.projects import Project, project
+from support.storing import MemoryStore, random_bytes
+
+__all__ = ["project"]
+
+MEBI = 1024 * 1024
+DATA = random_bytes(24 * MEBI)
+MIDDLE = 12 * MEBI
+
+
+class Hashed:
+    """How many bytes of chunks were named."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes = 0
+
+        def counting(data: bytes | memoryview) -> bytes:
+            self.bytes += len(data)
+            return digest_of(data)
+
+        monkeypatch.setattr("pollinator.chunks.cut.digest_of", counting)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> Hashed:
+    return Hashed(monkeypatch)
+
+
+@pytest.fixture
+def large(project: Project) -> Path:
+    """A large file that was sealed, long after it was written."""
+    project.clock_ns = lambda: time.time_ns() + 60 * 10**9
+    file = project.write("data/large", DATA)
+    project.seal()
+    return file
+
+
+def overwrite(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(MIDDLE)
+        opened.write(bytes([DATA[MIDDLE] ^ 1]))
+
+
+def insert(file: Path) -> None:
+    file.write_bytes(DATA[:MIDDLE] + b"!" + DATA[MIDDLE:])
+
+
+def test_one_byte_overwritten_sends_one_chunk_and_hashes_little(
+    project: Project, large: Path, hashed: Hashed
+) -> None:
+    hashed.bytes = 0
+    overwrite(large)
+    sealed = project.seal()
+
+    assert sealed.report.bytes_uploaded <= 1.05 * MAX_CHUNK
+    assert hashed.bytes < len(DATA) / 2
+    assert project.disk == project.sealed()
+
+
+def test_one_byte_inserted_sends_at_most_two_chunks_and_hashes_little(
+    project: Project, large: Path, hashed: Hashed
+) -> None:
+    hashed.bytes = 0
+    insert(large)
+    sealed = project.seal()
+
+    assert sealed.report.bytes_uploaded <= 2.1 * MAX_CHUNK
+    assert hashed.bytes < len(DATA) / 2
+    assert project.disk == project.sealed()
+
+
+def test_what_changed_while_nobody_looked_costs_no_more(
+    project: Project, large: Path, hashed: Hashed
+) -> None:
+    project.restart()
+    hashed.bytes = 0
+    overwrite(large)
+
+    assert project.disk == project.sealed()
+    assert 0 < hashed.bytes < len(DATA) / 2
+
+
+def test_reading_a_file_once_more_to_be_sure_hashes_its_end_only(project: Project, hashed: Hashed) -> None:
+    project.write("data/large", DATA)
+    project.seal()
+    hashed.bytes = 0
+    project.clock_ns = lambda: time.time_ns() + 60 * 10**9
+    project.engine._dirty.reread(b"data/large")
+    project.seal()
+
+    assert 0 < hashed.bytes <= 3 * MAX_CHUNK
+
+
+def test_chunks_that_did_not_get_into_the_store_are_given_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "BACK_OFF_S", 0.0)
+    assert isinstance(project.store, MemoryStore)
+    project.store.fail_puts += [Unavailable("the store is away", reason="store_busy")] * 3
+    file = project.write("data/large", DATA)
+    for _ in range(3):
+        with pytest.raises(PollinatorError):
+            project.seal()
+    overwrite(file)
+
+    assert project.disk == project.sealed()
+
+
+def test_where_files_are_cut_in_fixed_blocks_they_are_cut_anew(
+    project: Project, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the version before was cut by content: the two must not be mixed."""
+    monkeypatch.setitem(sys.modules, "pyfastcdc", None)
+    insert(large)
+    sealed = project.sealed()
+    again = project.write("data/again", large.read_bytes())
+    together = project.seal()
+
+    assert sealed["data"][b"large"] == project.disk["data"][b"large"]
+    assert again.stat().st_size > together.report.bytes_uploaded
