@@ -5,6 +5,7 @@ So the cost of a snapshot grows with what changed and not with the size of the p
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -67,7 +68,7 @@ class State:
 
     def __init__(self) -> None:
         self.root = Dir(0o755)
-        self._totals: dict[bytes, Total] = {}
+        self._totals = defaultdict[bytes, Total](Total)
         self.links: dict[bytes, dict[bytes, bytes]] = {}
         """Target of each symbolic link, by tree and path in it."""
         self.links_checked = False
@@ -125,17 +126,17 @@ class State:
 
     def total(self, tree: str) -> Total:
         """What ``src`` or ``data`` holds; known without walking it."""
-        return self._totals.setdefault(tree.encode(), Total())
+        return self._totals[tree.encode()]
 
     def _count(self, path: bytes, node: Node, sign: int) -> None:
         tree, _, below = path.partition(b"/")
         match node:
             case File():
-                total = self._totals.setdefault(tree, Total())
+                total = self._totals[tree]
                 total.files += sign
                 total.bytes += sign * node.stamp.size
             case Gap():
-                self._totals.setdefault(tree, Total()).unread += 0 if node.special else sign
+                self._totals[tree].unread += 0 if node.special else sign
             case Link(target):
                 links = self.links.setdefault(tree, {})
                 if sign > 0:

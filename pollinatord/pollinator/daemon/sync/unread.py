@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterator
 
 from pollinator.daemon.sync.biggest import find_biggest, is_much
 from pollinator.v1.project_pb2 import BigPath
+
+
+BATCH = 1000
+"""So many are picked at a time."""
 
 
 class Unread:
@@ -43,9 +48,17 @@ class Unread:
         """Others than these have to be read."""
         return any(path not in held for path in self._sizes)
 
-    def newest_first(self, held: Collection[bytes]) -> list[bytes]:
-        """All but these; what was just saved does not wait for the first look at a large project."""
-        return [path for path in reversed(self._sizes) if path not in held]
+    def newest_first(self, held: Collection[bytes]) -> Iterator[bytes]:
+        """All but those held; what was just saved does not wait for the first look at a large project.
+
+        Whoever has read them discards them: as long as there are any, there is a next one.
+        """
+        while some := self._newest(held):
+            yield from some
+
+    def _newest(self, held: Collection[bytes]) -> list[bytes]:
+        newest = itertools.islice(reversed(self._sizes), BATCH + len(held))
+        return [path for path in newest if path not in held]
 
     def note_biggest(self) -> None:
         """Once for each large backlog, and again when it has doubled."""
