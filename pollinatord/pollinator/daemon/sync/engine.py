@@ -31,13 +31,13 @@ from pollinator.daemon.sync.safety import (
 from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus, sync_report
 from pollinator.daemon.sync.state import TREES, Dir, State, encode, files_below
 from pollinator.daemon.sync.view import uptime
-from pollinator.daemon.watch.base import Changes, lineage
+from pollinator.daemon.watch.base import Changes
 from pollinator.daemon.watch.choose import open_watch
 from pollinator.v1.project_pb2 import ProjectState
 from pollinator.v1.run_pb2 import Notice
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef, Tree
-from pollinator.wire.errors import Halted, PollinatorError, Unavailable, WrongState
+from pollinator.wire.errors import Halted, PollinatorError, Unavailable
 
 SLICE_S = 0.2
 """Longest time one background step reads."""
@@ -110,14 +110,8 @@ class SyncEngine:
         if self._closed:
             raise Unavailable(f"the project {self._cfs.parent} was just closed", reason="project_closed")
         if self._outbox is None:
-            self._outbox = Outbox(
-                self._index_path,
-                self._store,
-                self._monotonic,
-                self._uptime,
-                self.meter.sent.add,
-                self._wake,
-            )
+            clocks = self._monotonic, self._uptime
+            self._outbox = Outbox(self._index_path, self._store, *clocks, self.meter.sent.add, self._wake)
             self._dirty.known = self._outbox.take_files()
         return self._outbox
 
@@ -184,7 +178,7 @@ class SyncEngine:
         self._dirty.process(
             outbox.sink, held=outbox.holds, enough=lambda: self._monotonic() >= end, hold_writers=True
         )
-        self._save(outbox)
+        outbox.save(*self._dirty.take_results())
         outbox.work(self._dirty.ready)
         outbox.look_now_and_then()
         self._read_lost_again(outbox)
@@ -201,7 +195,7 @@ class SyncEngine:
         changed = self._dirty.audit()
         # What happened meanwhile is announced by now.
         changes = self._look()
-        self._missed += sum(not _announced(changes, path) for path in changed)
+        self._missed += sum(not changes.announces(path) for path in changed)
 
     def _probe_store(self, outbox: Outbox) -> None:
         """One object of earlier days stands for all, so that nobody waits and the store is not asked much."""
@@ -310,7 +304,7 @@ class SyncEngine:
             if not left or self._dirty.vanished == before:
                 break
             self._look()
-        self._save(outbox)
+        outbox.save(*self._dirty.take_results())
 
     def _publish(self, outbox: Outbox, snapshot: Snapshot) -> SnapshotRef | None:
         """Publish the trees as they are known; None when something is to be read again first."""
@@ -328,12 +322,7 @@ class SyncEngine:
         if self._halted is not None:
             raise self._halted
         check_links(self._state, spec.allow_external_links)
-        notices = changing(writing, self._dirty.unstable)
-        if strict and notices:
-            raise WrongState(
-                notices[0].text, reason=notices[0].code, hint="close the file, or leave --strict out"
-            )
-        return [*notices, *left_out(self._dirty.special)]
+        return [*changing(writing, self._dirty.unstable, strict), *left_out(self._dirty.special)]
 
     def _wait_for_writers(self) -> None:
         deadline = self._monotonic() + WRITERS_S
@@ -402,18 +391,8 @@ class SyncEngine:
         stuck = self._outbox.problem if self._outbox else ""
         return stuck or unreadable_text(self._dirty.unreadable)
 
-    def _save(self, outbox: Outbox) -> None:
-        changed, gone = self._dirty.take_results()
-        if changed or gone:
-            outbox.save(changed, gone)
-
     def _note_sync(self, outbox: Outbox) -> None:
         """Remember when the last change got into the store."""
         if not self._dirty and not outbox.unsent_bytes and self._synced_changes != self._dirty.changes:
             self._synced_changes = self._dirty.changes
             self._synced_ns = self._clock_ns()
-
-
-def _announced(changes: Changes, path: bytes) -> bool:
-    """A change is announced; one below a directory that is gone or new is so with it."""
-    return changes.covers(path) or any(above in changes.paths for above in lineage(path))

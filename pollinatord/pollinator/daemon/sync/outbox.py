@@ -137,7 +137,8 @@ class Outbox:
 
     def save(self, changed: Mapping[bytes, File], gone: set[bytes]) -> None:
         """Remember what was read and what is gone."""
-        self._index.save_files(changed, gone)
+        if changed or gone:
+            self._index.save_files(changed, gone)
 
     def rest_s(self) -> float:
         """When there is something to do here, if nothing is given or acknowledged before."""

@@ -11,7 +11,7 @@ from pollinator.chunks.nodes import shown
 from pollinator.daemon.index import TreeRecord
 from pollinator.daemon.sync.state import TREES, Dir, State
 from pollinator.v1.run_pb2 import Notice, Severity
-from pollinator.wire.errors import Halted, InvalidInput, Violation
+from pollinator.wire.errors import Halted, InvalidInput, Violation, WrongState
 
 EMPTIED_FILES = 20
 """A tree that had at least so many files and has none now was hardly emptied on purpose."""
@@ -120,8 +120,8 @@ def unreadable_text(unreadable: Mapping[bytes, str]) -> str:
     return f"cfs/{shown(first)}{others} cannot be read: {unreadable[first]}"
 
 
-def changing(writing: Collection[bytes], unstable: Collection[bytes]) -> list[Notice]:
-    """Notices for files that are not at rest: some program writes them."""
+def changing(writing: Collection[bytes], unstable: Collection[bytes], strict: bool) -> list[Notice]:
+    """Notices for files that are not at rest: some program writes them. WrongState when ``strict``."""
     open_files = [
         _warning(
             "open_for_writing",
@@ -133,7 +133,11 @@ def changing(writing: Collection[bytes], unstable: Collection[bytes]) -> list[No
         _warning("changed_while_read", f"cfs/{shown(path)} changed while it was read")
         for path in sorted(unstable)[:NAMED]
     ]
-    return [*open_files, *torn]
+    notices = [*open_files, *torn]
+    if strict and notices:
+        hint = "close the file, or leave --strict out"
+        raise WrongState(notices[0].text, reason=notices[0].code, hint=hint)
+    return notices
 
 
 def left_out(special: Collection[bytes]) -> list[Notice]:

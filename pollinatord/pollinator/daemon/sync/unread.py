@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator
 from pollinator.daemon.sync.biggest import find_biggest, is_much
 from pollinator.v1.project_pb2 import BigPath
 
-
 BATCH = 1000
 """So many are picked at a time."""
 

@@ -44,6 +44,10 @@ class Changes:
         """Whether a change of ``path`` is announced here."""
         return path in self.paths or any(up in self.subtrees for up in lineage(path))
 
+    def announces(self, path: bytes) -> bool:
+        """The same, or that of a directory above it which is gone or new, and with it all that was below."""
+        return self.covers(path) or any(up in self.paths for up in lineage(path))
+
 
 class Watch(Protocol):
     """Notices changes below one directory. ``drain`` and ``wait`` are for one thread, ``close`` for any."""
