@@ -226,43 +226,6 @@ def _wait_for(script: Script, requests: int) -> None:
     assert len(script.asked) >= requests
 
 
-def test_a_slow_line_that_makes_progress_is_not_cut() -> None:
-    """A timeout counts for a block, and not for all of a pack."""
-    with serving(Answer(200)) as (script, port):
-        script.pause_s = 0.01
-        store = store_at(port, patience=Patience(tries=1, connect_s=0.7, silence_s=5.0))
-        started = time.monotonic()
-        store.put(KEY, b"object" * 2_000_000)
-        took_s = time.monotonic() - started
-        store.close()
-
-    assert took_s > 1.4
-    assert len(script.asked) == 1
-
-
-def test_a_line_without_progress_is_cut_and_the_pack_is_sent_again() -> None:
-    with serving(Answer(200)) as (script, port):
-        script.pause_s = 30.0
-        store = store_at(port, patience=Patience(tries=2, first_pause_s=0.01, connect_s=0.2, silence_s=0.2))
-        with pytest.raises(Unavailable) as caught:
-            store.put(KEY, b"object" * 2_000_000)
-        store.close()
-
-    assert caught.value.reason == "store_unreachable"
-    assert store.requests == 2
-
-
-def test_a_pack_is_sent_without_asking_first_whether_it_may_be() -> None:
-    """That would cost one more round trip, and a second at servers that do not answer it."""
-    with serving(Answer(200)) as (script, port):
-        store = store_at(port)
-        put(store)
-        store.close()
-
-    assert "Expect" not in script.asked[0].headers
-    assert script.asked[0].headers["Content-Length"] == str(len(b"object" * 1000))
-
-
 def test_servers_that_choke_on_new_checksum_headers_never_see_them() -> None:
     with serving(Answer(200, b"object")) as (script, port):
         store = store_at(port)

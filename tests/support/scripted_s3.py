@@ -53,9 +53,15 @@ class Script:
     pause_s: float = 0.0
     """A slow line: so long goes by before each ``SIP`` bytes of a body are taken."""
 
+    most_at_once: int = 0
+    """Requests that were under way at a time."""
+    under_way: int = 0
+
     def next(self, asked: Asked) -> Answer:
         with self.lock:
             self.asked.append(asked)
+            self.under_way += 1
+            self.most_at_once = max(self.most_at_once, self.under_way)
             return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
@@ -68,6 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.script.next(Asked(self.command, self.path, dict(self.headers.items())))
         if answer.silent_s:
             self.script.stop.wait(answer.silent_s)
+        with self.script.lock:
+            self.script.under_way -= 1
         if not answer.status:
             self._cut()
             return

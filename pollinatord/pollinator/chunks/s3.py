@@ -25,9 +25,10 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from pollinator.chunks.keys import check_key
-from pollinator.chunks.s3_body import Body
-from pollinator.chunks.s3_errors import garbled, refused, unanswered
+from pollinator.chunks.s3_body import Body, Readable, receive
+from pollinator.chunks.s3_errors import asked_to_wait_s, garbled, refused, unanswered
 from pollinator.chunks.store import Listed
+from pollinator.chunks.traffic import Traffic
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError, Unavailable
 from pollinator.wire.store_env import is_endpoint
@@ -51,6 +52,8 @@ class Patience:
     first_pause_s: float = 0.2
     """Longest first pause; it doubles with each try, and the real one is drawn between zero and it."""
     longest_pause_s: float = 5.0
+    longest_asked_s: float = 60.0
+    """A server that asks for more time between two tries gets so much."""
     connect_s: float = 5.0
     silence_s: float = 20.0
     """A transfer without progress for so long is cut and made again."""
@@ -59,8 +62,15 @@ class Patience:
 class S3Store:
     """Objects of one project in a bucket."""
 
-    def __init__(self, settings: S3Settings, place: str, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        settings: S3Settings,
+        place: str,
+        patience: Patience | None = None,
+        traffic: Traffic | None = None,
+    ) -> None:
         _check(settings)
+        self._traffic = traffic or Traffic()
         self._settings = settings
         self._patience = patience or Patience()
         self._prefix = "/".join(part for part in (settings.prefix.strip("/"), place) if part) + "/"
@@ -89,7 +99,13 @@ class S3Store:
     def put(self, key: str, data: bytes | memoryview) -> None:
         """One single PUT."""
         at = self._at(key)
-        self._ask(lambda client: client.put_object(**at, Body=Body(data)))
+
+        def send(client: _Client) -> object:
+            with self._traffic.slots:
+                body = Body(data, limit=self._traffic.upload, pause=self._closed.wait)
+                return client.put_object(**at, Body=body)
+
+        self._ask(send)
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """One GET, of a range when one is asked for."""
@@ -101,8 +117,8 @@ class S3Store:
             query["Range"] = f"bytes={offset}-{last}"
 
         def read(client: _Client) -> bytes:
-            with client.get_object(**query)["Body"] as body:
-                return body.read()
+            with self._traffic.slots, client.get_object(**query)["Body"] as body:
+                return receive(body, self._traffic.download, self._closed.wait)
 
         try:
             return self._ask(read)
@@ -190,8 +206,10 @@ class S3Store:
                 failure = self._meaning(error)
                 if not failure.retryable or not left:
                     raise failure from error
+                asked_s = asked_to_wait_s(error.response) if isinstance(error, ClientError) else 0.0
             # Full jitter: those who failed together must not come back together.
-            self._closed.wait(random.uniform(0, pause_s))  # noqa: S311 - no secret
+            jitter_s = random.uniform(0, pause_s)  # noqa: S311 - no secret
+            self._closed.wait(jitter_s + min(asked_s, patience.longest_asked_s))
             with self._lock:
                 self._retries += not self._closed.is_set()
             pause_s = min(pause_s * 2, patience.longest_pause_s)
@@ -222,8 +240,7 @@ class _PastTheEnd(InvalidInput):
     """A range begins behind the end of its object."""
 
 
-class _Body(AbstractContextManager["_Body"], Protocol):
-    def read(self) -> bytes: ...
+class _Body(AbstractContextManager["_Body"], Readable, Protocol): ...
 
 
 class _Got(TypedDict):

@@ -1,4 +1,4 @@
-"""What is sent with a PUT: views of memory that is there already, in blocks.
+"""The bodies of requests and answers. What is sent with a PUT is memory that is there already, in blocks.
 
 boto3 would make a file of plain bytes, copy it twice in small pieces, and ask the server first whether it may
 send it, which takes another round trip. And a timeout counts for each call that sends: for a whole pack it
@@ -10,18 +10,47 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Protocol
+
+from pollinator.chunks.traffic import Limit
 
 SMALLEST_BLOCK = 64 * 1024
 LARGEST_BLOCK = 1024 * 1024
 FAST_S = 0.1
 """Blocks grow while one takes less: on a fast line each costs only time, on a slow one none may take long."""
 
+Pause = Callable[[float], object]
+"""Waits so many seconds, or less when there is nothing to wait for any more."""
+
+
+class Readable(Protocol):
+    """The body of an answer."""
+
+    def read(self, amt: int | None = None) -> bytes:
+        """The next bytes, or all that are left."""
+        ...
+
 
 class Body:
-    """A body as boto3 wants it: read from the start for its signature, and then again to be sent."""
+    """A body as boto3 wants it: read from the start for its signature, and then again to be sent.
 
-    def __init__(self, data: bytes | memoryview, monotonic: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        data: the bytes.
+        limit: of all that is sent.
+        pause: waits for the limit.
+    """
+
+    def __init__(
+        self,
+        data: bytes | memoryview,
+        *,
+        limit: Limit | None = None,
+        pause: Pause = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._data = memoryview(data)
+        self._limit = limit
+        self._pause = pause
         self._monotonic = monotonic
         self._position = 0
         self._block = 0
@@ -42,6 +71,9 @@ class Body:
         end = len(self._data) if size < 0 else self._position + size
         block = self._data[self._position : end]
         self._position += len(block)
+        if self._block and self._limit is not None:
+            self._pause(self._limit.take(len(block)))
+            self._asked_at = self._monotonic()
         return block
 
     def tell(self) -> int:
@@ -61,4 +93,15 @@ class Body:
         if self._position:
             change = 2.0 if took_s < FAST_S else 0.5
             self._block = max(SMALLEST_BLOCK, min(LARGEST_BLOCK, int(self._block * change)))
-        return self._block
+        return self._block if self._limit is None else min(self._block, self._limit.block)
+
+
+def receive(body: Readable, limit: Limit | None, pause: Pause) -> bytes:
+    """All of the body of an answer, no faster than the limit allows."""
+    if limit is None:
+        return body.read()
+    blocks: list[bytes] = []
+    while block := body.read(limit.block):
+        blocks.append(block)
+        pause(limit.take(len(block)))
+    return b"".join(blocks)

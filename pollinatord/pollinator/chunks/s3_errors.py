@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from pollinator.wire.errors import (
     Denied,
@@ -136,6 +138,19 @@ def refused(bucket: str, endpoint: str, code: str, status: int) -> PollinatorErr
     make = f"aws s3 mb s3://{bucket}" + (f" --endpoint-url {endpoint}" if endpoint else "")
     text = meaning.text.format(where=where, code=code or status)
     return meaning.kind(text, reason=meaning.reason, hint=meaning.hint.format(make=make))
+
+
+def asked_to_wait_s(answer: Mapping[str, Any]) -> float:
+    """How long the server asks to be left alone: its Retry-After, in seconds or as a date beside its own."""
+    headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    asked = headers.get("retry-after", "")
+    if asked.isdecimal():
+        return float(asked)
+    try:
+        until, now = (parsedate_to_datetime(text) for text in (asked, headers.get("date", "")))
+        return max(0.0, (until - now).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def unanswered(endpoint: str, error: Exception) -> PollinatorError:

@@ -7,18 +7,22 @@ from pathlib import Path
 from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.keys import namespace
 from pollinator.chunks.store import Store
+from pollinator.chunks.traffic import Traffic
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire import places
 from pollinator.wire.errors import InvalidInput
 
 
-def open_store(settings: StoreSettings, project: str, *, own: Store | None = None) -> Store:
+def open_store(
+    settings: StoreSettings, project: str, *, own: Store | None = None, traffic: Traffic | None = None
+) -> Store:
     """The store of a project. Makes no request yet.
 
     Args:
         settings: where it is.
         project: name of the project.
         own: what ``settings.own`` stands for, already that of the project.
+        traffic: what a bucket shares with others of this process; a folder is on this machine.
 
     Raises:
         InvalidInput: the settings or the name cannot be meant.
@@ -34,7 +38,7 @@ def open_store(settings: StoreSettings, project: str, *, own: Store | None = Non
             # boto3 costs a quarter of a second to import: only those with a bucket pay it.
             from pollinator.chunks.s3 import S3Store
 
-            return S3Store(settings.s3, place)
+            return S3Store(settings.s3, place, traffic=traffic)
         case "own" if own is not None:
             return own
         case _:

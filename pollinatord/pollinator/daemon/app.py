@@ -14,6 +14,7 @@ import grpc
 
 from pollinator.chunks.blobs import BlobServicer
 from pollinator.chunks.stores import open_store
+from pollinator.chunks.traffic import Traffic
 from pollinator.daemon.metrics import start_metrics
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
@@ -100,7 +101,7 @@ async def serve(
     pools = _Pools(Pool("io", 4), Pool("home", 4))
     try:
         async with asyncio.TaskGroup() as group:
-            parts = _build(state, records, pools, group)
+            parts = _build(settings, state, records, pools, group)
             guard = ErrorInterceptor(logging.getLogger("pollinator.daemon.service"))
             server = make_server(guard)
             _add_services(server, parts, pools)
@@ -139,10 +140,15 @@ def _metrics(settings: Settings, parts: _Parts) -> Generator[None]:
             server.close()
 
 
-def _build(state: Path, records: Records, pools: _Pools, group: asyncio.TaskGroup) -> _Parts:
+def _build(
+    settings: Settings, state: Path, records: Records, pools: _Pools, group: asyncio.TaskGroup
+) -> _Parts:
     output = OutputFiles(state / "output")
     runs = RunLog(records, output, time.time_ns)
-    keeper = StoreKeeper(state / "stores")
+    traffic = Traffic(
+        upload=settings.upload_limit, download=settings.download_limit, transfers=settings.transfers
+    )
+    keeper = StoreKeeper(state / "stores", traffic)
     secrets = SecretFiles(state / "secrets")
     secrets.forget_all_but(run.id for run in runs.active())
     registry = Registry(state / "executors")

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import yaml
 
+from pollinator.chunks.traffic import TRANSFERS
 from pollinator.model.document import Document
+from pollinator.model.quantity import parse_bytes
 from pollinator.v1.daemon_pb2 import Setting
 from pollinator.wire import places
 from pollinator.wire.errors import InvalidInput, Violation
@@ -23,6 +25,10 @@ CONFIG_FILE = "config.yaml"
 OFF = "off"
 LOOPBACK = "127.0.0.1"
 """Nobody but this machine's users can connect to it."""
+
+UNLIMITED = "none"
+LEAST_RATE = 1000
+"""In bytes a second: with less nothing would ever arrive."""
 
 
 def _level(text: str) -> str:
@@ -47,6 +53,12 @@ def _address(text: str) -> str:
     return f"{host or LOOPBACK}:{port}"
 
 
+def _rate(text: str) -> str:
+    if text != UNLIMITED and parse_bytes(text.removesuffix("/s")) < LEAST_RATE:
+        raise ValueError(f"write at least {LEAST_RATE} bytes in a second, such as 20MB, or {UNLIMITED}")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     default: str
@@ -59,6 +71,9 @@ _KNOWN = {
     "log_bytes": _Known("10000000", "size in bytes at which the log is rotated", _positive),
     "log_files": _Known("5", "number of rotated logs that are kept", _positive),
     "metrics": _Known(OFF, "`PORT` or `HOST:PORT` at which Prometheus finds metrics", _address),
+    "upload_limit": _Known(UNLIMITED, "most bytes in a second that go to buckets", _rate),
+    "download_limit": _Known(UNLIMITED, "most bytes in a second that come from buckets", _rate),
+    "transfers": _Known(str(TRANSFERS), "most objects under way to or from buckets at a time", _positive),
 }
 
 
@@ -88,6 +103,25 @@ class Settings:
         """``HOST:PORT`` at which metrics are served; empty when they are not."""
         value = self.values["metrics"].value
         return "" if value == OFF else value
+
+    @property
+    def upload_limit(self) -> int:
+        """Bytes in a second to all buckets together; 0 for no limit."""
+        return self._bytes_per_s("upload_limit")
+
+    @property
+    def download_limit(self) -> int:
+        """Bytes in a second from all buckets together; 0 for no limit."""
+        return self._bytes_per_s("download_limit")
+
+    @property
+    def transfers(self) -> int:
+        """Objects under way at a time."""
+        return int(self.values["transfers"].value)
+
+    def _bytes_per_s(self, name: str) -> int:
+        text = self.values[name].value
+        return 0 if text == UNLIMITED else parse_bytes(text.removesuffix("/s"))
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, path: Path | None = None) -> Settings:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 
-from pollinator.chunks.s3_body import LARGEST_BLOCK, SMALLEST_BLOCK, Body
+from pollinator.chunks.s3_body import LARGEST_BLOCK, SMALLEST_BLOCK, Body, receive
+from pollinator.chunks.traffic import Limit
 from support.storing import random_bytes
 from support.syncing import Clock
 
@@ -45,7 +47,7 @@ def test_a_body_can_be_measured_and_read_again() -> None:
 
 def test_what_is_sent_is_all_of_it_and_nothing_is_copied() -> None:
     clock = Clock()
-    blocks = sent(Body(DATA, clock.monotonic), clock, 1)
+    blocks = sent(Body(DATA, monotonic=clock.monotonic), clock, 1)
 
     assert DATA == b"".join(blocks)
     assert all(block.obj is DATA for block in blocks)
@@ -53,7 +55,7 @@ def test_what_is_sent_is_all_of_it_and_nothing_is_copied() -> None:
 
 def test_blocks_grow_on_a_fast_line_and_stay_small_on_a_slow_one() -> None:
     clock = Clock()
-    body = Body(DATA, clock.monotonic)
+    body = Body(DATA, monotonic=clock.monotonic)
     fast, slow = sent(body, clock, 1), sent(body, clock, 1000)
 
     assert [SMALLEST_BLOCK, 2 * SMALLEST_BLOCK] == [len(block) for block in fast[:2]]
@@ -63,7 +65,7 @@ def test_blocks_grow_on_a_fast_line_and_stay_small_on_a_slow_one() -> None:
 
 def test_blocks_shrink_when_a_line_gets_slow() -> None:
     clock = Clock()
-    body = Body(DATA, clock.monotonic)
+    body = Body(DATA, monotonic=clock.monotonic)
     body.send()
     sizes = [len(body.read(1)) for _ in range(5)]
     for _ in range(5):
@@ -72,3 +74,39 @@ def test_blocks_shrink_when_a_line_gets_slow() -> None:
 
     assert LARGEST_BLOCK == sizes[4]
     assert SMALLEST_BLOCK == sizes[-1]
+
+
+def test_what_is_signed_waits_for_no_limit_and_what_is_sent_does() -> None:
+    clock = Clock()
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        clock.pass_ms(seconds * 1000)
+
+    limit = Limit(1024 * 1024, clock.monotonic)
+    body = Body(DATA, limit=limit, pause=pause, monotonic=clock.monotonic)
+    body.read()
+    signed = list(waits)
+    blocks = sent(body, clock, 0)
+
+    assert [] == signed
+    assert DATA == b"".join(blocks)
+    assert max(map(len, blocks)) <= limit.block
+    assert 4.8 <= sum(waits) <= 5.1
+    assert max(waits) <= 0.2, "it goes evenly"
+
+
+def test_what_is_received_waits_for_its_limit() -> None:
+    clock = Clock()
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        clock.pass_ms(seconds * 1000)
+
+    answer = receive(io.BytesIO(DATA), Limit(1024 * 1024, clock.monotonic), pause)
+
+    assert DATA == answer
+    assert 4.8 <= sum(waits) <= 5.1
+    assert DATA == receive(io.BytesIO(DATA), None, pause)

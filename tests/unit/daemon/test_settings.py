@@ -43,8 +43,7 @@ def test_each_value_knows_its_file_line_and_column_or_its_variable(tmp_path: Pat
         "log_level": f"{tmp_path}/config.yaml:2:12",
         "log_bytes": f"{tmp_path}/config.yaml:4:12",
         "log_files": "environment POLLINATOR_LOG_FILES",
-        "metrics": "default",
-    } == {name: setting.origin for name, setting in settings.values.items()}
+    } == {name: each.origin for name, each in settings.values.items() if each.origin != "default"}
 
 
 def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
@@ -120,3 +119,29 @@ def test_a_folder_in_the_files_place_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").mkdir()
 
     assert [("config.yaml", "cannot be read: Is a directory")] == refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_per_s"),
+    [("none", 0), ("20MB", 20_000_000), ("1.5MiB/s", 1_572_864), ("500k", 500_000), ("1000", 1000)],
+)
+def test_a_limit_is_so_many_bytes_in_a_second(tmp_path: Path, text: str, bytes_per_s: int) -> None:
+    settings = load(tmp_path, f"download_limit: {text}\n", POLLINATOR_UPLOAD_LIMIT=text)
+
+    assert (bytes_per_s, bytes_per_s) == (settings.upload_limit, settings.download_limit)
+    assert text == settings.values["upload_limit"].value
+
+
+@pytest.mark.parametrize("text", ["fast", "0", "999", "-1", "20MB/h", ""])
+def test_a_limit_that_cannot_be_meant_is_refused(tmp_path: Path, text: str) -> None:
+    ((where, message),) = refused(tmp_path, POLLINATOR_UPLOAD_LIMIT=text)
+
+    assert "environment POLLINATOR_UPLOAD_LIMIT" == where
+    assert message.startswith("upload_limit: ")
+
+
+def test_transfers_are_bounded_by_a_whole_number(tmp_path: Path) -> None:
+    assert 3 == load(tmp_path, "transfers: 3\n").transfers
+    assert [
+        ("environment POLLINATOR_TRANSFERS", "transfers: write a whole number of at least 1, not '0'")
+    ] == refused(tmp_path, POLLINATOR_TRANSFERS="0")

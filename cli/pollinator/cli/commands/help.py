@@ -20,7 +20,8 @@ AWS_S3_TLS, AWS_S3_SKIPVERIFY, AWS_S3_ADDRESSING, AWS_CA_BUNDLE
                           store in an S3 bucket; without keys the standard AWS chain is asked
 POLLINATOR_NO_AUTOSTART   1: never start the daemon by itself
 POLLINATOR_VERBOSE        1: say more when something goes wrong, as -v does
-POLLINATOR_LOG_LEVEL, POLLINATOR_LOG_BYTES, POLLINATOR_LOG_FILES, POLLINATOR_WATCH
+POLLINATOR_LOG_LEVEL, POLLINATOR_LOG_BYTES, POLLINATOR_LOG_FILES, POLLINATOR_WATCH,
+POLLINATOR_UPLOAD_LIMIT, POLLINATOR_DOWNLOAD_LIMIT, POLLINATOR_TRANSFERS
                           settings of a daemon that starts: see docs/daemon.md
 NO_COLOR                  anything: no colour
 FORCE_COLOR, CLICOLOR_FORCE

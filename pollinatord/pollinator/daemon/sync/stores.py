@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
+from pollinator.chunks.traffic import Traffic
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.wire.errors import NeedsLogin
 from pollinator.wire.places import private_dir
@@ -25,8 +26,9 @@ DEFAULT = StoreSettings(folder=FolderStore())
 class StoreKeeper:
     """Opens stores and remembers how. Used from worker threads; each store is opened once for each use."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, traffic: Traffic | None = None) -> None:
         self._folder = private_dir(folder)
+        self._traffic = traffic
 
     def open(self, settings: StoreSettings, project: str) -> tuple[str, Store]:
         """Open a store for a project and remember it; returns its id as well.
@@ -34,7 +36,7 @@ class StoreKeeper:
         Raises:
             PollinatorError: the settings cannot be meant.
         """
-        store = open_store(settings, project)
+        store = open_store(settings, project, traffic=self._traffic)
         store_id = hashlib.blake2b(store.identity.encode(), digest_size=8).hexdigest()
         self._remember(store_id, settings)
         return store_id, store
@@ -45,7 +47,7 @@ class StoreKeeper:
         Raises:
             NeedsLogin: nothing is known about it any more.
         """
-        return open_store(self.settings(store_id), project)
+        return open_store(self.settings(store_id), project, traffic=self._traffic)
 
     def settings(self, store_id: str) -> StoreSettings:
         """How to reach a store that was opened before, with credentials.
