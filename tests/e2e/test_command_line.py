@@ -60,6 +60,7 @@ def test_settings_are_shown_with_where_they_come_from(sandbox: Sandbox) -> None:
         "log_bytes": "default",
         "log_files": "default",
         "log_level": "environment POLLINATOR_LOG_LEVEL",
+        "metrics": "default",
         "store": "environment POLLINATOR_STORE",
     }
     assert expected == origins
