@@ -22,6 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 from bench.process import resident_mb
+from pollinator.chunks.flow import Flow
 from pollinator.chunks.store import Listed, Store
 from pollinator.chunks.stores import open_store
 from pollinator.daemon.sync.engine import SyncEngine
@@ -43,6 +44,7 @@ class Nowhere:
     retries = 0
 
     def __init__(self) -> None:
+        self.sent = Flow()
         self._keys: list[str] = []
 
     def put(self, key: str, data: bytes | memoryview) -> None:

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pollinator.chunks import upload
 from pollinator.chunks.capture import capture
+from pollinator.chunks.flow import Flow
 from pollinator.chunks.keeping import read_lease, read_ref, write_lease, write_ref
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Listed
@@ -126,6 +127,10 @@ class Way:
     @property
     def retries(self) -> int:
         return self.store.retries
+
+    @property
+    def sent(self) -> Flow:
+        return self.store.sent
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         self._pass()

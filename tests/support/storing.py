@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 
 from pollinator.chunks.cut import Content, cut
+from pollinator.chunks.flow import Flow
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, encode_directory
 from pollinator.chunks.store import Listed
@@ -36,6 +37,7 @@ class MemoryStore:
     times: dict[str, int] = field(default_factory=dict[str, int])
     """When objects were written, by ``clock_ns``; 0 for those that were put in past ``put``."""
     clock_ns: Callable[[], int] = time.time_ns
+    sent: Flow = field(default_factory=Flow)
 
     @property
     def identity(self) -> str:
@@ -56,6 +58,7 @@ class MemoryStore:
         if self.fail_puts:
             raise self.fail_puts.pop(0)
         self.objects[key] = bytes(data)
+        self.sent.add(len(data))
         self.times[key] = self.clock_ns()
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:

@@ -72,7 +72,8 @@ def biggest_lines(paths: Sequence[BigPath]) -> list[str]:
         for each in paths
     ]
     sizes, files = (max((len(row[at]) for row in rows), default=0) for at in (0, 1))
-    return [f"{size:>{sizes}}  {count:>{files}}  {name}" for size, count, name in rows]
+    gap = 2 if files else 0
+    return [f"{size:>{sizes}}{'':{gap}}{count:>{files}}  {name}" for size, count, name in rows]
 
 
 def describe_executor(executor: Executor) -> list[str]:

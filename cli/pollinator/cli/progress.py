@@ -47,9 +47,12 @@ class TransferBar:
         if not self._terminal.bars:
             return
         now = self._clock()
-        if label != self._label or (self._seen and done < self._seen[-1][1]):
+        if label != self._label:
             self._label, self._began = label, now
             self._seen.clear()
+        if self._seen:
+            # What has to go again is no reason to go back.
+            done = max(done, self._seen[-1][1])
         self._seen.append((now, done))
         while now - self._seen[0][0] > WINDOW_S and len(self._seen) > 2:
             self._seen.popleft()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import grpc
 
+from pollinator.chunks.flow import Flow
 from pollinator.chunks.keeping import verify_lease
 from pollinator.chunks.keys import CONDEMNED, LEASE, MOVES, REF, check_key, namespace
 from pollinator.chunks.pack import verify
@@ -142,6 +143,7 @@ class PeerStore:
         self._closed = threading.Event()
         self._requests = 0
         self._retries = 0
+        self.sent = Flow()
         # The generated stub is typed for asyncio's channels; these calls block.
         service = "/pollinator.v1.BlobService"
         self._find = channel.unary_unary(
@@ -176,6 +178,7 @@ class PeerStore:
         """Send an object in blocks."""
         check_key(key)
         self._ask(lambda: self._put(_blocks(self._project, key, data), timeout=CALL_S))
+        self.sent.add(len(data))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """Receive an object or a range of it."""

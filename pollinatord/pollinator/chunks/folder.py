@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pollinator.chunks.flow import Flow
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.store import Listed
 from pollinator.wire.errors import Denied, Exhausted, NotFound, PollinatorError, Unavailable
@@ -35,6 +36,7 @@ class FolderStore:
         self._root = root
         self._lock = threading.Lock()
         self._requests = 0
+        self.sent = Flow()
 
     @property
     def identity(self) -> str:
@@ -68,6 +70,7 @@ class FolderStore:
             _sync_folder(path.parent)
         except OSError as error:
             raise self._mapped(error, "write to") from error
+        self.sent.add(len(data))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """Read an object or a range of it."""

@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
+from pollinator.chunks.flow import Flow
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.s3_body import Body, Readable, receive
 from pollinator.chunks.s3_errors import asked_to_wait_s, garbled, refused, unanswered
@@ -80,6 +81,7 @@ class S3Store:
         self._made: _Client | None = None
         self._requests = 0
         self._retries = 0
+        self.sent = Flow()
 
     @property
     def identity(self) -> str:
@@ -100,10 +102,14 @@ class S3Store:
         """One single PUT."""
         at = self._at(key)
 
-        def send(client: _Client) -> object:
+        def send(client: _Client) -> None:
             with self._traffic.slots:
-                body = Body(data, limit=self._traffic.upload, pause=self._closed.wait)
-                return client.put_object(**at, Body=body)
+                body = Body(data, limit=self._traffic.upload, pause=self._closed.wait, on_sent=self.sent.add)
+                try:
+                    client.put_object(**at, Body=body)
+                except BaseException:
+                    body.take_back()
+                    raise
 
         self._ask(send)
 

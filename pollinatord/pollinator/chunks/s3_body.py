@@ -38,6 +38,7 @@ class Body:
         data: the bytes.
         limit: of all that is sent.
         pause: waits for the limit.
+        on_sent: told the bytes that were handed over to be sent.
     """
 
     def __init__(
@@ -46,11 +47,14 @@ class Body:
         *,
         limit: Limit | None = None,
         pause: Pause = time.sleep,
+        on_sent: Callable[[int], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._data = memoryview(data)
         self._limit = limit
         self._pause = pause
+        self._on_sent = on_sent
+        self._sent = 0
         self._monotonic = monotonic
         self._position = 0
         self._block = 0
@@ -71,10 +75,18 @@ class Body:
         end = len(self._data) if size < 0 else self._position + size
         block = self._data[self._position : end]
         self._position += len(block)
-        if self._block and self._limit is not None:
-            self._pause(self._limit.take(len(block)))
-            self._asked_at = self._monotonic()
+        if self._block:
+            if self._limit is not None:
+                self._pause(self._limit.take(len(block)))
+                self._asked_at = self._monotonic()
+            self._sent += len(block)
+            self._on_sent(len(block))
         return block
+
+    def take_back(self) -> None:
+        """What was sent has to go again."""
+        self._on_sent(-self._sent)
+        self._sent = 0
 
     def tell(self) -> int:
         """Where the next bytes are."""
@@ -85,6 +97,7 @@ class Body:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._data)}[whence]
         self._position = start + offset
         self._block = 0
+        self.take_back()
         return self._position
 
     def _next_block(self) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from pollinator.chunks.flow import Flow
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -43,6 +45,11 @@ class Store(Protocol):
     @property
     def retries(self) -> int:
         """How many of them were made because the one before had failed."""
+        ...
+
+    @property
+    def sent(self) -> Flow:
+        """Bytes of objects as they go out, also within an object; what has to go again is taken back."""
         ...
 
     def put(self, key: str, data: bytes | memoryview) -> None:

@@ -6,6 +6,7 @@ What is stored already, and reading files again after a failure, are the caller'
 from __future__ import annotations
 
 import importlib.metadata
+import threading
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class Uploader:
         self._sending: dict[Future[None], Sending] = {}
         self._pending: set[bytes] = set()
         self._publishing = 0
+        self._lock = threading.Lock()
+        self._out_before = 0
         self.chunks = 0
         self.bytes_sent = 0
         self.puts = 0
@@ -90,8 +93,10 @@ class Uploader:
     def on_the_way_bytes(self) -> int:
         """The same without what has arrived and was not reaped yet. Another thread may ask."""
         sending = tuple(self._sending.items())
-        packs = sum(pack.size for future, pack in sending if not future.done())
-        return self.open_bytes + packs + self._publishing
+        packs = sum(pack.size for future, pack in sending if not future.done()) + self._publishing
+        # Not exact: others may put objects into the same store meanwhile.
+        out = min(max(0, self._store.sent.total - self._out_before), packs)
+        return self.open_bytes + packs - out
 
     def pending(self, digest: bytes) -> bool:
         """The chunk was added and is not acknowledged yet."""
@@ -117,6 +122,8 @@ class Uploader:
         """Send the open pack now, without waiting for the acknowledgement."""
         if self._open is None:
             return
+        if not self._sending:
+            self._out_before = self._store.sent.total
         row, body = self._open.finish(PACK, avoid=self._avoid)
         self._open = None
         future = self._threads.submit(self._put, row.key, body)
@@ -171,6 +178,7 @@ class Uploader:
             SNAPSHOT, snapshot=snapshot, packs=rows, indexes=indexes, avoid=self._avoid
         )
         self._pending.clear()
+        self._out_before = self._store.sent.total
         self._publishing = len(body)
         try:
             self._put_now(row.key, body)
@@ -224,5 +232,7 @@ class Uploader:
 
     def _put_now(self, key: str, body: memoryview) -> None:
         self._store.put(key, body)
+        with self._lock:
+            self._out_before += len(body)
         if self._on_sent is not None:
             self._on_sent(len(body))

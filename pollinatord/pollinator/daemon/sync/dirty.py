@@ -127,8 +127,12 @@ class DirtySet:
 
     @property
     def biggest(self) -> tuple[BigPath, ...]:
-        """The largest of a large backlog."""
+        """The largest of a large backlog, until all of it is in the store."""
         return self._to_read.biggest
+
+    def forget_biggest(self) -> None:
+        """All is in the store."""
+        self._to_read.forget_biggest()
 
     def backlog(self) -> tuple[int, int]:
         """Files to look at or read, and bytes to read. Another thread may ask."""

@@ -393,6 +393,9 @@ class SyncEngine:
 
     def _note_sync(self, outbox: Outbox) -> None:
         """Remember when the last change got into the store."""
-        if not self._dirty and not outbox.unsent_bytes and self._synced_changes != self._dirty.changes:
+        if self._dirty or outbox.unsent_bytes:
+            return
+        self._dirty.forget_biggest()
+        if self._synced_changes != self._dirty.changes:
             self._synced_changes = self._dirty.changes
             self._synced_ns = self._clock_ns()

@@ -9,48 +9,10 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-import threading
 import time
 from collections.abc import Callable
 
-WINDOW_S = 5
-"""Rates are over so many seconds."""
-_SHORTEST_S = 0.5
-"""A rate over less than that would only jump."""
-
-
-class Flow:
-    """Bytes that pass a place: how many in all, and how fast over the last seconds."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._seconds = [(-1, 0)] * (WINDOW_S + 1)
-        self._began = 0.0
-        self._last = float("-inf")
-        self.total = 0
-
-    def add(self, count: int) -> None:
-        """So many more have passed."""
-        now = self._clock()
-        second = int(now)
-        with self._lock:
-            if now - self._last > WINDOW_S:
-                self._began = now
-            self._last = now
-            self.total += count
-            at = second % len(self._seconds)
-            of, before = self._seconds[at]
-            self._seconds[at] = (second, before + count if of == second else count)
-
-    def rate(self) -> float:
-        """Bytes per second, of late."""
-        now = self._clock()
-        first = int(now) - WINDOW_S
-        with self._lock:
-            passed = sum(count for second, count in self._seconds if second >= first)
-            span = now - max(self._began, first)
-        return passed / max(span, _SHORTEST_S)
+from pollinator.chunks.flow import Flow
 
 
 class Durations:

@@ -85,7 +85,7 @@ class OpenProject:
             degraded=status.degraded,
             store=self.worker.store.identity,
             missed_changes=status.missed,
-            activity=activity(self.worker.meter, backlog),
+            activity=activity(self.worker.meter, self.worker.store.sent.rate(), backlog),
             biggest=backlog.biggest,
         )
         if status.synced_ns:
@@ -99,14 +99,14 @@ class OpenProject:
         return project
 
 
-def activity(meter: Meter, backlog: Backlog) -> SyncActivity:
+def activity(meter: Meter, send_rate: float, backlog: Backlog) -> SyncActivity:
     """What moves, and when it will be done at that rate."""
     words = SyncActivity(
         reading=meter.reading,
         bytes_read=meter.read.total,
         bytes_sent=meter.sent.total,
         read_rate=round(meter.read.rate()),
-        send_rate=round(meter.sent.rate()),
+        send_rate=round(send_rate),
     )
     if not backlog.bytes:
         return words

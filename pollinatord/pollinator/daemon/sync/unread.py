@@ -17,7 +17,7 @@ class Unread:
 
     Attributes:
         bytes: sum of the sizes.
-        biggest: the largest of a large backlog.
+        biggest: the largest of a large backlog, until all of it is in the store.
     """
 
     def __init__(self) -> None:
@@ -62,9 +62,10 @@ class Unread:
     def note_biggest(self) -> None:
         """Once for each large backlog, and again when it has doubled."""
         files = len(self._sizes)
-        if not is_much(files, self.bytes):
-            if not files:
-                self.biggest, self._much = (), 0
-        elif (size := self.bytes + files) >= 2 * self._much:
+        if is_much(files, self.bytes) and (size := self.bytes + files) >= 2 * self._much:
             self._much = size
             self.biggest = tuple(find_biggest(self._sizes.items()))
+
+    def forget_biggest(self) -> None:
+        """All is in the store."""
+        self.biggest, self._much = (), 0

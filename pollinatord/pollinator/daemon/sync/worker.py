@@ -136,7 +136,7 @@ class ProjectWorker:
     def busy(self) -> bool:
         """Numbers change without a new ``version``: something is read or sent, or was a moment ago."""
         meter = self._engine.meter
-        return bool(self._seals or meter.reading or meter.read.rate() or meter.sent.rate())
+        return bool(self._seals or meter.reading or meter.read.rate() or self.store.sent.rate())
 
     async def biggest(self, limit: int) -> list[BigPath]:
         """The largest of all files and directories that are known."""

@@ -176,7 +176,7 @@ def test_the_backlog_forgets_what_is_gone_before_it_was_read(bench: Bench) -> No
     assert (1, 500) == bench.dirty.backlog()
 
 
-def test_the_biggest_of_a_large_backlog_are_named_until_it_is_read(
+def test_the_biggest_of_a_large_backlog_are_named_until_all_is_stored(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(biggest, "MANY_BYTES", 5000)
@@ -191,7 +191,9 @@ def test_the_biggest_of_a_large_backlog_are_named_until_it_is_read(
 
     assert [[b"data/big", b"data/small"]] == named
     bench.dirty.process(drop)
-    bench.dirty.process(drop)
+
+    assert [b"data/big", b"data/small"] == [each.path for each in bench.dirty.biggest]
+    bench.dirty.forget_biggest()
 
     assert () == bench.dirty.biggest
 

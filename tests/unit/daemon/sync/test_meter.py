@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from pollinator.daemon.sync.meter import WINDOW_S, Flow, Meter
+from pollinator.chunks.flow import WINDOW_S, Flow
+from pollinator.daemon.sync.meter import Meter
 
 
 class Clock:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pollinator.daemon.scan import listings
-from pollinator.daemon.sync import dirty, engine, outbox
+from pollinator.daemon.sync import biggest, dirty, engine, outbox
 from pollinator.daemon.sync.reading import read_file
 from pollinator.daemon.watch.base import Changes, Skip, Watch
 from pollinator.daemon.watch.inotify import InotifyWatch
@@ -292,3 +292,19 @@ class TestClock:
         clock.pass_ms(70_000)
         project.seal()
         assert (first, 3) == (project.seal().ref, len(reads))
+
+
+def test_the_biggest_are_named_until_all_is_in_the_store(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(biggest, "MANY_BYTES", 1000)
+    assert isinstance(project.store, MemoryStore)
+    project.store.gate = threading.Event()
+    project.write("data/large", random_bytes(2000))
+    while not project.engine.status().backlog.unsent_bytes:
+        project.engine.step()
+
+    assert [b"data/large"] == [each.path for each in project.engine.backlog().biggest]
+    project.store.gate.set()
+
+    assert () == project.settle().backlog.biggest
