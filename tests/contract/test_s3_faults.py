@@ -77,6 +77,25 @@ def test_passing_trouble_is_sat_out(trouble: Answer, call: Callable[[S3Store], o
     assert (len(script.asked), store.requests) == (3, 3)
 
 
+def test_what_went_out_counts_once_however_often_it_was_tried() -> None:
+    with serving(BUSY, CUT, Answer()) as (_, port):
+        store = store_at(port)
+        store.put(KEY, b"x" * 300_000)
+        store.close()
+
+    assert (3, 2, 300_000) == (store.requests, store.retries, store.sent.total)
+
+
+def test_of_a_put_that_failed_nothing_went_out() -> None:
+    with serving(BUSY) as (_, port):
+        store = store_at(port)
+        with pytest.raises(Unavailable):
+            store.put(KEY, b"x" * 300_000)
+        store.close()
+
+    assert 0 == store.sent.total
+
+
 def test_tries_are_bounded() -> None:
     with serving(BUSY) as (script, port):
         store = store_at(port)

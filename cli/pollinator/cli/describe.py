@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def describe_project(project: Project) -> list[str]:
         ("last in sync", _time(project, "last_sync_time")),
         ("missed changes", str(project.missed_changes or "")),
     ]
-    return lines + [f"  {_line(name, value)}" for name, value in pairs if value]
+    return lines + [textwrap.indent(_line(name, value), "  ") for name, value in pairs if value]
 
 
 def biggest_lines(paths: Sequence[BigPath]) -> list[str]:

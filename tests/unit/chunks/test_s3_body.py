@@ -110,3 +110,22 @@ def test_what_is_received_waits_for_its_limit() -> None:
     assert DATA == answer
     assert 4.8 <= sum(waits) <= 5.1
     assert DATA == receive(io.BytesIO(DATA), None, pause)
+
+
+def test_what_goes_out_is_told_block_by_block_and_taken_back_when_it_goes_again() -> None:
+    clock = Clock()
+    told: list[int] = []
+    body = Body(DATA, on_sent=told.append, monotonic=clock.monotonic)
+    body.read()
+
+    assert [] == told
+    sent(body, clock, 1)
+
+    assert len(DATA) == sum(told)
+    assert len(told) > 3
+    sent(body, clock, 1)
+
+    assert len(DATA) == sum(told)
+    body.take_back()
+
+    assert 0 == sum(told)
