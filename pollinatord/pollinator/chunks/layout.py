@@ -260,22 +260,25 @@ class Layout:
 
     def _ask(self, path: bytes, node: FileNode) -> None:
         size, mode = node.size, node.mode & PERMISSIONS
-        pieces = None
-        if len(node.chunks) != 1 or node.chunks[0].size != size:
-            pieces = _Pieces(sum(hole.length for hole in node.holes))
+        chunks = node.chunks
+        if len(chunks) == 1 and chunks[0].size == size and not (node.inline or node.holes):
+            # Nearly all files are one chunk.
+            self._want(chunks[0].digest, (path, 0, size, size, mode, None))
+            return
+        pieces = _Pieces(sum(hole.length for hole in node.holes))
         for offset, chunk in self._reader.chunks(node):
-            wish = (path, offset, chunk.size, size, mode, pieces)
-            if self._wanted.setdefault(chunk.digest, wish) is not wish:
-                self._again.setdefault(chunk.digest, []).append(wish)
-            self._gathered += 1
-            if pieces is not None:
-                pieces.missing += 1
-            if self._gathered >= BATCH_CHUNKS:
-                self._write_gathered()
-        if pieces is not None:
-            pieces.asked = True
-            if not pieces.missing:
-                self._write((path, 0, len(node.inline), size, mode, pieces), node.inline)
+            pieces.missing += 1
+            self._want(chunk.digest, (path, offset, chunk.size, size, mode, pieces))
+        pieces.asked = True
+        if not pieces.missing:
+            self._write((path, 0, len(node.inline), size, mode, pieces), node.inline)
+
+    def _want(self, digest: bytes, wish: _Wish) -> None:
+        if self._wanted.setdefault(digest, wish) is not wish:
+            self._again.setdefault(digest, []).append(wish)
+        self._gathered += 1
+        if self._gathered >= BATCH_CHUNKS:
+            self._write_gathered()
 
     def _write_gathered(self) -> None:
         wanted, self._wanted, self._gathered = self._wanted, {}, 0

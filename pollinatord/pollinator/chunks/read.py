@@ -170,9 +170,6 @@ class SnapshotReader:
         Raises:
             Corrupt: chunks and holes do not make up a file of this size.
         """
-        if len(node.chunks) == 1 and node.chunks[0].size == node.size and not (node.inline or node.holes):
-            # Nearly all files are one chunk.
-            return iter(((0, node.chunks[0]),))
         return place_chunks(node, self._chunk_list(node))
 
     def contents(self, node: FileNode) -> Content:
