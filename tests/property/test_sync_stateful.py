@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from support.machine import SyncMachine, WatchedMachine
+from support.machine import SyncMachine, TwoMachines, WatchedMachine
 from support.mutants import MUTANTS, Mutant
 
 SEARCH = settings(
@@ -30,6 +30,11 @@ HUNT = settings(SEARCH, max_examples=600, phases=[Phase.generate], report_multip
 @pytest.mark.timeout(300)
 def test_whatever_happens_a_snapshot_is_what_is_on_disk() -> None:
     run_state_machine_as_test(SyncMachine, settings=SEARCH)
+
+
+@pytest.mark.timeout(300)
+def test_whatever_happens_two_machines_on_one_store_do_not_disturb_each_other() -> None:
+    run_state_machine_as_test(TwoMachines, settings=settings(SEARCH, max_examples=150))
 
 
 @pytest.mark.timeout(300)

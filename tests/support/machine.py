@@ -1,4 +1,4 @@
-"""Random lives of a project: changes, late events, failures, crashes; and what must hold whatever happens."""
+"""Random lives of projects: changes, late events, failures, crashes; and what must hold whatever happens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 from unittest.mock import patch
@@ -24,6 +23,7 @@ from pollinator.daemon.watch.choose import open_watch
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import Unavailable
+from support.place import Place
 from support.storing import random_bytes
 from support.syncing import (
     FAILURE,
@@ -36,6 +36,7 @@ from support.syncing import (
     crash_image,
     on_disk,
     read_back,
+    small_chunks,
 )
 from support.user import Disk
 
@@ -43,11 +44,20 @@ SPEC = RunSpec(project="demo", command="true")
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 # Few names and contents, so that they meet again. Contents come in pairs that no stamp tells apart.
-CONTENTS = {name: random_bytes(200, name.encode()) for name in "AaBbCcDd"} | {"X": b"x", "x": b"y"}
+LARGE = random_bytes(5000, b"large")
+CONTENTS = {name: random_bytes(200, name.encode()) for name in "AaBbCcDd"} | {
+    "X": b"x",
+    "x": b"y",
+    "L": LARGE,
+    "l": LARGE[:2500] + bytes([LARGE[2500] ^ 1]) + LARGE[2501:],
+    "M": LARGE[:1000] + b"inserted" + LARGE[1000:],
+    "m": LARGE[:1000] + b"Inserted" + LARGE[1000:],
+}
 OTHER = {CONTENTS[name]: CONTENTS[name.swapcase()] for name in CONTENTS} | {b"a\n": b"b\n", b"b\n": b"a\n"}
 PLACES = ("src/a", "src/b", "src/c", "data/a", "src/a/a", "src/a/b", "src/b/a", "src/a/a/a")
 RULES = ".pollinatorignore"
-PACK_BYTES = 500
+PACK_BYTES = (500, 100, 3000, 100_000)
+"""Several chunks in a pack, one in each, packs for large files, and all that is left for the snapshot's."""
 
 Happening = tuple[str, str, int, str]
 """What, where, which of the things that are there, and contents."""
@@ -63,11 +73,15 @@ happenings = st.lists(
 )
 
 
+who = st.integers(0, 1)
+
+
 class SyncMachine(RuleBasedStateMachine):
-    """The engine over a real folder, with a store in memory; time, events and puts are the test's."""
+    """An engine over a real folder, with a store in memory; time, events and puts are the test's."""
 
     coarse: ClassVar[bool] = True
     """Stamps are those of an old kernel."""
+    names_of_places: ClassVar[tuple[str, ...]] = ("here",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,68 +90,78 @@ class SyncMachine(RuleBasedStateMachine):
         self.stamps = CoarseStamps(self.clock)
         self.puts = PutsByHand()
         self.store = WitnessStore()
-        self.watch: LateWatch | None = None
-        self.disk = Disk(self.folder / "project", self.stamps, lambda: self.watch)
-        self.index = self.folder / "index-0.db"
-        self.lives = 0
+        self.places = [Place(self.folder / name, self.stamps, PACK_BYTES[0]) for name in self.names_of_places]
         self.sealed: list[tuple[SnapshotRef, dict[str, Listing]]] = []
         self.names: dict[str, bytes] = {}
-        self.engine: SyncEngine | None = None
         self._patches = ExitStack()
         self._patch()
-        self._start()
+        for place in self.places:
+            self._start(place)
 
     @rule(
+        at=who,
         happenings=happenings,
         events=st.sampled_from((9, 1, 0)),
         puts=st.integers(0, 2),
-        at=st.integers(0, 3),
+        which=st.integers(0, 3),
     )
-    def step(self, happenings: list[Happening], events: int, puts: int, at: int) -> None:
+    def step(self, at: int, happenings: list[Happening], events: int, puts: int, which: int) -> None:
         """Some of what happened is announced by now, and some of what was sent has arrived."""
-        self._let(happenings)
-        if self.watch is not None:
-            self.watch.deliver(events)
+        place = self._let(at, happenings)
+        if place.watch is not None:
+            place.watch.deliver(events)
         for _ in range(puts):
-            self.puts.let(at)
-        self._engine.step()
+            self.puts.let(which)
+        place.engine.step()
 
-    @rule(happenings=happenings)
-    def audit(self, happenings: list[Happening]) -> None:
+    @rule(at=who, happenings=happenings)
+    def audit(self, at: int, happenings: list[Happening]) -> None:
         """It is due, and nobody has changed anything without its being announced."""
-        self._let(happenings)
+        self._let(at, happenings)
         self.clock.pass_ms(engine.AUDIT_S * 1000 + 1)
-        with self._all_announced():
-            self._engine.step()
+        for place in self.places:
+            with place.all_announced():
+                place.engine.step()
 
-        assert 0 == self._engine.status().missed
+            assert 0 == place.engine.status().missed
 
-    @rule(happenings=happenings, puts=st.integers(0, 2), index_lost=st.booleans())
-    def crash(self, happenings: list[Happening], puts: int, index_lost: bool) -> None:
+    @rule(
+        at=who,
+        happenings=happenings,
+        puts=st.integers(0, 2),
+        index_lost=st.booleans(),
+        pack_bytes=st.sampled_from(PACK_BYTES),
+    )
+    def crash(
+        self, at: int, happenings: list[Happening], puts: int, index_lost: bool, pack_bytes: int
+    ) -> None:
         """Some of what was on its way still arrives, and nobody learns of it."""
-        self._let(happenings)
+        place = self._let(at, happenings)
         for _ in range(puts):
             self.puts.let(0)
-        self.lives += 1
-        fresh = self.folder / f"index-{self.lives}.db"
+        before = place.index
+        place.lives += 1
         if not index_lost:
-            crash_image(self.index, fresh)
-        self._engine.close()
-        self.index = fresh
-        self._start()
+            crash_image(before, place.index)
+        place.engine.close()
+        place.pack_bytes = pack_bytes
+        self._start(place)
 
-    @rule(happenings=happenings)
-    def seal(self, happenings: list[Happening]) -> None:
-        self._let(happenings)
-        sealed = self._seal()
-        expected = self._expected()
-
-        assert expected == read_back(self.store, sealed.ref)
-        self._note(sealed, expected)
+    @rule(at=who, happenings=happenings, meanwhile=st.sampled_from((None, None, "step", "seal")))
+    def seal(self, at: int, happenings: list[Happening], meanwhile: str | None) -> None:
+        """Perhaps while another does something."""
+        place = self._let(at, happenings)
+        other = self.places[at - 1]
+        if other is not place and meanwhile == "step":
+            self.store.meanwhile = other.engine.step
+        if other is not place and meanwhile == "seal":
+            self.store.meanwhile = lambda: self._seal_and_compare(other)
+        self._seal_and_compare(place)
+        self.store.meanwhile = None
         requests = self.store.requests
-        again = self._seal()
+        again = self._seal(place)
 
-        assert sealed.ref == again.ref
+        assert self.sealed[-1][0] == again.ref
         assert requests == self.store.requests, "nothing changed, so nothing was to be asked"
 
     @invariant()
@@ -146,27 +170,15 @@ class SyncMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.seal([])
+            for place in self.places:
+                self._seal_and_compare(place)
             for ref, listing in self.sealed:
                 assert listing == read_back(self.store, ref), "an earlier snapshot is not what it was"
         finally:
-            self._engine.close()
+            for place in self.places:
+                place.engine.close()
             self._patches.close()
             shutil.rmtree(self.folder)
-
-    @property
-    def _engine(self) -> SyncEngine:
-        assert self.engine is not None
-        return self.engine
-
-    @contextmanager
-    def _all_announced(self) -> Generator[None]:
-        """What a drain promises: all that was done before it."""
-        if self.watch is not None:
-            self.watch.complete = True
-        yield
-        if self.watch is not None:
-            self.watch.complete = False
 
     def _make_clock(self) -> Clock:
         return Clock()
@@ -176,42 +188,55 @@ class SyncMachine(RuleBasedStateMachine):
         if self.coarse:
             enter(self.stamps.used())
         enter(self.puts.used())
-        enter(patch.object(outbox, "Uploader", self._uploader))
+        enter(small_chunks())
         enter(patch.object(outbox, "UNLISTED_PACKS", 3))
 
-    def _uploader(self, store: WitnessStore, **options: object) -> Uploader:
-        return Uploader(store, pack_bytes=PACK_BYTES, **options)  # type: ignore[arg-type] # passed on
+    def _start(self, place: Place) -> None:
+        def uploader(store: WitnessStore, **options: object) -> Uploader:
+            return Uploader(store, pack_bytes=place.pack_bytes, **options)  # type: ignore[arg-type] # passed on
 
-    def _start(self) -> None:
-        self.engine = SyncEngine(
-            self.disk.root,
-            self.index,
+        def open_watch(root: Path, skip: Skip) -> Watch:
+            return self._open_watch(place, root, skip)
+
+        place.started = SyncEngine(
+            place.disk.root,
+            place.index,
             self.store,
-            watch=self._open_watch,
+            watch=open_watch,
             clock_ns=self.clock.time_ns,
             monotonic=self.clock.monotonic,
         )
-        self._engine.step()
+        # Its outbox is made by the first step.
+        with patch.object(outbox, "Uploader", uploader):
+            place.engine.step()
 
-    def _open_watch(self, root: Path, skip: Skip) -> Watch:
-        self.watch = LateWatch(root, skip, self.clock)
-        return self.watch
+    def _open_watch(self, place: Place, root: Path, skip: Skip) -> Watch:
+        place.watch = LateWatch(root, skip, self.clock)
+        return place.watch
 
-    def _seal(self) -> Sealed:
+    def _seal_and_compare(self, place: Place) -> None:
+        sealed = self._seal(place)
+        expected = self._expected(place.disk)
+
+        assert expected == read_back(self.store, sealed.ref)
+        self._note(place, sealed, expected)
+
+    def _seal(self, place: Place) -> Sealed:
         """Seal, as often as it takes a store that fails now and then."""
-        with self._all_announced():
+        with place.all_announced():
             while True:
                 try:
-                    return self._engine.seal(SPEC, accept_deletions=True)
+                    return place.engine.seal(SPEC, accept_deletions=True)
                 except Unavailable as error:
                     if error is not FAILURE:
                         raise
 
-    def _let(self, happenings: list[Happening]) -> None:
-        """Much of it makes no sense at the time: then nothing happens."""
+    def _let(self, who: int, happenings: list[Happening]) -> Place:
+        """Much of it makes no sense at the time: then nothing happens. Returns the place where it did."""
+        here = self.places[who % len(self.places)]
         for kind, place, at, name in happenings:
             data = CONTENTS[name]
-            self._change(kind, place, at, data)
+            self._change(here.disk, kind, place, at, data)
             match kind:
                 case "time":
                     self.clock.pass_ms((1, 30, 1500)[at % 3])
@@ -220,72 +245,64 @@ class SyncMachine(RuleBasedStateMachine):
                     # from one that was never wrong, and no real one is.
                     self.clock.set_by_ms((-3_600_007, 3_611_113)[at % 2])
                 case "rules":
-                    self._set_rules(place, at)
-                case "overflow" if self.watch is not None:
-                    self.watch.overflow()
+                    self._set_rules(here.disk, place, at)
+                case "overflow" if here.watch is not None:
+                    here.watch.overflow()
                 case "no effect":
                     self.store.fail_before = at % 3
                 case "no answer":
                     self.store.fail_after = at % 3
                 case _:
                     pass
+        return here
 
-    def _change(self, kind: str, place: str, at: int, data: bytes) -> None:
-        there = self._there()
+    def _change(self, disk: Disk, kind: str, place: str, at: int, data: bytes) -> None:
+        there = _there(disk)
         thing = [*there, "src"][at % (len(there) + 1)]
         match kind:
             case "write":
-                self.disk.write(place, data)
+                disk.write(place, data)
             case "save":
-                self.disk.save(place, data)
+                disk.save(place, data)
             case "rewrite":
                 files = [path for path, what in there.items() if what == "file"]
                 for file in files[at % (len(files) + 1) :][:1]:
-                    self.disk.write(file, OTHER[self.disk.read(file)])
+                    disk.write(file, OTHER[disk.read(file)])
             case "remove":
-                self.disk.remove(thing)
+                disk.remove(thing)
             case "move":
-                self.disk.move(thing, place)
+                disk.move(thing, place)
             case "mode":
-                self.disk.set_mode(thing, (0o644, 0o755, 0o600)[at % 3])
+                disk.set_mode(thing, (0o644, 0o755, 0o600)[at % 3])
             case "folder":
-                self.disk.make_folder(place)
+                disk.make_folder(place)
             case "link":
-                self.disk.link(place, ("a", "nowhere")[at % 2])
+                disk.link(place, ("a", "nowhere")[at % 2])
             case _:
                 pass
 
-    def _set_rules(self, place: str, at: int) -> None:
+    def _set_rules(self, disk: Disk, place: str, at: int) -> None:
         """One name is ignored, in a folder or everywhere, or not any more."""
         names = (b"a\n", b"b\n")[at % 2]
-        outer = self.disk.root / RULES
+        outer = disk.root / RULES
         if at < 5:
             outer.write_bytes(names)
         elif at < 8:
             outer.unlink(missing_ok=True)
         else:
-            self.disk.write(f"{place}/{RULES}", names)
+            disk.write(f"{place}/{RULES}", names)
 
-    def _there(self) -> dict[str, str]:
-        """What is there, and of what kind."""
-        found = {
-            f"{tree}/{os.fsdecode(path)}": what[0]
-            for tree, below in on_disk(self.disk.root).items()
-            for path, what in below.items()
-        }
-        return dict(sorted(found.items()))
-
-    def _expected(self) -> dict[str, Listing]:
+    def _expected(self, disk: Disk) -> dict[str, Listing]:
         """What is there and not ignored."""
-        found = on_disk(self.disk.root)
+        found = on_disk(disk.root)
         rules = {
             f"{tree}/{os.fsdecode(path)}".removesuffix(RULES): data.decode().strip()
             for tree, below in found.items()
             for path, (kind, _, data) in below.items()
             if kind == "file" and path.endswith(RULES.encode())
         }
-        if (self.disk.root / RULES).exists():
-            rules[""] = (self.disk.root / RULES).read_text().strip()
+        if (disk.root / RULES).exists():
+            rules[""] = (disk.root / RULES).read_text().strip()
         return {
             tree: {
                 path: what
@@ -295,15 +312,25 @@ class SyncMachine(RuleBasedStateMachine):
             for tree, below in found.items()
         }
 
-    def _note(self, sealed: Sealed, listing: dict[str, Listing]) -> None:
+    def _note(self, place: Place, sealed: Sealed, listing: dict[str, Listing]) -> None:
         """The same content has the same name, for ever."""
         self.sealed.append((sealed.ref, listing))
         assert self.names.setdefault(_canonical(listing), sealed.ref.digest) == sealed.ref.digest
         assert len(set(self.names.values())) == len(self.names)
         files = [what for below in listing.values() for what in below.values() if what[0] == "file"]
 
-        assert len(files) == sealed.report.files == self._engine.status().files
-        assert sum(len(data) for _, _, data in files) == sealed.report.bytes == self._engine.status().bytes
+        assert len(files) == sealed.report.files == place.engine.status().files
+        assert sum(len(data) for _, _, data in files) == sealed.report.bytes == place.engine.status().bytes
+
+
+def _there(disk: Disk) -> dict[str, str]:
+    """What is there, and of what kind."""
+    found = {
+        f"{tree}/{os.fsdecode(path)}": what[0]
+        for tree, below in on_disk(disk.root).items()
+        for path, what in below.items()
+    }
+    return dict(sorted(found.items()))
 
 
 def _canonical(listing: dict[str, Listing]) -> str:
@@ -336,5 +363,11 @@ class WatchedMachine(SyncMachine):
     def _make_clock(self) -> Clock:
         return RealClock()
 
-    def _open_watch(self, root: Path, skip: Skip) -> Watch:
+    def _open_watch(self, place: Place, root: Path, skip: Skip) -> Watch:
         return open_watch(root, skip)
+
+
+class TwoMachines(SyncMachine):
+    """Two machines with a folder each, on one store: what one writes, the other may write as well."""
+
+    names_of_places = ("here", "there")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Generator
 from concurrent.futures import Future
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -181,48 +182,66 @@ class LateWatch:
         return True
 
 
+@dataclass(eq=False)
+class _Put:
+    owner: _Threads
+    future: Future[object]
+    work: Callable[[], object]
+
+    def make(self) -> None:
+        try:
+            self.future.set_result(self.work())
+        except (PollinatorError, AssertionError) as error:
+            self.future.set_exception(error)
+
+
 class PutsByHand:
     """Stands in for the threads that put packs: a put happens when the test says so, or is waited for."""
 
     def __init__(self) -> None:
-        self._queue: list[tuple[Future[object], Callable[[], object]]] = []
+        self.waiting: list[_Put] = []
 
     @contextmanager
     def used(self) -> Generator[None]:
         """Uploaders made meanwhile leave their puts here."""
 
-        def threads(_workers: int, **_options: str) -> PutsByHand:
-            return self
+        def threads(_workers: int, **_options: str) -> _Threads:
+            return _Threads(self)
 
-        with patch.object(upload, "ThreadPoolExecutor", threads), patch.object(upload, "wait", self.wait):
+        with patch.object(upload, "ThreadPoolExecutor", threads), patch.object(upload, "wait", self._wait):
             yield
+
+    def let(self, at: int) -> None:
+        """One of the puts that wait is made."""
+        if self.waiting:
+            self.waiting.pop(at % len(self.waiting)).make()
+
+    def _wait(self, futures: Collection[Future[object]], return_when: str = "") -> None:
+        """Make all puts that somebody waits for."""
+        del return_when
+        wanted = set(futures)
+        while awaited := [put for put in self.waiting if put.future in wanted]:
+            self.waiting.remove(awaited[0])
+            awaited[0].make()
+
+
+class _Threads:
+    """Those of one uploader."""
+
+    def __init__(self, puts: PutsByHand) -> None:
+        self._puts = puts
 
     def submit(
         self, work: Callable[_Values, _Result], *args: _Values.args, **kwargs: _Values.kwargs
     ) -> Future[_Result]:
         future: Future[_Result] = Future()
-        self._queue.append((future, lambda: work(*args, **kwargs)))  # type: ignore[arg-type] # any result
+        put = _Put(self, future, lambda: work(*args, **kwargs))  # type: ignore[arg-type] # any result
+        self._puts.waiting.append(put)
         return future
-
-    def let(self, at: int) -> None:
-        """One of the puts that wait is made."""
-        if not self._queue:
-            return
-        future, work = self._queue.pop(at % len(self._queue))
-        try:
-            future.set_result(work())
-        except (PollinatorError, AssertionError) as error:
-            future.set_exception(error)
-
-    def wait(self, futures: Collection[Future[object]], return_when: str = "") -> None:
-        """Make all puts that somebody waits for."""
-        del futures, return_when
-        while self._queue:
-            self.let(0)
 
     def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
         del wait, cancel_futures
-        self._queue.clear()
+        self._puts.waiting = [put for put in self._puts.waiting if put.owner is not self]
 
 
 @dataclass
@@ -235,8 +254,13 @@ class WitnessStore(MemoryStore):
     """So many puts take effect, and the answer is lost."""
     wrong: list[str] = field(default_factory=list[str])
     """What no store should ever hold."""
+    meanwhile: Callable[[], object] | None = None
+    """Happens before the next put."""
 
     def put(self, key: str, data: bytes | memoryview) -> None:
+        happening, self.meanwhile = self.meanwhile, None
+        if happening is not None:
+            happening()
         self.puts.append(key)
         if self.fail_before:
             self.fail_before -= 1
@@ -301,6 +325,27 @@ def crash_image(index: Path, copy: Path) -> Path:
         if os.path.exists(f"{index}{suffix}"):
             shutil.copyfile(f"{index}{suffix}", f"{copy}{suffix}")
     return copy
+
+
+@contextmanager
+def small_chunks() -> Generator[None]:
+    """Files of some kilobytes are large, with many chunks in several lists; folders have many pieces."""
+    cutting = {
+        "MIN_CHUNK": 64,
+        "AVERAGE_CHUNK": 256,
+        "MAX_CHUNK": 1024,
+        "FIXED_CHUNK": 300,
+        "SMALLEST_HOLE": 4096,
+        "WINDOW": 4096,
+        "FIRST_WINDOW": 2048,
+    }
+    listing = {"MAX_CHUNKS": 6, "MAX_ENTRIES": 5, "SPLIT_MASK": 3}
+    with ExitStack() as patches:
+        for module in [each for name, each in sys.modules.items() if name.startswith("pollinator.")]:
+            for name, value in (cutting | listing).items():
+                if hasattr(module, name):
+                    patches.enter_context(patch.object(module, name, value))
+        yield
 
 
 @contextmanager
