@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from pollinator.chunks import upload
+from pollinator.chunks import nodes, upload
 from pollinator.chunks.cut import Content
 from pollinator.chunks.keys import PACK, SNAPSHOT
+from pollinator.chunks.nodes import NodeSink
 from pollinator.chunks.pack import PackBuilder
 from pollinator.chunks.upload import Sending, Uploader
 from pollinator.daemon.database import Connection
@@ -23,10 +24,12 @@ from pollinator.daemon.scan import Stamp, look, scan
 from pollinator.daemon.sync import dirty, engine, lookout, outbox
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.lookout import Lookout
+from pollinator.daemon.sync.outbox import Outbox
 from pollinator.daemon.sync.reading import Read, Taker, read_file
 from pollinator.daemon.sync.state import Dir, Node, State, nodes_below
 from pollinator.daemon.watch.base import Changes
-from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
+from pollinator.v1.tree_pb2 import ChunkList, Directory, PackIndex, Snapshot, SnapshotRef
+from pollinator.wire.errors import PollinatorError
 from support import machine
 from support.syncing import ref_of
 
@@ -224,6 +227,87 @@ def unsent_file_remembered_as_stored() -> AbstractContextManager[object]:
     return patch.object(outbox, "Index", Trusting)
 
 
+def place_of_a_chunk_is_off_by_one() -> AbstractContextManager[object]:
+    """What is remembered of a pack is not quite what its footer says."""
+
+    class Sloppy(Uploader):
+        def _stored(self, row: PackIndex, size: int) -> None:
+            if len(row.entries) > 1:
+                row.entries[-1].offset -= 1
+            super()._stored(row, size)
+
+    return patch.object(machine, "Uploader", Sloppy)
+
+
+def chunks_are_said_to_be_in_another_pack() -> AbstractContextManager[object]:
+    """Two packs that arrive one after the other are taken for each other."""
+
+    class Confused(Uploader):
+        before = ""
+
+        def _stored(self, row: PackIndex, size: int) -> None:
+            key, row.key = row.key, self.before or row.key
+            self.before = key
+            super()._stored(row, size)
+
+    return patch.object(machine, "Uploader", Confused)
+
+
+def refused_pack_taken_for_stored() -> AbstractContextManager[object]:
+    """That a put failed is not noticed."""
+
+    class Deaf(Uploader):
+        def _put(self, key: str, body: memoryview) -> None:
+            with suppress(PollinatorError):
+                super()._put(key, body)
+
+    return patch.object(machine, "Uploader", Deaf)
+
+
+def index_object_lists_a_pack_under_way() -> AbstractContextManager[object]:
+    """A list of packs in the store has one that has not arrived, and perhaps never will."""
+
+    class Early(Uploader):
+        def write_index(self, rows: Sequence[PackIndex]) -> str:
+            return super().write_index([*rows, *(pack.row for pack in self._sending.values())])
+
+    return patch.object(machine, "Uploader", Early)
+
+
+def chunk_of_another_machine_taken_for_known() -> AbstractContextManager[object]:
+    """A chunk is not sent again when anybody has stored it, though nobody is told where."""
+
+    class Knowing(Outbox):
+        @property
+        def _known(self) -> set[bytes]:
+            known: set[bytes] = vars(self._store).setdefault("known", set())
+            return known
+
+        def sink(self, digest: bytes, data: bytes | memoryview) -> None:
+            if digest not in self._known:
+                super().sink(digest, data)
+
+        def has(self, digest: bytes) -> bool:
+            return digest in self._known or super().has(digest)
+
+        def _stored(self, row: PackIndex) -> None:
+            self._known.update(entry.digest for entry in row.entries)
+            super()._stored(row)
+
+    return patch.object(engine, "Outbox", Knowing)
+
+
+def list_of_chunks_not_sent() -> AbstractContextManager[object]:
+    """The chunks of a large file are stored, and not all that says which they are."""
+    emit = vars(nodes)["_emit"]
+
+    def emit_folders(node: Directory | ChunkList, sink: NodeSink) -> bytes:
+        digest: bytes = emit(node, sink if isinstance(node, Directory) else lambda _digest, _data: None)
+        return digest
+
+    return patch.object(nodes, "_emit", emit_folders)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     chunk_stored_before_it_is_confirmed,
     deleted_path_kept,
@@ -239,4 +323,10 @@ MUTANTS: tuple[Mutant, ...] = (
     nodes_not_made_again_after_a_failure,
     files_not_read_again_after_a_failure,
     unsent_file_remembered_as_stored,
+    place_of_a_chunk_is_off_by_one,
+    chunks_are_said_to_be_in_another_pack,
+    refused_pack_taken_for_stored,
+    index_object_lists_a_pack_under_way,
+    chunk_of_another_machine_taken_for_known,
+    list_of_chunks_not_sent,
 )
