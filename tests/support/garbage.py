@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 from unittest.mock import patch
 
 from hypothesis import strategies as st
@@ -21,153 +19,31 @@ from pollinator.chunks.capture import capture
 from pollinator.chunks.flow import Flow
 from pollinator.chunks.keeping import read_lease, read_ref, write_lease, write_ref
 from pollinator.chunks.read import SnapshotReader
-from pollinator.chunks.store import Listed
 from pollinator.chunks.upload import Uploader
 from pollinator.daemon.garbage import roots
 from pollinator.daemon.garbage.collect import Collector
-from pollinator.daemon.sync import outbox, view
+from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
-from pollinator.daemon.watch.base import Changes, Skip
 from pollinator.v1.keeping_pb2 import Kept, Lease, Ref
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import NotFound, PollinatorError
-from support.storing import MemoryStore, random_bytes
+from support.shared_store import AllChanged, AtOnce, Killed, Shared, Way
+from support.storing import random_bytes
 from support.syncing import crash_image, tree_listing
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 HOUR_NS = 3_600_000_000_000
 GRACE_S = 3600.0
 VIEW_S = 1800.0
-LOOK_S = 300.0
 SKEWS_NS = (-HOUR_NS, 0, HOUR_NS)
 PACK_BYTES = 700
 SPEC = RunSpec(project="demo", command="true")
 CONTENTS = [random_bytes(500, b"%d" % at) for at in range(2)]
 NAMES = ("a", "b")
-MINUTES = (0, 5, 29, 60, 62, 130)
-
-_Values = ParamSpec("_Values")
-_Result = TypeVar("_Result")
-
-
-class Killed(BaseException):
-    """The process of whoever asks the store is killed."""
-
-
-class AtOnce:
-    """Stands in for the threads that put packs: a put is made when it is asked for."""
-
-    def __init__(self, _workers: int, **_options: str) -> None: ...
-
-    def submit(
-        self, work: Callable[_Values, _Result], *args: _Values.args, **kwargs: _Values.kwargs
-    ) -> Future[_Result]:
-        future: Future[_Result] = Future()
-        try:
-            future.set_result(work(*args, **kwargs))
-        except PollinatorError as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, *, wait: bool, cancel_futures: bool) -> None: ...
-
-
-class AllChanged:
-    """A watch that knows nothing, so that everything is looked at each time."""
-
-    kind = "test"
-    degraded = ""
-
-    def __init__(self, _root: Path, _skip: Skip) -> None: ...
-
-    def start(self) -> None: ...
-
-    def drain(self) -> Changes:
-        return Changes(subtrees=frozenset((b"",)))
-
-    def wait(self, _timeout_s: float) -> bool:
-        return False
-
-    def refresh(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass
-class Shared(MemoryStore):
-    """The store of both."""
-
-    removed: int = 0
-
-    def delete(self, key: str) -> None:
-        super().delete(key)
-        self.removed += 1
-
-
-@dataclass
-class Way:
-    """Someone's way to the store: on it, time may pass and others act, and the process may be killed."""
-
-    store: Shared
-    skew_ns: int
-    """How wrong the clock of this machine is."""
-    countdown: int = -1
-    surprise: Callable[[], None] | None = None
-    """What happens before the request at which the countdown ends."""
-
-    @property
-    def identity(self) -> str:
-        return "shared"
-
-    @property
-    def requests(self) -> int:
-        return self.store.requests
-
-    @property
-    def retries(self) -> int:
-        return self.store.retries
-
-    @property
-    def sent(self) -> Flow:
-        return self.store.sent
-
-    def put(self, key: str, data: bytes | memoryview) -> None:
-        self._pass()
-        self.store.put(key, data)
-        self._pass()
-
-    def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
-        self._pass()
-        return self.store.get(key, offset, length)
-
-    def missing(self, keys: list[str]) -> list[str]:
-        self._pass()
-        return self.store.missing(keys)
-
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        self._pass()
-        return self.store.keys(prefix)
-
-    def listing(self, prefix: str = "") -> Iterator[Listed]:
-        self._pass()
-        return self.store.listing(prefix)
-
-    def delete(self, key: str) -> None:
-        self._pass()
-        self.store.delete(key)
-
-    def check(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def _pass(self) -> None:
-        if self.surprise is None:
-            return
-        self.countdown -= 1
-        if self.countdown < 0:
-            surprise, self.surprise = self.surprise, None
-            surprise()
+SHORT = (0, 5, 20)
+LONG = (60, 62, 130)
+MINUTES = SHORT + LONG
 
 
 @dataclass
@@ -211,7 +87,6 @@ class GarbageMachine(RuleBasedStateMachine):
         self.store = Shared(clock_ns=lambda: self.now_ns)
         self._patches = ExitStack()
         for place, name, value in (
-            (view, "VIEW_S", VIEW_S), (outbox, "VIEW_S", VIEW_S), (outbox, "LOOK_S", LOOK_S),
             (outbox, "UNLISTED_PACKS", 2), (outbox, "QUIET_S", 0.0), (outbox, "BACK_OFF_S", 0.0),
             (upload, "ThreadPoolExecutor", AtOnce), (upload, "wait", _no_wait),
             (outbox, "Uploader", _uploader),
@@ -242,12 +117,27 @@ class GarbageMachine(RuleBasedStateMachine):
         surprise=surprises,
         run=st.booleans(),
         said=st.booleans(),
+        early=st.booleans(),
     )
-    def seal(self, at: int, name: str, content: bytes, surprise: Surprise, run: bool, said: bool) -> None:
-        """A file changes, all is sealed, and perhaps run by an executor; and then the ref is written."""
+    def seal(
+        self,
+        at: int,
+        name: str,
+        content: bytes,
+        surprise: Surprise,
+        run: bool,
+        said: bool,
+        early: bool,
+    ) -> None:
+        """A file changes, all is sealed, and perhaps run by an executor; and then the ref is written.
+
+        What changed may be stored early, in the background.
+        """
 
         def work(client: Client) -> None:
             self._change(client, name, content)
+            if early:
+                self._engine(client).step()
             ref = self._engine(client).seal(SPEC, accept_deletions=True).ref
             self._publish(ref)
             if run:
@@ -263,9 +153,10 @@ class GarbageMachine(RuleBasedStateMachine):
         at=who,
         by=who,
         name=st.sampled_from(NAMES),
-        times=st.tuples(*[st.sampled_from(MINUTES)] * 4),
-        ways=st.tuples(*[st.booleans()] * 4),
+        times=st.tuples(*map(st.sampled_from, (LONG, SHORT, SHORT, LONG))),
+        ways=st.tuples(*[st.booleans()] * 5),
         surprise=surprises,
+        late=surprises,
     )
     def undo(
         self,
@@ -273,15 +164,16 @@ class GarbageMachine(RuleBasedStateMachine):
         by: int,
         name: str,
         times: tuple[int, int, int, int],
-        ways: tuple[bool, bool, bool, bool],
+        ways: tuple[bool, bool, bool, bool, bool],
         surprise: Surprise,
+        late: Surprise,
     ) -> None:
         """A change is taken back, about when what it had replaced is collected."""
         first, second, third, fourth = times
-        run, said, seen, more = ways
+        run, said, seen, more, early = ways
         none = ("none", 0, 0)
-        self.seal(at, name, CONTENTS[0], none, False, True)
-        self.seal(at, name, CONTENTS[1], none, False, True)
+        self.seal(at, name, CONTENTS[0], none, False, True, early)
+        self.seal(at, name, CONTENTS[1], none, False, True, early)
         self._pass(first)
         if seen:
             self.work(at, none)
@@ -289,8 +181,8 @@ class GarbageMachine(RuleBasedStateMachine):
         self._pass(third)
         if more:
             self._change(self.clients[at], "new", random_bytes(99, b"%d" % self.store.requests))
-        self.seal(at, name, CONTENTS[0], surprise, run, said)
-        self.collect(by, none, fourth)
+        self.seal(at, name, CONTENTS[0], surprise, run, said, early)
+        self.collect(by, late, fourth)
 
     @rule(at=who, surprise=surprises)
     def say(self, at: int, surprise: Surprise) -> None:
@@ -385,6 +277,7 @@ class GarbageMachine(RuleBasedStateMachine):
                 clock_ns=lambda: self.now_ns + client.way.skew_ns,
                 monotonic=lambda: self.now_ns / 1e9,
                 uptime=lambda: self.now_ns / 1e9,
+                view_s=VIEW_S,
             )
         return client.engine
 
@@ -424,7 +317,7 @@ class GarbageMachine(RuleBasedStateMachine):
             other.way.surprise = None
             self._pass((20, 65)[length % 2])
             self._collect(other)
-            self.seal(1 - at, NAMES[0], CONTENTS[length // 2], ("none", 0, 0), False, True)
+            self.seal(1 - at, NAMES[0], CONTENTS[length // 2], ("none", 0, 0), False, True, True)
         self.busy = False
 
     def _change(self, client: Client, name: str, content: bytes) -> None:

@@ -15,7 +15,7 @@ from pollinator.daemon.sync.outbox import Outbox
 from pollinator.daemon.sync.view import View
 from pollinator.v1.keeping_pb2 import CondemnedObject
 from support import garbage
-from support.garbage import Way
+from support.shared_store import Way
 
 Mutant = Callable[[], AbstractContextManager[object]]
 _plan = Collector._plan

@@ -15,6 +15,7 @@ from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.output import OutputFiles
 from pollinator.daemon.service.projects import ProjectServicer
+from pollinator.daemon.service.upkeep import Upkeep
 from pollinator.daemon.sync.projects import Projects
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.project_pb2 import CloseProjectRequest
@@ -68,7 +69,8 @@ class Watcher:
         self.keeper = StoreKeeper(folder / "stores")
         self.projects = Projects(self.records, self.keeper, folder / "indexes", group, self.pool)
         self.log = RunLog(self.records, OutputFiles(folder / "output"), Ticks())
-        self.service = ProjectServicer(self.projects, self.log, cast("ResultsHome", None), self.pool)
+        home, upkeep = cast("ResultsHome", None), cast("Upkeep", None)
+        self.service = ProjectServicer(self.projects, self.log, home, upkeep, self.pool)
 
     async def close(self, root: Path) -> None:
         """Forget a project, as a client asks for it."""

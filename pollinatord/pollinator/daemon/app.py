@@ -22,17 +22,21 @@ from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.home import ResultsHome
+from pollinator.daemon.runs.keeping import PIN_MIGRATION, Keeping
 from pollinator.daemon.runs.log import RUN_MIGRATION, RunLog
 from pollinator.daemon.runs.output import OutputFiles
 from pollinator.daemon.runs.secrets import SecretFiles
 from pollinator.daemon.runs.start import RunStarter
+from pollinator.daemon.runs.tidy import Tidying
 from pollinator.daemon.service.daemon import DaemonServicer
 from pollinator.daemon.service.executors import ExecutorRegistryServicer, ExecutorServicer
 from pollinator.daemon.service.projects import ProjectServicer
 from pollinator.daemon.service.runs import RunServicer
+from pollinator.daemon.service.upkeep import Upkeep
 from pollinator.daemon.settings import Settings
 from pollinator.daemon.sync.projects import PROJECT_MIGRATION, Projects
 from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
+from pollinator.daemon.sync.view import VIEW_S
 from pollinator.v1 import daemon_pb2_grpc, executor_pb2_grpc, project_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.wire import places
 from pollinator.wire.presence import announce
@@ -56,7 +60,7 @@ SERVICES = tuple(
     )
 )
 
-MIGRATIONS = (RUN_MIGRATION, PROJECT_MIGRATION)
+MIGRATIONS = (RUN_MIGRATION, PROJECT_MIGRATION, PIN_MIGRATION)
 """What has made the database of runs and projects, in order; new ones come last."""
 
 GRACE_S = 1.0
@@ -80,6 +84,8 @@ class _Parts:
     home: ResultsHome
     crew: Crew
     starter: RunStarter
+    keeping: Keeping
+    tidying: Tidying
 
 
 async def serve(
@@ -118,8 +124,14 @@ async def serve(
             await add_health_and_reflection(server, SERVICES)
             await parts.projects.resume()
             parts.crew.reconcile()
+            upkeep = [
+                group.create_task(parts.keeping.run(), name="keeping"),
+                group.create_task(parts.tidying.run(), name="tidying"),
+            ]
             with _metrics(settings, parts):
                 await _answer(server, lock, stop)
+            for task in upkeep:
+                task.cancel()
             await parts.crew.stop()
             await parts.projects.close()
             await parts.registry.close()
@@ -152,20 +164,34 @@ def _build(
     secrets = SecretFiles(state / "secrets")
     secrets.forget_all_but(run.id for run in runs.active())
     registry = Registry(state / "executors")
-    projects = Projects(records, keeper, state / "indexes", group, pools.io)
+    every_s, grace_s = settings.number("collect_every_s"), settings.number("collect_grace_s")
+    # Nobody may go by a view that is older than half of what a collection waits.
+    view_s = min(VIEW_S, grace_s / 2)
+    projects = Projects(records, keeper, state / "indexes", group, pools.io, view_s)
     home = ResultsHome(keeper, state / "ledgers", places.cache_dir() / "indexes", pools.home)
     driver = RunDriver(runs, output, projects, registry, keeper, secrets, home)
     crew = Crew(runs, driver, group, pools.io)
     starter = RunStarter(runs, projects, registry, keeper, secrets, crew)
-    return _Parts(runs, projects, registry, home, crew, starter)
+    keeping = Keeping(
+        runs,
+        records,
+        projects,
+        keeper,
+        state,
+        newest=settings.number("keep_runs"),
+        days=settings.number("keep_days"),
+    )
+    tidying = Tidying(runs, projects, keeper, keeping, every_s=every_s, grace_s=grace_s)
+    return _Parts(runs, projects, registry, home, crew, starter, keeping, tidying)
 
 
 def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None:
     run_pb2_grpc.add_RunServiceServicer_to_server(
         RunServicer(parts.runs, parts.starter, parts.projects), server
     )
+    upkeep = Upkeep(parts.runs, parts.keeping, parts.tidying)
     project_pb2_grpc.add_ProjectServiceServicer_to_server(
-        ProjectServicer(parts.projects, parts.runs, parts.home, pools.io), server
+        ProjectServicer(parts.projects, parts.runs, parts.home, upkeep, pools.io), server
     )
     executor_pb2_grpc.add_ExecutorServiceServicer_to_server(
         ExecutorServicer(parts.registry, parts.runs), server

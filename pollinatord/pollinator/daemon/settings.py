@@ -74,6 +74,12 @@ _KNOWN = {
     "upload_limit": _Known(UNLIMITED, "most bytes in a second that go to buckets", _rate),
     "download_limit": _Known(UNLIMITED, "most bytes in a second that come from buckets", _rate),
     "transfers": _Known(str(TRANSFERS), "most objects under way to or from buckets at a time", _positive),
+    "keep_runs": _Known("100", "so many of a project's newest runs keep their files and results", _positive),
+    "keep_days": _Known("90", "runs younger than so many days keep them as well", _positive),
+    "collect_every_s": _Known("86400", "seconds between collections of a store's garbage", _positive),
+    "collect_grace_s": _Known(
+        "86400", "seconds for which nothing is removed; the same for all who use a store", _positive
+    ),
 }
 
 
@@ -117,11 +123,15 @@ class Settings:
     @property
     def transfers(self) -> int:
         """Objects under way at a time."""
-        return int(self.values["transfers"].value)
+        return self.number("transfers")
 
     def _bytes_per_s(self, name: str) -> int:
         text = self.values[name].value
         return 0 if text == UNLIMITED else parse_bytes(text.removesuffix("/s"))
+
+    def number(self, name: str) -> int:
+        """A setting that is a whole number."""
+        return int(self.values[name].value)
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, path: Path | None = None) -> Settings:

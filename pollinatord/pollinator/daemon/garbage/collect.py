@@ -171,18 +171,14 @@ class Collector:
         )
 
 
-def collected_lately(store: Store, client: str, every_s: float) -> bool:
-    """Another client has condemned or removed within this time: there is little left to do.
+def collected_lately(store: Store, within_s: float) -> bool:
+    """Somebody has collected within this time: there is little left to do.
 
-    By the clocks of the store; the newest of all refs and lists is as good as now.
+    By the clock of the store; now is when the last ref was written.
     """
-    listed = [*store.listing(f"{CONDEMNED}/"), *store.listing(f"{REF}/")]
-    now_ns = max((each.modified_ns for each in listed), default=0)
-    own = client_key(CONDEMNED, client)
-    return any(
-        each.key.startswith(f"{CONDEMNED}/") and each.key != own and now_ns - each.modified_ns < every_s * 1e9
-        for each in listed
-    )
+    refs = [each.modified_ns for each in store.listing(f"{REF}/")]
+    lists = [each.modified_ns for each in store.listing(f"{CONDEMNED}/")]
+    return bool(lists) and max(refs, default=0) - max(lists) < within_s * 1e9
 
 
 def _condemned(each: Listed) -> CondemnedObject:

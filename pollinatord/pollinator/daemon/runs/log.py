@@ -65,6 +65,8 @@ class RunLog:
         self.ended = Counter[tuple[RunState.ValueType, OutcomeReason.ValueType]]()
         """Runs that ended since the start, by state and reason."""
         self._active: dict[str, Run] = {}
+        self.on_change: Callable[[Run], None] | None = None
+        """Told of a run when it has files or results that it did not have before, and at its end."""
         for (body,) in records.read("SELECT body FROM run WHERE active ORDER BY id"):
             run = Run.FromString(body)
             self._active[run.id] = run
@@ -136,6 +138,8 @@ class RunLog:
         else:
             self._active[run_id] = run
         self.ring(run_id)
+        if self.on_change is not None and (is_terminal(run.state) or any(map(_brings_files, events))):
+            self.on_change(run)
         return run
 
     def _stamp(self, event: RunEvent, seq: int) -> None:
@@ -285,6 +289,10 @@ class RunLog:
         bell = self._bells.pop(run_id, None)
         if bell is not None:
             bell.set()
+
+
+def _brings_files(event: RunEvent) -> bool:
+    return event.WhichOneof("kind") in ("sealed", "collected")
 
 
 def _insert(database: Connection, run_id: str, event: RunEvent) -> None:

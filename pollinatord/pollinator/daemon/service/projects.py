@@ -15,6 +15,7 @@ from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.service.ignoring import check_ignored
 from pollinator.daemon.service.transfers import Transfers
+from pollinator.daemon.service.upkeep import Upkeep
 from pollinator.daemon.sync.biggest import LIMIT
 from pollinator.daemon.sync.git import head_commit
 from pollinator.daemon.sync.projects import OpenProject as Opened
@@ -28,6 +29,8 @@ from pollinator.v1.project_pb2 import (
     CheckoutResponse,
     CloseProjectRequest,
     CloseProjectResponse,
+    CollectRequest,
+    CollectResponse,
     DiffRunsRequest,
     DiffRunsResponse,
     GetProjectRequest,
@@ -38,6 +41,8 @@ from pollinator.v1.project_pb2 import (
     ListProjectsResponse,
     OpenProjectRequest,
     OpenProjectResponse,
+    PinRunRequest,
+    PinRunResponse,
     PullResultsRequest,
     PullResultsResponse,
     SealRequest,
@@ -59,10 +64,13 @@ TICK_S = 0.5
 class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
     """The daemon's projects."""
 
-    def __init__(self, projects: Projects, log: RunLog, home: ResultsHome, pool: Pool) -> None:
+    def __init__(
+        self, projects: Projects, log: RunLog, home: ResultsHome, upkeep: Upkeep, pool: Pool
+    ) -> None:
         self._projects = projects
         self._runs = log
         self._home = home
+        self._upkeep = upkeep
         self._pool = pool
         self._transfers = Transfers()
 
@@ -126,6 +134,7 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
             git_commit=await self._pool.run(head_commit, root / "cfs" / "src"),
             accept_deletions=request.accept_deletions,
         )
+        self._upkeep.sealed(project)
         return SealResponse(snapshot=sealed.ref, report=sealed.report, notices=sealed.notices)
 
     async def PullResults(  # noqa: N802
@@ -186,6 +195,19 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         """The largest files and directories."""
         worker = self._projects.get(request.root).worker
         return ListBiggestResponse(paths=await worker.biggest(request.limit or LIMIT))
+
+    async def Collect(  # noqa: N802
+        self, request: CollectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[CollectResponse]:
+        """Remove what nobody needs from a project's store."""
+        async for answer in self._upkeep.collect(await self._open(request.root, None), request):
+            yield answer
+
+    async def PinRun(  # noqa: N802
+        self, request: PinRunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> PinRunResponse:
+        """Keep the files of a run, or let go of them."""
+        return self._upkeep.pin(request)
 
     async def _open(self, root: str, store: StoreSettings | None) -> Opened:
         _absolute(root)

@@ -30,7 +30,7 @@ from pollinator.daemon.sync.safety import (
 )
 from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus, sync_report
 from pollinator.daemon.sync.state import TREES, Dir, State, encode, files_below
-from pollinator.daemon.sync.view import uptime
+from pollinator.daemon.sync.view import VIEW_S, uptime
 from pollinator.daemon.watch.base import Changes
 from pollinator.daemon.watch.choose import open_watch
 from pollinator.v1.project_pb2 import ProjectState
@@ -72,6 +72,7 @@ class SyncEngine:
         clock_ns: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], float] = time.monotonic,
         uptime: Callable[[], float] = uptime,
+        view_s: float = VIEW_S,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         """``wake`` is called, on any thread, when it is time for a step that ``wait`` does not tell of."""
@@ -82,6 +83,7 @@ class SyncEngine:
         self._monotonic = monotonic
         self.meter = Meter(monotonic)
         self._uptime = uptime
+        self._view_s = view_s
         self._wake = wake
         self._lookout = Lookout(root, watch)
         self._outbox: Outbox | None = None
@@ -111,7 +113,9 @@ class SyncEngine:
             raise Unavailable(f"the project {self._cfs.parent} was just closed", reason="project_closed")
         if self._outbox is None:
             clocks = self._monotonic, self._uptime
-            self._outbox = Outbox(self._index_path, self._store, *clocks, self.meter.sent.add, self._wake)
+            self._outbox = Outbox(
+                self._index_path, self._store, *clocks, self.meter.sent.add, self._wake, self._view_s
+            )
             self._dirty.known = self._outbox.take_files()
         return self._outbox
 

@@ -19,7 +19,7 @@ from pollinator.chunks.upload import Uploader
 from pollinator.daemon.index import Index, TreeRecord
 from pollinator.daemon.known import File
 from pollinator.daemon.sync.sealed import Counters
-from pollinator.daemon.sync.view import LOOK_S, VIEW_S, View, uptime
+from pollinator.daemon.sync.view import VIEW_S, View, uptime
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
 from pollinator.wire.errors import PollinatorError
 
@@ -67,11 +67,12 @@ class Outbox:
         clock: Callable[[], float] = uptime,
         on_sent: Callable[[int], None] | None = None,
         wake: Callable[[], None] = lambda: None,
+        view_s: float = VIEW_S,
     ) -> None:
         self._store = store
         self._monotonic = monotonic
         self._index = Index(index_path, store.identity)
-        self._view = View(store, clock)
+        self._view = View(store, clock, view_s)
         self._uploader = Uploader(
             store, on_stored=self._stored, on_sent=on_sent, on_arrival=wake, avoid=self._view.condemned
         )
@@ -212,7 +213,11 @@ class Outbox:
     def claims(self) -> Claims:
         """What must stay in the store for this project's sake."""
         self.look_if_needed()
-        return Claims(self._index.head, tuple(sorted(self._unnamed)), 0 if self._view.blind else int(VIEW_S))
+        return Claims(
+            self._index.head,
+            tuple(sorted(self._unnamed)),
+            0 if self._view.blind else math.ceil(self._view.view_s),
+        )
 
     def look_if_needed(self) -> None:
         """Nothing is put, or said to be stored, by a view that is too old."""
@@ -220,8 +225,8 @@ class Outbox:
             self.look()
 
     def look_now_and_then(self) -> None:
-        """The same for the background, so that a seal need not: often, and later again without an answer."""
-        if self._view.age_s < LOOK_S or self._monotonic() < self._look_again_at:
+        """The same for the background, so that a seal need not; without an answer, again a little later."""
+        if not self._view.due or self._monotonic() < self._look_again_at:
             return
         self._look_again_at = self._monotonic() + BACK_OFF_S
         try:
@@ -232,7 +237,7 @@ class Outbox:
 
     def look(self, *, everything: bool = False) -> None:
         """Learn what is to be removed; after a long time without a look, also what is gone already."""
-        everything = everything or self._view.age_s > 2 * VIEW_S
+        everything = everything or self._view.worthless
         self._view.look()
         known = self._index.keys()
         gone = known & self._view.condemned

@@ -15,6 +15,7 @@ from pollinator.daemon.records import Records
 from pollinator.daemon.sync.meter import Meter
 from pollinator.daemon.sync.sealed import Backlog
 from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
+from pollinator.daemon.sync.view import VIEW_S
 from pollinator.daemon.sync.worker import ProjectWorker
 from pollinator.model.project import load_spec
 from pollinator.v1.project_pb2 import Project, ProjectState, SyncActivity
@@ -129,12 +130,14 @@ class Projects:
         indexes: Path,
         group: asyncio.TaskGroup,
         pool: Pool,
+        view_s: float = VIEW_S,
     ) -> None:
         self._records = records
         self._keeper = keeper
         self._indexes = private_dir(indexes)
         self._group = group
         self._pool = pool
+        self.view_s = view_s
         self._open: dict[str, OpenProject] = {}
         self._locks = defaultdict[str, asyncio.Lock](asyncio.Lock)
         """One for each folder: a project that is slow to close holds up no other."""
@@ -186,7 +189,7 @@ class Projects:
                 (str(root), name, store_id),
             )
         place = hashlib.blake2b(f"{root}\0{store_id}".encode(errors="surrogateescape"), digest_size=8)
-        worker = ProjectWorker(root, self._indexes / f"{place.hexdigest()}.db", opened, name)
+        worker = ProjectWorker(root, self._indexes / f"{place.hexdigest()}.db", opened, name, self.view_s)
         project = OpenProject(worker, name, store_id, store)
         self._open[str(root)] = project
         context = only_about(project=name)

@@ -17,11 +17,11 @@ from pollinator.chunks.keys import CONDEMNED
 from pollinator.chunks.store import Store
 from pollinator.wire.errors import Denied, InvalidInput, NotFound
 
-LOOK_S = 3600.0
-"""How often a writer looks while nothing waits for it."""
-
 VIEW_S = 12 * 3600.0
 """Nothing is put into the store, or said to be there, with a view older than this."""
+
+LOOKS = 12
+"""In the background so many looks are made in that time, so that whoever publishes need not."""
 
 _SUSPEND_COUNTS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _log = logging.getLogger(__name__)
@@ -37,11 +37,13 @@ class View:
 
     Attributes:
         condemned: keys on any of the lists; the same object all the time.
+        view_s: how old it may become.
         blind: the store does not let this writer list objects.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], float] = uptime) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float] = uptime, view_s: float = VIEW_S) -> None:
         self._store = store
+        self.view_s = view_s
         self._clock = clock
         self._looked_at = -math.inf
         self.condemned: set[str] = set()
@@ -55,7 +57,17 @@ class View:
     @property
     def too_old(self) -> bool:
         """Look before anything is put, or said to be stored."""
-        return self.age_s > VIEW_S
+        return self.age_s > self.view_s
+
+    @property
+    def due(self) -> bool:
+        """It is time for a look in the background."""
+        return self.age_s > self.view_s / LOOKS
+
+    @property
+    def worthless(self) -> bool:
+        """Since the last look objects may have been condemned and removed: the lists do not tell of them."""
+        return self.age_s > 2 * self.view_s
 
     def look(self) -> None:
         """Read all lists.

@@ -21,7 +21,9 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.biggest import find_biggest
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.meter import Meter
+from pollinator.daemon.sync.outbox import Claims
 from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus
+from pollinator.daemon.sync.view import VIEW_S
 from pollinator.v1.project_pb2 import BigPath
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import PollinatorError, Unavailable
@@ -39,12 +41,14 @@ RETRY_S = 2.0
 class ProjectWorker:
     """Keeps one project in sync until it is closed."""
 
-    def __init__(self, root: Path, index_path: Path, store: Store, name: str = "") -> None:
+    def __init__(
+        self, root: Path, index_path: Path, store: Store, name: str = "", view_s: float = VIEW_S
+    ) -> None:
         self.root = root
         self._name = name
         self.store = store
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._engine = SyncEngine(root, index_path, store, wake=self._wake)
+        self._engine = SyncEngine(root, index_path, store, wake=self._wake, view_s=view_s)
         self._thread = Pool(f"project-{root.name}", 1)
         self._sleeper = Pool(f"watch-{root.name}", 1)
         self._closing = asyncio.Event()
@@ -137,6 +141,10 @@ class ProjectWorker:
         """Numbers change without a new ``version``: something is read or sent, or was a moment ago."""
         meter = self._engine.meter
         return bool(self._seals or meter.reading or meter.read.rate() or self.store.sent.rate())
+
+    async def claims(self) -> Claims:
+        """What must stay in the store for this project's sake."""
+        return await self.call(self._engine.claims)
 
     async def biggest(self, limit: int) -> list[BigPath]:
         """The largest of all files and directories that are known."""

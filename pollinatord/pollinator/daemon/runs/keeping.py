@@ -1,0 +1,239 @@
+"""Saying in each store what this daemon's projects keep, soon after it changes and once a week in any case.
+
+One ref for each folder of a project and each store it was in. Nobody waits for it: what was just published
+stays in the store for a day without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pollinator.chunks.keeping import encode, write_ref
+from pollinator.chunks.keys import LEASE, client_key
+from pollinator.chunks.store import Store
+from pollinator.daemon.pool import Pool
+from pollinator.daemon.records import Records
+from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.runs.retention import kept_runs, make_ref
+from pollinator.daemon.sync.outbox import Claims
+from pollinator.daemon.sync.projects import OpenProject, Projects
+from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.model.run import is_terminal
+from pollinator.v1.keeping_pb2 import Ref
+from pollinator.v1.run_pb2 import ListRunsRequest, Run
+from pollinator.wire.errors import NotFound, PollinatorError
+
+PIN_MIGRATION = """
+CREATE TABLE pin (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+ROUND_S = 1800.0
+"""How often all refs are looked at: packs that no snapshot names yet are in them as well."""
+
+REWRITE_S = 7 * 86400.0
+"""A ref that did not change is written again so often: one that is not is dead after three months."""
+
+PATIENCE_S = 1.0
+"""What changes within so long is said at once."""
+
+MAX_RUNS = 2000
+"""So many runs of a project are looked at."""
+
+DAY_NS = 86400 * 10**9
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder of a project and a store it is or was in."""
+
+    root: str
+    project: str
+    store_id: str
+
+
+class Keeping:
+    """Writes refs, and removes the leases that they take over. Lives on the loop's thread."""
+
+    def __init__(
+        self,
+        log: RunLog,
+        records: Records,
+        projects: Projects,
+        keeper: StoreKeeper,
+        state: Path,
+        *,
+        newest: int,
+        days: int,
+    ) -> None:
+        self._runs = log
+        self._records = records
+        self._projects = projects
+        self._keeper = keeper
+        self._identity = _identity(state / "client")
+        self._newest = newest
+        self._days = days
+        self._pool = Pool("keeping", 1)
+        self._said: dict[Place, tuple[bytes, float]] = {}
+        self._changed: set[Place] = set()
+        self._bell = asyncio.Event()
+        log.on_change = self._heard
+
+    async def run(self) -> None:
+        """Say what is kept, for ever."""
+        try:
+            await self._rounds()
+        finally:
+            self._pool.close()
+
+    def soon(self, place: Place) -> None:
+        """Something about it changed."""
+        self._changed.add(place)
+        self._bell.set()
+
+    def client(self, root: str) -> str:
+        """The name of a folder's client, in every store."""
+        name = f"{self._identity}\0{root}".encode(errors="surrogateescape")
+        return hashlib.blake2b(name, digest_size=16).hexdigest()
+
+    def pinned(self) -> set[str]:
+        """Ids of the runs that are kept whatever their age."""
+        return {run_id for (run_id,) in self._records.read("SELECT run_id FROM pin")}
+
+    def pin(self, run: Run, *, unpin: bool) -> None:
+        """Keep a run whatever its age, or let go of it."""
+        with self._records.change() as database:
+            if unpin:
+                database.execute("DELETE FROM pin WHERE run_id = ?", (run.id,))
+            else:
+                database.execute("INSERT OR REPLACE INTO pin VALUES (?)", (run.id,))
+        self.soon(_place(run))
+
+    async def say(self, place: Place) -> None:
+        """Write the ref of a place, unless it says so already.
+
+        Raises:
+            PollinatorError: the store does not take it.
+        """
+        runs = [run for run in self._all_runs(place.root) if _place(run) == place]
+        claims = await self._claims(place)
+        now_ns = time.time_ns()
+        kept = list(
+            kept_runs(runs, self.pinned(), newest=self._newest, younger_than_ns=now_ns - self._days * DAY_NS)
+        )
+        ref = make_ref(claims.head, claims.packs, claims.view_s, kept)
+        body, (said, said_at) = encode(ref), self._said.get(place, (b"", 0.0))
+        if body == said and time.monotonic() - said_at < REWRITE_S:
+            return
+        if not said and not ref.kept and not ref.packs:
+            return  # a new project, of which there is nothing to say
+        ended = [run.id for run in runs if is_terminal(run.state)]
+        await self._pool.run(self._write, place, ref, ended)
+        self._said[place] = (body, time.monotonic())
+
+    # Rounds
+
+    async def _rounds(self) -> None:
+        while True:
+            for place in self._places():
+                await self._try(place)
+            end = time.monotonic() + ROUND_S
+            while (left := end - time.monotonic()) > 0:
+                await self._wait(left)
+                changed, self._changed = self._changed, set()
+                for place in changed:
+                    await self._try(place)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+                await asyncio.sleep(PATIENCE_S)
+        except TimeoutError:
+            pass
+        self._bell.clear()
+
+    async def _try(self, place: Place) -> None:
+        try:
+            await self.say(place)
+        except PollinatorError as error:
+            _log.warning("what %s keeps is not in its store yet: %s", place.root, error.message)
+
+    def _heard(self, run: Run) -> None:
+        if run.root:
+            self.soon(_place(run))
+
+    def _places(self) -> list[Place]:
+        found = {place_of(project): None for project in self._projects.all()}
+        for (root,) in self._records.read("SELECT DISTINCT root FROM run WHERE root != ''"):
+            found.update({_place(run): None for run in self._all_runs(root)})
+        return list(found)
+
+    def _all_runs(self, root: str) -> list[Run]:
+        pinned = [run for run in map(self._runs.by_id, self.pinned()) if run is not None and run.root == root]
+        found = {run.id: run for run in self._runs.select(ListRunsRequest(root=root, page_size=MAX_RUNS))}
+        found.update({run.id: run for run in [*pinned, *self._runs.active()] if run.root == root})
+        return [found[run_id] for run_id in sorted(found, reverse=True)]
+
+    async def _claims(self, place: Place) -> Claims:
+        try:
+            project = self._projects.get(place.root)
+        except NotFound:
+            return Claims(None, (), math.ceil(self._projects.view_s))
+        if (project.name, project.store_id) != (place.project, place.store_id):
+            return Claims(None, (), math.ceil(self._projects.view_s))
+        return await project.worker.claims()
+
+    def _write(self, place: Place, ref: Ref, ended: Iterable[str]) -> None:
+        store = self._keeper.reopen(place.store_id, place.project)
+        try:
+            write_ref(store, self.client(place.root), ref)
+            _take_over(store, set(ended))
+        finally:
+            store.close()
+
+
+def _take_over(store: Store, ended: set[str]) -> None:
+    """Remove the leases of runs of which the ref says all there is to say."""
+    try:
+        leases = list(store.keys(f"{LEASE}/"))
+        for run_id in ended.intersection(key.partition("/")[2] for key in leases):
+            store.delete(client_key(LEASE, run_id))
+    except PollinatorError as error:
+        # They are dead after a month.
+        _log.info("leases stay in %s: %s", store.identity, error.message)
+
+
+def place_of(project: OpenProject) -> Place:
+    """Where an opened project is."""
+    return Place(str(project.worker.root), project.name, project.store_id)
+
+
+def _place(run: Run) -> Place:
+    return Place(run.root, run.project, run.store_id)
+
+
+def _identity(path: Path) -> str:
+    """Tells this daemon from all others, also from one that was given a copy of this one's state."""
+    try:
+        machine = Path("/etc/machine-id").read_text("ascii")
+    except OSError:
+        machine = ""
+    try:
+        return path.read_text("ascii") + machine
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(secrets.token_hex(16), "ascii")
+        temporary.replace(path)
+        return _identity(path)

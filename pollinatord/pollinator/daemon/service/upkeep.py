@@ -1,0 +1,75 @@
+"""What ProjectService does about stores and not about files: collecting, checking, pinning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from pollinator.daemon.runs.keeping import Keeping, place_of
+from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.runs.tidy import Tidying
+from pollinator.daemon.sync.projects import OpenProject
+from pollinator.v1.project_pb2 import (
+    CollectRequest,
+    CollectResponse,
+    PinRunRequest,
+    PinRunResponse,
+    StoreProgress,
+)
+from pollinator.wire.errors import WrongState
+
+TELL_S = 0.2
+"""How often progress is told."""
+
+_Result = TypeVar("_Result")
+
+
+class Upkeep:
+    """The bodies of those calls."""
+
+    def __init__(self, log: RunLog, keeping: Keeping, tidying: Tidying) -> None:
+        self._runs = log
+        self._keeping = keeping
+        self._tidying = tidying
+
+    def sealed(self, project: OpenProject) -> None:
+        """It has another head."""
+        self._keeping.soon(place_of(project))
+
+    async def collect(self, project: OpenProject, request: CollectRequest) -> AsyncIterator[CollectResponse]:
+        """Collect, and tell how far it is."""
+        told = _Told()
+        done = await self._tidying.begin(project, told.note, dry_run=request.dry_run)
+        async for progress in told.until(done):
+            yield CollectResponse(progress=progress)
+        yield CollectResponse(collected=done.result())
+
+    def pin(self, request: PinRunRequest) -> PinRunResponse:
+        """Keep a run whatever its age, or let go of it."""
+        run = self._runs.find(request.run_id)
+        if not run.HasField("snapshot") and not request.unpin:
+            raise WrongState(
+                f"run {run.id} was never sealed, so there is nothing to keep", reason="not_sealed"
+            )
+        self._keeping.pin(run, unpin=request.unpin)
+        return PinRunResponse(run_id=run.id)
+
+
+class _Told:
+    """How far work on another thread is."""
+
+    def __init__(self) -> None:
+        self._last: StoreProgress | None = None
+
+    def note(self, doing: str, done: int, total: int) -> None:
+        """Called on the thread that works."""
+        self._last = StoreProgress(doing=doing, done=done, total=total)
+
+    async def until(self, done: asyncio.Future[_Result]) -> AsyncIterator[StoreProgress]:
+        """What was noted, now and then, until the work is done."""
+        while not done.done():
+            await asyncio.wait([done], timeout=TELL_S)
+            last, self._last = self._last, None
+            if last is not None:
+                yield last
