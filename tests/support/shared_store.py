@@ -90,6 +90,10 @@ class Way:
     def requests(self) -> int:
         return self.store.requests
 
+    @property
+    def retries(self) -> int:
+        return self.store.retries
+
     def put(self, key: str, data: bytes | memoryview) -> None:
         self._pass()
         self.store.put(key, data)
