@@ -19,6 +19,7 @@ from pollinator.chunks.ahead import ahead
 from pollinator.chunks.cache import PackCache
 from pollinator.chunks.cut import Content
 from pollinator.chunks.digest import EMPTY, digest_of
+from pollinator.chunks.keeping import all_moves
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.nodes import check_name, place_chunks, shown
 from pollinator.chunks.pack import decode, footer_reach, parse_footer
@@ -38,7 +39,7 @@ from pollinator.v1.tree_pb2 import (
     SymlinkNode,
     Tree,
 )
-from pollinator.wire.errors import Corrupt
+from pollinator.wire.errors import Corrupt, Denied, InvalidInput, NotFound
 
 BODIES = 2
 """How many snapshot packs are kept in memory: two trees are compared, no more."""
@@ -73,6 +74,8 @@ class SnapshotReader:
         self._indexes: dict[str, bool] = {}
         """Index objects that were named, and whether they were read."""
         self._bodies: dict[str, bytes] = {}
+        self._gone: list[Range] = []
+        """Requests for packs that are not there any more."""
 
     def open(self, ref: SnapshotRef) -> Snapshot:
         """The snapshot ``ref`` names; from here on its chunks can be read.
@@ -133,6 +136,8 @@ class SnapshotReader:
                 wanted[row] = [entry for entry in entries if entry.digest in absent]
         for found in self._ahead(wanted, self._read):
             yield from found
+        if self._gone:
+            yield from self._elsewhere()
 
     def walk(self, tree: Tree) -> Iterator[tuple[bytes, Node]]:
         """All entries of a tree with their paths, parents before children, sorted in each directory.
@@ -251,6 +256,32 @@ class SnapshotReader:
             ranges += plan(pack.key, entries, last.offset + last.stored_size)
         return ahead(ranges, work, lambda each: each.weight)
 
+    def _elsewhere(self) -> Iterator[tuple[bytes, Data]]:
+        """Chunks of packs that are gone: whoever removed those has said where the chunks are now."""
+        gone, self._gone = self._gone, []
+        moved = self._learn_moves()
+        for each in gone:
+            for digest in (entry.digest for entry in each.entries):
+                if self._rows[self._places[digest] // ROW].key not in moved:
+                    raise NotFound(
+                        f"{each.key} is gone from {self._store.identity}, and chunk {digest.hex()} with it",
+                        reason="object_missing",
+                        hint="pollinator fsck says what else is missing",
+                    )
+        yield from self.fetch(entry.digest for each in gone for entry in each.entries)
+
+    def _learn_moves(self) -> set[str]:
+        """Learn what all packs hold to which anything was moved; returns those that are there."""
+        try:
+            rows = {row.key: row for moves in all_moves(self._store).values() for row in moves.packs}
+            absent = set(self._store.missing(list(rows)))
+        except (Denied, InvalidInput) as error:
+            _log.warning("cannot see what was moved in %s: %s", self._store.identity, error.message)
+            return set()
+        for key in rows.keys() - absent:
+            self._learn(rows[key])
+        return rows.keys() - absent
+
     def _read_kept(self, cache: PackCache, absent: set[bytes], wanted: Range) -> list[tuple[bytes, Data]]:
         """What the cache has of it; the rest is noted as absent."""
         view = memoryview(cache.read(wanted.key, wanted.start, wanted.end - wanted.start))
@@ -271,7 +302,13 @@ class SnapshotReader:
         if body is not None:
             view = memoryview(body)[wanted.start : wanted.end]
         else:
-            view = memoryview(self._store.get(wanted.key, wanted.start, wanted.end - wanted.start))
+            try:
+                view = memoryview(self._store.get(wanted.key, wanted.start, wanted.end - wanted.start))
+            except NotFound as error:
+                if error.reason != "object_missing":
+                    raise
+                self._gone.append(wanted)
+                return []
             if self._cache is not None and self._cache.packs:
                 self._cache.keep(wanted.key, view, wanted.start)
         unpacker = ZstdDecompressor()

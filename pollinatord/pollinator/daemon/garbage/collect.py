@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pollinator.chunks.keeping import all_moves, read_condemned, write_condemned
+from pollinator.chunks.keeping import all_moves, condemned_keys, read_condemned, write_condemned
 from pollinator.chunks.keys import CONDEMNED, INDEX, LEASE, MOVES, PACK, REF, SNAPSHOT, client_key
 from pollinator.chunks.store import Listed, Store
 from pollinator.daemon.garbage.mark import Marked, Marker
+from pollinator.daemon.garbage.repack import Repacked, repack, worth_repacking
 from pollinator.daemon.garbage.roots import Report, Roots, said_roots, young_snapshots
 from pollinator.v1.keeping_pb2 import Condemned, CondemnedObject
 from pollinator.v1.project_pb2 import Collected, Garbage
@@ -44,6 +45,7 @@ class Plan:
 
     listed: dict[str, Listed]
     marked: Marked
+    repacked: Repacked
     condemned: list[CondemnedObject] = field(default_factory=list[CondemnedObject])
     """What the list will hold, in any order: also what is removed now."""
     doomed: list[Listed] = field(default_factory=list[Listed])
@@ -80,7 +82,13 @@ class Collector:
         for key in young_snapshots(listed, now_ns, self._grace_s):
             roots.add(key, "")
         marked = Marker(self._store, listed, all_moves(self._store)).mark(roots.snapshots, report)
-        plan = self._plan(Plan(listed, marked), roots, earlier, now_ns)
+        repacked = worth_repacking(listed, marked, roots.objects, now_ns - round(self._grace_s * 1e9))
+        if repacked.left and not dry_run:
+            avoid = condemned_keys(self._store) | listed.keys()
+            repack(self._store, repacked, listed, marked, avoid, report)
+            for key in repacked.left:
+                del marked.packs[key]
+        plan = self._plan(Plan(listed, marked, repacked), roots, earlier, now_ns)
         if not dry_run:
             self._write(plan)
             self._remove(plan, roots.dead, report)
@@ -167,6 +175,8 @@ class Collector:
             kept_snapshots=len(roots.snapshots),
             removed=_sums(plan.doomed),
             condemned=_sums(waiting),
+            repacked_packs=len(plan.repacked.left),
+            repacked_bytes=plan.repacked.bytes,
             problems=plan.problems,
         )
 
