@@ -20,7 +20,7 @@ from support.storing import random_bytes
 __all__ = ["sandbox"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
-SHORT = {"POLLINATOR_COLLECT_GRACE_S": "2", "POLLINATOR_KEEP_RUNS": "1", "POLLINATOR_KEEP_DAYS": "1"}
+SHORT = {"POLLINATOR_COLLECT_GRACE_S": "2", "POLLINATOR_KEEP_RUNS": "1", "POLLINATOR_KEEP_DAYS": "0"}
 SOAK_S = float(os.environ.get("TEST_SOAK_S", "25"))
 """The two users of one bucket go on for so long; 600 is what the project asks for."""
 
@@ -63,7 +63,7 @@ def test_what_no_run_needs_is_condemned_and_then_removed(sandbox: Sandbox) -> No
 
 
 def test_a_pinned_run_keeps_its_files(sandbox: Sandbox) -> None:
-    sandbox.env |= SHORT | {"POLLINATOR_KEEP_DAYS": "1"}
+    sandbox.env |= SHORT
     root = sandbox.project()
     ids: list[str] = []
     for number in range(3):
@@ -71,10 +71,15 @@ def test_a_pinned_run_keeps_its_files(sandbox: Sandbox) -> None:
         ran = sandbox.cli("run", cwd=root)
         ids.append(ran.stdout.decode().strip())
         assert 0 == sandbox.cli("wait", ids[-1], cwd=root).returncode
-    pinned = sandbox.cli("pin", ids[0], "--json", cwd=root)
+        if number == 0:
+            pinned = sandbox.cli("pin", ids[0], "--json", cwd=root)
 
-    assert {"run_id": ids[0], "pinned": True} == json.loads(pinned.stdout)
-    assert 0 == sandbox.cli("checkout", ids[0], str(sandbox.folder / "out"), cwd=root).returncode
+            assert {"run_id": ids[0], "pinned": True} == json.loads(pinned.stdout)
+    wait_for_removal(sandbox, root)
+    outs = [sandbox.cli("checkout", each, f"{sandbox.folder}/{each}", cwd=root) for each in ids]
+
+    assert [0, 102, 0] == [out.returncode for out in outs], [out.stderr for out in outs]
+    assert b"are not kept any more" in outs[1].stderr
 
 
 @pytest.fixture
@@ -84,7 +89,7 @@ def others(rclone_s3: S3Server) -> Iterator[list[Sandbox]]:
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         for folder in (first, second):
             made.append(Sandbox(Path(folder)))
-            made[-1].env |= SHORT | rclone_s3.environment() | {"POLLINATOR_COLLECT_GRACE_S": "6"}
+            made[-1].env |= SHORT | rclone_s3.environment() | {"POLLINATOR_COLLECT_GRACE_S": "4"}
         yield made
         for each in made:
             each.close()
@@ -101,7 +106,7 @@ def test_two_users_of_one_bucket_lose_nothing_while_both_collect(others: list[Sa
         for who, root in zip(others, roots, strict=True):
             for _ in range(3):
                 path = root / "cfs" / "data" / f"f{chance.randrange(4)}"
-                path.write_bytes(random_bytes(200_000, b"%d" % chance.randrange(5)))
+                path.write_bytes(random_bytes(200_000, b"%d" % chance.randrange(20)))
             ran = who.cli("run", cwd=root)
             assert 0 == ran.returncode, ran.stderr
             run_id = ran.stdout.decode().strip()

@@ -154,7 +154,7 @@ class GarbageMachine(RuleBasedStateMachine):
         by=who,
         name=st.sampled_from(NAMES),
         times=st.tuples(*map(st.sampled_from, (LONG, SHORT, SHORT, LONG))),
-        ways=st.tuples(*[st.booleans()] * 5),
+        ways=st.tuples(*[st.booleans()] * 6),
         surprise=surprises,
         late=surprises,
     )
@@ -164,13 +164,13 @@ class GarbageMachine(RuleBasedStateMachine):
         by: int,
         name: str,
         times: tuple[int, int, int, int],
-        ways: tuple[bool, bool, bool, bool, bool],
+        ways: tuple[bool, bool, bool, bool, bool, bool],
         surprise: Surprise,
         late: Surprise,
     ) -> None:
-        """A change is taken back, about when what it had replaced is collected."""
+        """A change is taken back, perhaps, about when what it had replaced is collected."""
         first, second, third, fourth = times
-        run, said, seen, more, early = ways
+        run, said, seen, more, early, back = ways
         none = ("none", 0, 0)
         self.seal(at, name, CONTENTS[0], none, False, True, early)
         self.seal(at, name, CONTENTS[1], none, False, True, early)
@@ -181,7 +181,8 @@ class GarbageMachine(RuleBasedStateMachine):
         self._pass(third)
         if more:
             self._change(self.clients[at], "new", random_bytes(99, b"%d" % self.store.requests))
-        self.seal(at, name, CONTENTS[0], surprise, run, said, early)
+        if back:
+            self.seal(at, name, CONTENTS[0], surprise, run, said, early)
         self.collect(by, late, fourth)
 
     @rule(at=who, surprise=surprises)

@@ -9,6 +9,7 @@ from unittest.mock import patch
 from pollinator.chunks.store import Listed, Store
 from pollinator.daemon.garbage import collect, roots
 from pollinator.daemon.garbage.collect import Collector, Plan
+from pollinator.daemon.garbage.mark import Marked, Marker
 from pollinator.daemon.garbage.roots import Roots
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.outbox import Outbox
@@ -146,6 +147,24 @@ def only_the_lists_are_read_after_a_long_sleep() -> AbstractContextManager[objec
     return patch.object(outbox, "View", Trusting)
 
 
+def moves_removed_too_early() -> AbstractContextManager[object]:
+    """Where chunks were moved is forgotten while snapshots name the packs they were in."""
+
+    def objects(self: Marked) -> set[str]:
+        return {*self.snapshots, *self.indexes, *self.packs}
+
+    return patch.object(Marked, "objects", property(objects))
+
+
+def moved_chunks_counted_where_they_were() -> AbstractContextManager[object]:
+    """A pack to which something was moved is needed by nobody."""
+
+    def place(_self: Marker, _displaced: set[bytes], _moved: set[str]) -> set[bytes]:
+        return set()
+
+    return patch.object(Marker, "_place_moved", place)
+
+
 def _due(each: CondemnedObject, now_ns: int) -> bool:
     return now_ns - each.condemn_time.ToNanoseconds() >= garbage.GRACE_S * 1e9
 
@@ -177,4 +196,6 @@ MUTANTS: tuple[Mutant, ...] = (
     condemned_keys_written_again,
     no_look_before_publishing,
     only_the_lists_are_read_after_a_long_sleep,
+    moves_removed_too_early,
+    moved_chunks_counted_where_they_were,
 )

@@ -59,6 +59,10 @@ def _rate(text: str) -> str:
     return text
 
 
+def _count(text: str) -> str:
+    return text if text == "0" else _positive(text)
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     default: str
@@ -75,7 +79,7 @@ _KNOWN = {
     "download_limit": _Known(UNLIMITED, "most bytes in a second that come from buckets", _rate),
     "transfers": _Known(str(TRANSFERS), "most objects under way to or from buckets at a time", _positive),
     "keep_runs": _Known("100", "so many of a project's newest runs keep their files and results", _positive),
-    "keep_days": _Known("90", "runs younger than so many days keep them as well", _positive),
+    "keep_days": _Known("90", "runs younger than so many days keep them as well", _count),
     "collect_every_s": _Known("86400", "seconds between collections of a store's garbage", _positive),
     "collect_grace_s": _Known(
         "86400", "seconds for which nothing is removed; the same for all who use a store", _positive

@@ -16,10 +16,11 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.ledger import Ledger
 from pollinator.daemon.sync.results import Applied, apply_results
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.model.run import is_terminal
 from pollinator.v1.project_pb2 import CheckoutResponse, PullResultsResponse
 from pollinator.v1.run_pb2 import Notice, Run, Severity
 from pollinator.v1.tree_pb2 import Snapshot
-from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, WrongState
+from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, NotFound, WrongState
 from pollinator.wire.places import private_dir
 from pollinator.wire.progress import Teller
 
@@ -27,6 +28,15 @@ RESULT = Path("cfs", "result")
 
 CACHE_BYTES = 256 * 1024 * 1024
 """What is kept of stores to know where chunks are."""
+
+
+def not_kept(run: Run, why: str) -> NotFound:
+    """The error for a run that is too old to keep its files and results."""
+    return NotFound(
+        f"the files of run {run.id} are not kept any more: {why}",
+        reason="not_kept",
+        hint="keep_runs and keep_days say how long they are; pollinator pin keeps a run for ever",
+    )
 
 
 class ResultsHome:
@@ -109,10 +119,18 @@ class ResultsHome:
 
     @contextmanager
     def reading(self, run: Run) -> Generator[SnapshotReader]:
-        """A reader on the store of a run, which is open for the length of the block."""
+        """A reader on the store of a run, which is open for the length of the block.
+
+        Raises:
+            NotFound: what the run had is not kept any more.
+        """
         store = self._keeper.reopen(run.store_id, run.project)
         try:
             yield SnapshotReader(store, self._cache)
+        except NotFound as error:
+            if error.reason != "object_missing" or not is_terminal(run.state):
+                raise
+            raise not_kept(run, error.message) from error
         finally:
             store.close()
             self._cache.trim()

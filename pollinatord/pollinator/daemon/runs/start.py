@@ -10,6 +10,7 @@ import grpc
 
 from pollinator.daemon.registry import ExecutorLink, Registry
 from pollinator.daemon.runs.crew import Crew
+from pollinator.daemon.runs.home import not_kept
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.secrets import SecretFiles
 from pollinator.daemon.sync.projects import OpenProject, Projects, read_spec
@@ -82,7 +83,7 @@ class RunStarter:
             case "project":
                 run, overrides = await self._of_project(request)
             case "rerun":
-                run, overrides = self._of_rerun(request)
+                run, overrides = await self._of_rerun(request)
             case "snapshot":
                 run, overrides = await self._of_snapshot(request.snapshot)
             case _:
@@ -121,7 +122,7 @@ class RunStarter:
         run = Run(project=spec.project, root=str(root), spec=spec, store_id=project.store_id)
         return run, source.overrides
 
-    def _of_rerun(self, request: StartRunRequest) -> tuple[Run, SpecOverrides]:
+    async def _of_rerun(self, request: StartRunRequest) -> tuple[Run, SpecOverrides]:
         earlier = self._runs.find(request.rerun.run_id)
         if not earlier.HasField("snapshot"):
             raise WrongState(
@@ -129,6 +130,8 @@ class RunStarter:
                 reason="not_sealed",
                 hint="start a new run: pollinator run",
             )
+        if await self._crew.pool.run(self._is_gone, earlier):
+            raise not_kept(earlier, "its snapshot was removed from the store")
         run = Run(
             project=earlier.project,
             root=earlier.root,
@@ -137,6 +140,13 @@ class RunStarter:
             rerun_of=earlier.id,
         )
         return run, request.rerun.overrides
+
+    def _is_gone(self, run: Run) -> bool:
+        store = self._keeper.reopen(run.store_id, run.project)
+        try:
+            return bool(store.missing([run.snapshot.key]))
+        finally:
+            store.close()
 
     async def _of_snapshot(self, source: SnapshotSource) -> tuple[Run, SpecOverrides]:
         """What another daemon has sealed, as if this one were an executor.
