@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pollinator.chunks import upload
 from pollinator.chunks.capture import capture
-from pollinator.chunks.flow import Flow
 from pollinator.chunks.keeping import read_lease, read_ref, write_lease, write_ref
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from pollinator.chunks.flow import Flow
 from pollinator.chunks.store import Listed
 from pollinator.daemon.watch.base import Changes, Skip
 from pollinator.wire.errors import PollinatorError
@@ -93,6 +94,10 @@ class Way:
     @property
     def retries(self) -> int:
         return self.store.retries
+
+    @property
+    def sent(self) -> Flow:
+        return self.store.sent
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         self._pass()

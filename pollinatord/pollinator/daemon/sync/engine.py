@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from pollinator.chunks.store import Store
@@ -77,14 +78,12 @@ class SyncEngine:
     ) -> None:
         """``wake`` is called, on any thread, when it is time for a step that ``wait`` does not tell of."""
         self._cfs = root / "cfs"
-        self._index_path = index_path
-        self._store = store
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self.meter = Meter(monotonic)
-        self._uptime = uptime
-        self._view_s = view_s
-        self._wake = wake
+        self._open_outbox = partial(
+            Outbox, index_path, store, monotonic, uptime, self.meter.sent.add, wake, view_s
+        )
         self._lookout = Lookout(root, watch)
         self._outbox: Outbox | None = None
         self._closed = False
@@ -112,10 +111,7 @@ class SyncEngine:
         if self._closed:
             raise Unavailable(f"the project {self._cfs.parent} was just closed", reason="project_closed")
         if self._outbox is None:
-            clocks = self._monotonic, self._uptime
-            self._outbox = Outbox(
-                self._index_path, self._store, *clocks, self.meter.sent.add, self._wake, self._view_s
-            )
+            self._outbox = self._open_outbox()
             self._dirty.known = self._outbox.take_files()
         return self._outbox
 
