@@ -245,12 +245,7 @@ class SyncEngine:
     # Sealing
 
     def seal(
-        self,
-        spec: RunSpec,
-        *,
-        strict: bool = False,
-        git_commit: str = "",
-        accept_deletions: bool = False,
+        self, spec: RunSpec, *, strict: bool = False, git_commit: str = "", accept_deletions: bool = False
     ) -> Sealed:
         """Publish a snapshot with every write that finished before this call.
 
