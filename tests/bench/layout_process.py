@@ -1,8 +1,9 @@
-"""Laying a tree out in a process of its own, as an executor does it, for others to measure.
+"""An executor's way of laying files out, in a process of its own, for others to measure.
 
-``python -m bench.layout_process CACHE``; the store is the one that the environment names. Each line on
-standard input is ``KEY DIGEST DIRECTORY``, and is answered by a line of JSON with what it took. As in an
-executor, which outlives its runs, the interpreter and its imports are there already, and so is the cache.
+``python -m bench.layout_process FOLDER``; the store is the one that the environment names, and the folder is
+where an executor keeps things for later runs. Each line on standard input is a command, answered by a line
+of JSON: ``lay-out KEY DIGEST WORK`` tells what that took, ``prepare KEY DIGEST`` waits until the spare for
+the next run is there. As in an executor, which outlives its runs, all imports are there already.
 """
 
 from __future__ import annotations
@@ -12,31 +13,59 @@ import sys
 import time
 from pathlib import Path
 
-from bench.engine_process import store
-from pollinator.chunks.cache import PackCache
-from pollinator.chunks.layout import lay_out
-from pollinator.chunks.read import SnapshotReader
+from bench.engine_process import PROJECT, store
+from pollinator.chunks import s3
+from pollinator.executors.files import CACHE_BYTES, Files
+from pollinator.v1.run_pb2 import SnapshotSource, StartRunRequest
+from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
+
+WARM = s3
+"""boto3, which is imported when the first store in a bucket is opened."""
+
+
+def request(key: str, digest: str) -> StartRunRequest:
+    """What an executor is told of a run."""
+    ref = SnapshotRef(key=key, digest=bytes.fromhex(digest))
+    return StartRunRequest(snapshot=SnapshotSource(snapshot=ref, spec=RunSpec(project=PROJECT)))
+
+
+def lay_out(files: Files, run: StartRunRequest, work: Path) -> dict[str, float]:
+    """Lay a run's files out; tells what it took."""
+    started_ns, cpu_s = time.perf_counter_ns(), time.process_time()
+    files.lay_out(run, work, lambda _: None)
+    return {
+        "wall_ms": (time.perf_counter_ns() - started_ns) / 1e6,
+        "cpu_ms": (time.process_time() - cpu_s) * 1000,
+    }
+
+
+def prepare(files: Files, run: StartRunRequest, folder: Path) -> dict[str, float]:
+    """Have the spare for the next run made, and wait for it."""
+    files.prepare(run)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("spares/[0-9a-f]*/spare.json")):
+        if time.monotonic() > deadline:
+            raise RuntimeError("no spare is made")
+        time.sleep(0.01)
+    return {}
 
 
 def main() -> None:
-    """Lay out what is asked for until standard input ends."""
-    cache = Path(sys.argv[1])
+    """Obey until standard input ends."""
+    folder = Path(sys.argv[1])
+    files = Files(lambda _: store(), folder, CACHE_BYTES)
     for line in sys.stdin:
-        key, digest, directory = line.split()
-        started_ns, cpu_s = time.perf_counter_ns(), time.process_time()
-        source = store()
-        reader = SnapshotReader(source, PackCache(cache / "indexes", 2**30, packs=False))
-        snapshot = reader.open(SnapshotRef(key=key, digest=bytes.fromhex(digest)))
-        laid = lay_out(reader, snapshot.src, Path(directory))
-        source.close()
-        took = {
-            "wall_ms": (time.perf_counter_ns() - started_ns) / 1e6,
-            "cpu_ms": (time.process_time() - cpu_s) * 1000,
-            "files": laid.files,
-        }
-        sys.stdout.write(json.dumps(took) + "\n")
+        match line.split():
+            case ["lay-out", key, digest, work]:
+                answer = lay_out(files, request(key, digest), Path(work))
+            case ["prepare", key, digest]:
+                answer = prepare(files, request(key, digest), folder)
+            case _:
+                raise ValueError(f"no command: {line!r}")
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+    files.close()
 
 
 if __name__ == "__main__":
