@@ -34,6 +34,10 @@ _log = logging.getLogger(__name__)
 NAP_S = 3600.0
 """How long the second thread sleeps at a time."""
 
+SETTLE_S = 0.025
+"""So long changes are left alone when there is nothing else to do: whatever was written in one go is looked at
+at once, and files that are old enough for their stamps to be trusted are read only once."""
+
 RETRY_S = 2.0
 """Pause after a failed background step; the engine itself backs off from a store that fails."""
 
@@ -189,6 +193,8 @@ class ProjectWorker:
         if not self._nap.done():
             return False
         nap, self._nap = self._nap, None
+        if nap.result() and self._rest_s > 0.0:
+            await self._pause(SETTLE_S)
         return nap.result()
 
     async def _step(self, news: bool) -> None:
