@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,15 +11,16 @@ from email.utils import format_datetime
 import pytest
 
 from pollinator.chunks.digest import digest_of
-from pollinator.chunks.keys import pack_key
+from pollinator.chunks.keys import REF, client_key, pack_key
 from pollinator.chunks.s3 import Patience, S3Store
 from pollinator.chunks.s3_errors import asked_to_wait_s
 from pollinator.chunks.traffic import Traffic
 from pollinator.v1.store_pb2 import S3Store as S3Settings
-from pollinator.wire.errors import Unavailable
+from pollinator.wire.errors import InvalidInput, Unavailable
 from support.scripted_s3 import Answer, refusal, serving
 
 KEY = pack_key("p", digest_of(b"object"))
+TAG = f'"{hashlib.md5(b"object" * 1000).hexdigest()}"'
 QUICK = Patience(tries=4, first_pause_s=0.001, longest_pause_s=0.002, connect_s=5.0, silence_s=5.0)
 
 
@@ -127,3 +129,75 @@ def test_a_pack_is_sent_without_asking_first_whether_it_may_be() -> None:
 
     assert "Expect" not in script.asked[0].headers
     assert script.asked[0].headers["Content-Length"] == str(len(b"object" * 1000))
+
+
+def there(tag: str = TAG, age: timedelta = timedelta()) -> Answer:
+    """Of a HEAD."""
+    modified = format_datetime(datetime.now(tz=UTC) - age, usegmt=True)
+    return Answer(200, headers=(("ETag", tag), ("Last-Modified", modified)))
+
+
+def test_what_is_there_already_is_not_written_over() -> None:
+    with serving(refusal(412, "PreconditionFailed"), there()) as (script, port):
+        store = store_at(port)
+        put(store)
+        store.close()
+
+    assert [("PUT", "*"), ("HEAD", None)] == [
+        (asked.method, asked.headers.get("If-None-Match")) for asked in script.asked
+    ]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [there('"other"'), there(age=timedelta(hours=2)), Answer(200, headers=(("ETag", TAG),))],
+    ids=["something else", "old", "of unknown age"],
+)
+def test_what_is_there_and_something_else_or_old_is_put_without_a_condition(found: Answer) -> None:
+    with serving(refusal(412, "PreconditionFailed"), found, Answer(200)) as (script, port):
+        store = store_at(port)
+        put(store)
+        store.close()
+
+    assert [("PUT", "*"), ("HEAD", None), ("PUT", None)] == [
+        (asked.method, asked.headers.get("If-None-Match")) for asked in script.asked
+    ]
+
+
+def test_a_conflict_with_another_writer_is_sat_out() -> None:
+    with serving(refusal(409, "ConditionalRequestConflict"), Answer(200)) as (script, port):
+        store = store_at(port)
+        put(store)
+        store.close()
+
+    assert ["PUT", "PUT"] == [asked.method for asked in script.asked]
+
+
+def test_a_server_that_knows_no_conditions_is_asked_once_and_never_again() -> None:
+    with serving(refusal(501, "NotImplemented"), Answer(200)) as (script, port):
+        store = store_at(port)
+        put(store)
+        put(store)
+        store.close()
+
+    assert ["*", None, None] == [asked.headers.get("If-None-Match") for asked in script.asked]
+
+
+def test_what_a_server_does_not_know_at_all_is_an_error() -> None:
+    with serving(refusal(501, "NotImplemented")) as (script, port):
+        store = store_at(port)
+        with pytest.raises(InvalidInput) as caught:
+            put(store)
+        store.close()
+
+    assert caught.value.reason == "store_refused"
+    assert len(script.asked) == 2
+
+
+def test_what_has_one_writer_and_changes_is_put_without_a_condition() -> None:
+    with serving(Answer(200)) as (script, port):
+        store = store_at(port)
+        store.put(client_key(REF, "0" * 32), b"ref")
+        store.close()
+
+    assert "If-None-Match" not in script.asked[0].headers

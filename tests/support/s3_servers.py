@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,6 +96,17 @@ class S3Server(ABC):
         """Wait until the objects that begin with a prefix have so many bytes."""
         with self._client() as client:
             wait_until(lambda: sum(self._listed(client, prefix).values()) >= size, f"{size} bytes are there")
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store an object, whatever is there."""
+        with self._client() as client:
+            client.put_object(Bucket=self.bucket, Key=key, Body=data)
+
+    def stored_at(self, key: str) -> datetime:
+        """When an object was stored last."""
+        with self._client() as client:
+            found: datetime = client.head_object(Bucket=self.bucket, Key=key)["LastModified"]
+        return found
 
     def make_bucket(self, name: str) -> None:
         """Create a bucket."""

@@ -7,14 +7,13 @@ checksums: several servers ignore or garble them, and BLAKE3 covers every byte.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, Protocol, TypedDict, TypeVar
+from typing import Literal, TypeVar
 
 import boto3.session
 import botocore.session
@@ -25,9 +24,10 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from pollinator.chunks.flow import Flow
-from pollinator.chunks.keys import check_key
-from pollinator.chunks.s3_body import Body, Readable, receive
-from pollinator.chunks.s3_errors import asked_to_wait_s, garbled, refused, unanswered
+from pollinator.chunks.keys import INDEX, PACK, SNAPSHOT, check_key
+from pollinator.chunks.s3_body import Body, receive
+from pollinator.chunks.s3_client import Client, Entry, Page, Request
+from pollinator.chunks.s3_errors import age_by_server_s, asked_to_wait_s, garbled, refused, unanswered
 from pollinator.chunks.store import Listed
 from pollinator.chunks.traffic import Traffic
 from pollinator.v1.store_pb2 import S3Store as S3Settings
@@ -39,6 +39,9 @@ PAGE_KEYS = 1000
 
 _NO_SENSE: tuple[type[Exception], ...] = (ResponseParserError, ValueError)
 """What boto3 raises when it cannot make sense of an answer."""
+LATELY_S = 3600.0
+"""An object that is there already, and younger, need not be put again."""
+
 _FOREIGN: tuple[type[Exception], ...] = (ClientError, BotoCoreError, HTTPError, OSError, *_NO_SENSE)
 """All that it raises: an answer that refuses, no answer, or a connection that broke while reading as well."""
 
@@ -78,8 +81,10 @@ class S3Store:
         self._endpoint = settings.endpoint.rstrip("/") or "AWS"
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._made: _Client | None = None
+        self._made: Client | None = None
         self._requests = 0
+        self._conditions = True
+        """Until the server says that it knows none; one that ignores them is as good."""
         self._retries = 0
         self.sent = Flow()
 
@@ -99,19 +104,47 @@ class S3Store:
         return self._retries
 
     def put(self, key: str, data: bytes | memoryview) -> None:
-        """One single PUT."""
-        at = self._at(key)
+        """One single PUT.
 
-        def send(client: _Client) -> None:
+        What is named by its content is put on the condition that it is not there, where the server knows
+        conditions. Nothing rests on it, but so a good object is not written over by a late or garbled repeat.
+        """
+        when_absent = self._conditions and key[:1] in (PACK, SNAPSHOT, INDEX)
+        try:
+            self._put(key, data, when_absent=when_absent)
+        except _AlreadyThere:
+            if not self._holds(key, data):
+                self._put(key, data, when_absent=False)
+        except _Unknown:
+            if not when_absent:
+                raise
+            self._conditions = False
+            self._put(key, data, when_absent=False)
+
+    def _put(self, key: str, data: bytes | memoryview, *, when_absent: bool) -> None:
+        query: dict[str, str | Body] = {**self._at(key), **({"IfNoneMatch": "*"} if when_absent else {})}
+
+        def send(client: Client) -> None:
             with self._traffic.slots:
                 body = Body(data, limit=self._traffic.upload, pause=self._closed.wait, on_sent=self.sent.add)
                 try:
-                    client.put_object(**at, Body=body)
+                    client.put_object(**query, Body=body)
                 except BaseException:
                     body.take_back()
                     raise
 
         self._ask(send)
+
+    def _holds(self, key: str, data: bytes | memoryview) -> bool:
+        """Whether an object is what it should be, as far as the server's tag tells, and was put lately.
+
+        What is older is put again: who collects garbage goes by the age.
+        """
+        at = self._at(key)
+        found = self._ask(lambda client: client.head_object(**at))
+        age_s = age_by_server_s(found)
+        tag = found.get("ETag", "").strip('"')
+        return age_s < LATELY_S and tag == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """One GET, of a range when one is asked for."""
@@ -122,7 +155,7 @@ class S3Store:
             last = "" if length is None else str(offset + length - 1)
             query["Range"] = f"bytes={offset}-{last}"
 
-        def read(client: _Client) -> bytes:
+        def read(client: Client) -> bytes:
             with self._traffic.slots, client.get_object(**query)["Body"] as body:
                 return receive(body, self._traffic.download, self._closed.wait)
 
@@ -178,7 +211,7 @@ class S3Store:
 
     def _page(
         self, prefix: str, token: dict[str, str], most: int = 0, tries: int | None = None
-    ) -> tuple[Sequence[_Listed], str]:
+    ) -> tuple[Sequence[Entry], str]:
         """Objects, and the token for the next page if there is more."""
         query = {"Bucket": self._settings.bucket, "Prefix": self._prefix + prefix, **token}
         return self._ask(
@@ -196,7 +229,7 @@ class S3Store:
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._settings.bucket, "Key": self._prefix + check_key(key)}
 
-    def _ask(self, request: Callable[[_Client], _Result], *, tries: int | None = None) -> _Result:
+    def _ask(self, request: Callable[[Client], _Result], *, tries: int | None = None) -> _Result:
         """Make a request; all of ours may be repeated, for what is put has one writer."""
         patience = self._patience
         pause_s = patience.first_pause_s
@@ -229,10 +262,13 @@ class S3Store:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status == 416:
             return _PastTheEnd("the range begins behind the end", reason="past_the_end")
+        if status == 412:
+            return _AlreadyThere("the object is there", reason="already_there")
         code = error.response.get("Error", {}).get("Code", "")
-        return refused(self._settings.bucket, self._settings.endpoint, code, status)
+        meant = refused(self._settings.bucket, self._settings.endpoint, code, status)
+        return _Unknown(meant.message, reason=meant.reason, hint=meant.hint) if status == 501 else meant
 
-    def _client(self) -> _Client:
+    def _client(self) -> Client:
         with self._lock:
             if self._made is None:
                 try:
@@ -246,55 +282,15 @@ class _PastTheEnd(InvalidInput):
     """A range begins behind the end of its object."""
 
 
-class _Body(AbstractContextManager["_Body"], Readable, Protocol): ...
+class _AlreadyThere(InvalidInput):
+    """What was to be put only when it is not there is there."""
 
 
-class _Got(TypedDict):
-    Body: _Body
+class _Unknown(InvalidInput):
+    """The server does not know what was asked for, such as a condition."""
 
 
-class _Listed(TypedDict):
-    Key: str
-    Size: int
-    LastModified: datetime
-
-
-class _Page(TypedDict, total=False):
-    Contents: Sequence[_Listed]
-    IsTruncated: bool
-    KeyCount: int
-    NextContinuationToken: str
-    """Only when there is more."""
-
-
-class _Request(Protocol):
-    headers: MutableMapping[str, str]
-    body: object
-
-
-class _Events(Protocol):
-    def register(self, event_name: str, handler: Callable[..., None]) -> None: ...
-
-
-class _Meta(Protocol):
-    @property
-    def events(self) -> _Events: ...
-
-
-class _Client(Protocol):
-    """What is used of boto3's client, which has no types of its own."""
-
-    @property
-    def meta(self) -> _Meta: ...
-    def put_object(self, **query: str | Body) -> object: ...
-    def get_object(self, **query: str) -> _Got: ...
-    def head_object(self, **query: str) -> object: ...
-    def delete_object(self, **query: str) -> object: ...
-    def list_objects_v2(self, **query: str | int) -> _Page: ...
-    def close(self) -> None: ...
-
-
-def _whole(page: _Page) -> tuple[Sequence[_Listed], str]:
+def _whole(page: Page) -> tuple[Sequence[Entry], str]:
     """Objects of a page and the token for the next. What a page leaves out is taken for lost or for garbage.
 
     Raises:
@@ -309,7 +305,7 @@ def _whole(page: _Page) -> tuple[Sequence[_Listed], str]:
     return entries, token
 
 
-def _make_client(settings: S3Settings, patience: Patience) -> _Client:
+def _make_client(settings: S3Settings, patience: Patience) -> Client:
     if settings.skip_verify:
         # The user asked for it; one warning for every request helps nobody.
         urllib3.disable_warnings()
@@ -339,7 +335,7 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
         region_name=settings.region or ("us-east-1" if settings.endpoint else None),
         botocore_session=_core(),
     )
-    client: _Client = session.client(
+    client: Client = session.client(
         "s3",
         endpoint_url=settings.endpoint or None,
         # None leaves the choice to the AWS chain.
@@ -350,7 +346,7 @@ def _make_client(settings: S3Settings, patience: Patience) -> _Client:
     return client
 
 
-def _send(request: _Request, **_: object) -> None:
+def _send(request: Request, **_: object) -> None:
     """A body that is signed goes on its way at once; what a server has against it, it says afterwards."""
     del request.headers["Expect"]
     if isinstance(request.body, Body):

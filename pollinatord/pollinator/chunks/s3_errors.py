@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -142,15 +143,28 @@ def refused(bucket: str, endpoint: str, code: str, status: int) -> PollinatorErr
 
 def asked_to_wait_s(answer: Mapping[str, Any]) -> float:
     """How long the server asks to be left alone: its Retry-After, in seconds or as a date beside its own."""
-    headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    asked = headers.get("retry-after", "")
+    asked = _header(answer, "retry-after")
     if asked.isdecimal():
         return float(asked)
     try:
-        until, now = (parsedate_to_datetime(text) for text in (asked, headers.get("date", "")))
+        until, now = (parsedate_to_datetime(text) for text in (asked, _header(answer, "date")))
         return max(0.0, (until - now).total_seconds())
     except (TypeError, ValueError):
         return 0.0
+
+
+def age_by_server_s(answer: Mapping[str, Any]) -> float:
+    """How old an object is by the server's own clock; very old when the server does not say."""
+    try:
+        now, modified = (parsedate_to_datetime(_header(answer, name)) for name in ("date", "last-modified"))
+        return (now - modified).total_seconds()
+    except (TypeError, ValueError):
+        return math.inf
+
+
+def _header(answer: Mapping[str, Any], name: str) -> str:
+    headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers.get(name, "")
 
 
 def unanswered(endpoint: str, error: Exception) -> PollinatorError:
