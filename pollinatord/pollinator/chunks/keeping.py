@@ -76,7 +76,10 @@ def condemned_keys(store: Store) -> set[str]:
     """All that anybody means to remove."""
     found: set[str] = set()
     for key in list(store.keys(f"{CONDEMNED}/")):
-        found.update(each.key for each in read_condemned(store, key).objects)
+        try:
+            found.update(each.key for each in read_condemned(store, key).objects)
+        except NotFound:
+            continue  # its writer has just removed it
     return found
 
 

@@ -24,6 +24,7 @@ from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.keeping import PIN_MIGRATION, Keeping
 from pollinator.daemon.runs.log import RUN_MIGRATION, RunLog
+from pollinator.daemon.runs.mend import Mending
 from pollinator.daemon.runs.output import OutputFiles
 from pollinator.daemon.runs.secrets import SecretFiles
 from pollinator.daemon.runs.start import RunStarter
@@ -86,6 +87,7 @@ class _Parts:
     starter: RunStarter
     keeping: Keeping
     tidying: Tidying
+    mending: Mending
 
 
 async def serve(
@@ -132,6 +134,7 @@ async def serve(
                 await _answer(server, lock, stop)
             for task in upkeep:
                 task.cancel()
+            parts.mending.close()
             await parts.crew.stop()
             await parts.projects.close()
             await parts.registry.close()
@@ -182,14 +185,14 @@ def _build(
         days=settings.number("keep_days"),
     )
     tidying = Tidying(runs, projects, keeper, keeping, every_s=every_s, grace_s=grace_s)
-    return _Parts(runs, projects, registry, home, crew, starter, keeping, tidying)
+    return _Parts(runs, projects, registry, home, crew, starter, keeping, tidying, Mending(keeper))
 
 
 def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None:
     run_pb2_grpc.add_RunServiceServicer_to_server(
         RunServicer(parts.runs, parts.starter, parts.projects), server
     )
-    upkeep = Upkeep(parts.runs, parts.keeping, parts.tidying)
+    upkeep = Upkeep(parts.runs, parts.keeping, parts.tidying, parts.mending)
     project_pb2_grpc.add_ProjectServiceServicer_to_server(
         ProjectServicer(parts.projects, parts.runs, parts.home, upkeep, pools.io), server
     )

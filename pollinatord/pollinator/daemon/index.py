@@ -146,6 +146,11 @@ class Index:
         )
         return {key for (key,) in self._doing(lambda: self._database.execute(query, (limit,)).fetchall())}
 
+    def rows(self) -> list[PackIndex]:
+        """What every pack holds that the store acknowledged."""
+        found = self._doing(lambda: self._database.execute("SELECT body FROM pack").fetchall())
+        return [PackIndex.FromString(body) for (body,) in found]
+
     def forget(self, lost: Collection[str]) -> None:
         """These objects are not in the store any more: nor is what can be found through them only."""
         keys = [(key,) for key in lost]

@@ -83,11 +83,8 @@ class Collector:
             roots.add(key, "")
         marked = Marker(self._store, listed, all_moves(self._store)).mark(roots.snapshots, report)
         repacked = worth_repacking(listed, marked, roots.objects, now_ns - round(self._grace_s * 1e9))
-        if repacked.left and not dry_run:
-            avoid = condemned_keys(self._store) | listed.keys()
-            repack(self._store, repacked, listed, marked, avoid, report)
-            for key in repacked.left:
-                del marked.packs[key]
+        if not dry_run:
+            repacked = self._repack(repacked, listed, marked, report)
         plan = self._plan(Plan(listed, marked, repacked), roots, earlier, now_ns)
         if not dry_run:
             self._write(plan)
@@ -115,6 +112,21 @@ class Collector:
         if not dry_run:
             self._write_list(earlier.values())
         return max((each.modified_ns for each in self._store.listing(self._list_key)), default=0)
+
+    def _repack(
+        self, chosen: Repacked, listed: Mapping[str, Listed], marked: Marked, report: Report
+    ) -> Repacked:
+        if not chosen.left:
+            return chosen
+        try:
+            repack(self._store, chosen, listed, marked, condemned_keys(self._store) | listed.keys(), report)
+        except NotFound as error:
+            # This one slept, and another collection was faster.
+            _log.info("nothing is repacked: %s", error.message)
+            return Repacked()
+        for key in chosen.left:
+            del marked.packs[key]
+        return chosen
 
     def _plan(self, plan: Plan, roots: Roots, earlier: Mapping[str, CondemnedObject], now_ns: int) -> Plan:
         delay_ns = max(self._grace_s, 2 * roots.slowest_s) * 1e9

@@ -27,6 +27,8 @@ from pollinator.v1.project_pb2 import (
     CheckIgnoredResponse,
     CheckoutRequest,
     CheckoutResponse,
+    CheckStoreRequest,
+    CheckStoreResponse,
     CloseProjectRequest,
     CloseProjectResponse,
     CollectRequest,
@@ -201,6 +203,13 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
     ) -> AsyncIterator[CollectResponse]:
         """Remove what nobody needs from a project's store."""
         async for answer in self._upkeep.collect(await self._open(request.root, None), request):
+            yield answer
+
+    async def CheckStore(  # noqa: N802
+        self, request: CheckStoreRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[CheckStoreResponse]:
+        """Compare what is known of a project's store with what it holds."""
+        async for answer in self._upkeep.check(await self._open(request.root, None), request):
             yield answer
 
     async def PinRun(  # noqa: N802

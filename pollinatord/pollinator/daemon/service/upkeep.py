@@ -8,16 +8,20 @@ from typing import TypeVar
 
 from pollinator.daemon.runs.keeping import Keeping, place_of
 from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.runs.mend import Mending
 from pollinator.daemon.runs.tidy import Tidying
 from pollinator.daemon.sync.projects import OpenProject
 from pollinator.v1.project_pb2 import (
+    Checked,
+    CheckStoreRequest,
+    CheckStoreResponse,
     CollectRequest,
     CollectResponse,
     PinRunRequest,
     PinRunResponse,
     StoreProgress,
 )
-from pollinator.wire.errors import WrongState
+from pollinator.wire.errors import PollinatorError, WrongState
 
 TELL_S = 0.2
 """How often progress is told."""
@@ -28,10 +32,11 @@ _Result = TypeVar("_Result")
 class Upkeep:
     """The bodies of those calls."""
 
-    def __init__(self, log: RunLog, keeping: Keeping, tidying: Tidying) -> None:
+    def __init__(self, log: RunLog, keeping: Keeping, tidying: Tidying, mending: Mending) -> None:
         self._runs = log
         self._keeping = keeping
         self._tidying = tidying
+        self._mending = mending
 
     def sealed(self, project: OpenProject) -> None:
         """It has another head."""
@@ -44,6 +49,33 @@ class Upkeep:
         async for progress in told.until(done):
             yield CollectResponse(progress=progress)
         yield CollectResponse(collected=done.result())
+
+    async def check(
+        self, project: OpenProject, request: CheckStoreRequest
+    ) -> AsyncIterator[CheckStoreResponse]:
+        """Check, and tell how far it is."""
+        told = _Told()
+        outcome: list[Checked | PollinatorError] = []
+
+        async def check() -> None:
+            try:
+                mending = self._mending
+                outcome.append(
+                    await mending.check(
+                        project, told.note, read_data=request.read_data, repair=request.repair
+                    )
+                )
+            except PollinatorError as error:
+                # A group would wrap it, and nobody else is in this one.
+                outcome.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            async for progress in told.until(group.create_task(check(), name="check")):
+                yield CheckStoreResponse(progress=progress)
+        for each in outcome:
+            if isinstance(each, PollinatorError):
+                raise each
+            yield CheckStoreResponse(checked=each)
 
     def pin(self, request: PinRunRequest) -> PinRunResponse:
         """Keep a run whatever its age, or let go of it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from pollinator.daemon.watch.choose import open_watch
 from pollinator.v1.project_pb2 import ProjectState
 from pollinator.v1.run_pb2 import Notice
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef, Tree
+from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 from pollinator.wire.errors import Halted, PollinatorError, Unavailable
 
 SLICE_S = 0.2
@@ -333,6 +333,16 @@ class SyncEngine:
         return Tree(digest=encode(directory, outbox.sink), files=total.files, bytes=total.bytes)
 
     # Common
+
+    def forget_stored(self, objects: Collection[str]) -> None:
+        """These are not in the store, or not to be used: what this machine has of them is stored again."""
+        outbox = self._opened()
+        outbox.forget(objects)
+        self._read_lost_again(outbox)
+
+    def stored_rows(self) -> list[PackIndex]:
+        """What every pack holds that the store acknowledged."""
+        return self._opened().rows()
 
     def claims(self) -> Claims:
         """What must stay in the store for this project's sake."""

@@ -247,9 +247,17 @@ class Outbox:
             _log.info("%s loses %d objects that were known here", self._store.identity, len(gone))
             for row in list(self._moved(gone)):
                 self._stored(row)
-            self._index.forget(gone)
-            self._unnamed -= gone
-            self.lost = True
+            self.forget(gone)
+
+    def forget(self, gone: Collection[str]) -> None:
+        """These objects are not in the store, or not to be used any more."""
+        self._index.forget(gone)
+        self._unnamed.difference_update(gone)
+        self.lost = True
+
+    def rows(self) -> list[PackIndex]:
+        """What every pack holds that the store acknowledged."""
+        return self._index.rows()
 
     def _moved(self, gone: Collection[str]) -> Iterator[PackIndex]:
         """Packs to which somebody has copied what was needed of those that go."""

@@ -12,10 +12,9 @@ import math
 import time
 from collections.abc import Callable
 
-from pollinator.chunks.keeping import read_condemned
-from pollinator.chunks.keys import CONDEMNED
+from pollinator.chunks.keeping import condemned_keys
 from pollinator.chunks.store import Store
-from pollinator.wire.errors import Denied, InvalidInput, NotFound
+from pollinator.wire.errors import Denied, InvalidInput
 
 VIEW_S = 12 * 3600.0
 """Nothing is put into the store, or said to be there, with a view older than this."""
@@ -78,11 +77,7 @@ class View:
         began = self._clock()
         found: set[str] = set()
         try:
-            for key in list(self._store.keys(f"{CONDEMNED}/")):
-                try:
-                    found.update(each.key for each in read_condemned(self._store, key).objects)
-                except NotFound:
-                    continue  # its writer has just removed it
+            found = condemned_keys(self._store)
             self.blind = False
         except (Denied, InvalidInput) as error:
             if not self.blind:

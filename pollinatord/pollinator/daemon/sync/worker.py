@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +26,7 @@ from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus
 from pollinator.daemon.sync.view import VIEW_S
 from pollinator.v1.project_pb2 import BigPath
 from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.tree_pb2 import PackIndex
 from pollinator.wire.errors import PollinatorError, Unavailable
 
 _Result = TypeVar("_Result")
@@ -145,6 +146,15 @@ class ProjectWorker:
         """Numbers change without a new ``version``: something is read or sent, or was a moment ago."""
         meter = self._engine.meter
         return bool(self._seals or meter.reading or meter.read.rate() or self.store.sent.rate())
+
+    async def forget_stored(self, objects: Collection[str]) -> None:
+        """These are not in the store, or not to be used: what is here of them is stored again."""
+        gone = set(objects)
+        await self.call(lambda: self._engine.forget_stored(gone))
+
+    async def stored_rows(self) -> list[PackIndex]:
+        """What every pack holds that the store acknowledged."""
+        return await self.call(self._engine.stored_rows)
 
     async def claims(self) -> Claims:
         """What must stay in the store for this project's sake."""

@@ -1,0 +1,136 @@
+"""Checking the store of a project against itself and against what is known of it here, and putting it right.
+
+What this machine still has is stored again; what is whole in a damaged pack is copied out of it; and moves
+say where both are now, so that earlier snapshots find them. What is left cannot be put right here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from pollinator.chunks.keeping import write_moves
+from pollinator.chunks.pack import decode, parse_footer
+from pollinator.chunks.store import Store
+from pollinator.chunks.upload import Uploader
+from pollinator.daemon.garbage.check import INDEX_WRONG, PACK_DAMAGED, PACK_MISSING, Checker
+from pollinator.daemon.garbage.roots import Report
+from pollinator.daemon.pool import Pool
+from pollinator.daemon.sync.projects import OpenProject, read_spec
+from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.v1.keeping_pb2 import Moves
+from pollinator.v1.project_pb2 import Checked, Flaw
+from pollinator.v1.tree_pb2 import PackEntry, PackIndex
+from pollinator.wire.errors import Corrupt, NotFound
+
+_ABOUT_PACKS = frozenset({INDEX_WRONG, PACK_MISSING, PACK_DAMAGED})
+_log = logging.getLogger(__name__)
+
+
+class Mending:
+    """Checks one store at a time, on a thread of its own."""
+
+    def __init__(self, keeper: StoreKeeper) -> None:
+        self._keeper = keeper
+        self._pool = Pool("fsck", 1)
+
+    async def check(self, project: OpenProject, report: Report, *, read_data: bool, repair: bool) -> Checked:
+        """Find what is wrong, and put right what can be.
+
+        Raises:
+            PollinatorError: the store does not answer, or the project cannot be sealed.
+        """
+        checked, needed = await self._look(project, report, read_data=read_data)
+        wrong = {flaw.key: flaw for flaw in checked.flaws if flaw.code in _ABOUT_PACKS}
+        if not repair or not wrong:
+            return checked
+        await project.worker.forget_stored(wrong.keys())
+        spec = await self._pool.run(read_spec, project.worker.root)
+        # Whatever this machine still has is in the store again after this.
+        await project.worker.seal(spec, strict=False, git_commit="")
+        rows = await project.worker.stored_rows()
+        await self._pool.run(self._mend, project, wrong, needed, rows)
+        again, _ = await self._look(project, report, read_data=read_data)
+        left = {(flaw.key, flaw.code) for flaw in again.flaws}
+        for flaw in checked.flaws:
+            if (flaw.key, flaw.code) not in left:
+                flaw.repaired = True
+                again.flaws.append(flaw)
+        return again
+
+    def close(self) -> None:
+        """Let the thread end once its work is done."""
+        self._pool.close()
+
+    async def _look(
+        self, project: OpenProject, report: Report, *, read_data: bool
+    ) -> tuple[Checked, Mapping[str, Mapping[bytes, PackEntry]]]:
+        rows = await project.worker.stored_rows()
+        known = {row.key: max(each.offset + each.stored_size for each in row.entries) for row in rows}
+
+        def look() -> tuple[Checked, Mapping[str, Mapping[bytes, PackEntry]]]:
+            store = self._keeper.reopen(project.store_id, project.name)
+            try:
+                checker = Checker(store, known, read_data=read_data)
+                return checker.check(report), checker.needed
+            finally:
+                store.close()
+
+        return await self._pool.run(look)
+
+    def _mend(
+        self,
+        project: OpenProject,
+        wrong: Mapping[str, Flaw],
+        needed: Mapping[str, Mapping[bytes, PackEntry]],
+        rows: Iterable[PackIndex],
+    ) -> None:
+        """Say where the chunks of these packs are now, and remove what is damaged."""
+        store = self._keeper.reopen(project.store_id, project.name)
+        try:
+            damaged = [key for key, flaw in wrong.items() if flaw.code == PACK_DAMAGED]
+            saved = _save(store, damaged, needed)
+            lost = {digest for key in wrong for digest in needed.get(key, ())}
+            rows = [row for row in rows if row.key not in wrong]
+            found = [row for row in rows if any(entry.digest in lost for entry in row.entries)]
+            if saved or found:
+                write_moves(store, Moves(left=sorted(wrong), packs=[*saved, *found]))
+            for key in damaged:
+                store.delete(key)
+        finally:
+            store.close()
+
+
+def _save(
+    store: Store, damaged: Iterable[str], needed: Mapping[str, Mapping[bytes, PackEntry]]
+) -> list[PackIndex]:
+    """Copy all that is whole out of damaged packs."""
+    rows: list[PackIndex] = []
+    uploader = Uploader(store, on_stored=rows.append, avoid=set(damaged))
+    try:
+        for key in damaged:
+            for digest, data in _whole(store, key, needed.get(key, {})):
+                uploader.add(digest, data)
+        uploader.flush()
+    finally:
+        uploader.close()
+    return rows
+
+
+def _whole(store: Store, key: str, needed: Mapping[bytes, PackEntry]) -> Iterable[tuple[bytes, bytes]]:
+    try:
+        body = store.get(key)
+    except NotFound:
+        return
+    try:
+        entries: list[PackEntry] = list(parse_footer(key, body).entries)
+    except Corrupt:
+        entries = list(needed.values())
+    for entry in entries:
+        try:
+            yield (
+                entry.digest,
+                bytes(decode(key, entry, body[entry.offset : entry.offset + entry.stored_size])),
+            )
+        except Corrupt as error:
+            _log.warning("%s", error.message)
