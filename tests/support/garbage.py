@@ -23,6 +23,7 @@ from pollinator.daemon.garbage import roots
 from pollinator.daemon.garbage.collect import Collector
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
+from pollinator.daemon.sync.outbox import Outbox
 from pollinator.v1.keeping_pb2 import Kept, Lease, Ref
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
@@ -334,7 +335,7 @@ class GarbageMachine(RuleBasedStateMachine):
         self.sealed_at[ref.key] = self.now_ns
 
     def _say(self, client: Client) -> None:
-        claims = self._engine(client).claims()
+        claims = self._engine(client).with_outbox(Outbox.claims)
         ref = Ref(packs=claims.packs, view_s=claims.view_s)
         if claims.head is not None:
             ref.kept.append(Kept(snapshot=claims.head))

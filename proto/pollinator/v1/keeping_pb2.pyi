@@ -79,7 +79,7 @@ class Ref(message.Message):
 
     @builtins.property
     def packs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Packs that the client has stored and that no snapshot names yet, sorted."""
+        """Packs and indexes that the client has stored and that no snapshot names yet, sorted."""
 
     def __init__(
         self,

@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pollinator.chunks.store import Store
 from pollinator.daemon.index import DAMAGED
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.lookout import ROOT_GONE, Lookout, WatchOpener
 from pollinator.daemon.sync.meter import Meter
-from pollinator.daemon.sync.outbox import Claims, Outbox
+from pollinator.daemon.sync.outbox import Outbox
 from pollinator.daemon.sync.safety import (
     changing,
     check_links,
@@ -37,7 +38,7 @@ from pollinator.daemon.watch.choose import open_watch
 from pollinator.v1.project_pb2 import ProjectState
 from pollinator.v1.run_pb2 import Notice
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
+from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef, Tree
 from pollinator.wire.errors import Halted, PollinatorError, Unavailable
 
 SLICE_S = 0.2
@@ -53,6 +54,7 @@ RACY_S = 0.05
 RULES_S = 30.0
 """How often to look at ignore files that nobody watches; a seal always does."""
 
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
@@ -186,7 +188,7 @@ class SyncEngine:
         self._note_sync(outbox)
         if not self._dirty and self._monotonic() - self._audited_at > AUDIT_S:
             self._audit()
-            self._probe_store(outbox)
+            outbox.probe()
 
     def _audit(self) -> None:
         """Look at everything: what changed, and no event said so, was missed."""
@@ -196,12 +198,6 @@ class SyncEngine:
         # What happened meanwhile is announced by now.
         changes = self._look()
         self._missed += sum(not changes.announces(path) for path in changed)
-
-    def _probe_store(self, outbox: Outbox) -> None:
-        """One object of earlier days stands for all, so that nobody waits and the store is not asked much."""
-        if outbox.seems_lost():
-            outbox.look(everything=True)
-            self._read_lost_again(outbox)
 
     def _read_lost_again(self, outbox: Outbox) -> None:
         """What was in the store and will not be there is stored again."""
@@ -334,19 +330,12 @@ class SyncEngine:
 
     # Common
 
-    def forget_stored(self, objects: Collection[str]) -> None:
-        """These are not in the store, or not to be used: what this machine has of them is stored again."""
+    def with_outbox(self, work: Callable[[Outbox], _Result]) -> _Result:
+        """Ask about what is stored, or tell that something is not; then it is stored again."""
         outbox = self._opened()
-        outbox.forget(objects)
+        result = work(outbox)
         self._read_lost_again(outbox)
-
-    def stored_rows(self) -> list[PackIndex]:
-        """What every pack holds that the store acknowledged."""
-        return self._opened().rows()
-
-    def claims(self) -> Claims:
-        """What must stay in the store for this project's sake."""
-        return self._opened().claims()
+        return result
 
     def leaves_out(self, path: bytes) -> bool:
         """A file, named from the folder of the trees, is not sent. Another thread may ask."""

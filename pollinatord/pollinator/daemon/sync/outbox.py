@@ -201,14 +201,14 @@ class Outbox:
         self._retry_at = self._monotonic() + min(BACK_OFF_S, 0.5 * 2**self._failures)
         self.problem = f"{error.message} ({error.hint})" if error.hint else error.message
 
-    def seems_lost(self) -> bool:
-        """Ask the store for one of the objects that the index knows; True when it is gone."""
+    def probe(self) -> None:
+        """One object of earlier days stands for all, so that the store is not asked much."""
         some = self._index.keys(1)
         try:
-            return bool(some and self._store.missing(list(some)))
+            if some and self._store.missing(list(some)):
+                self.look(everything=True)
         except PollinatorError as error:
             _log.info("cannot see what %s holds: %s", self._store.identity, error.message)
-            return False
 
     def claims(self) -> Claims:
         """What must stay in the store for this project's sake."""

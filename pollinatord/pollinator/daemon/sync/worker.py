@@ -21,7 +21,7 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.biggest import find_biggest
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.meter import Meter
-from pollinator.daemon.sync.outbox import Claims
+from pollinator.daemon.sync.outbox import Claims, Outbox
 from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus
 from pollinator.daemon.sync.view import VIEW_S
 from pollinator.v1.project_pb2 import BigPath
@@ -150,15 +150,15 @@ class ProjectWorker:
     async def forget_stored(self, objects: Collection[str]) -> None:
         """These are not in the store, or not to be used: what is here of them is stored again."""
         gone = set(objects)
-        await self.call(lambda: self._engine.forget_stored(gone))
+        await self.call(lambda: self._engine.with_outbox(lambda outbox: outbox.forget(gone)))
 
     async def stored_rows(self) -> list[PackIndex]:
         """What every pack holds that the store acknowledged."""
-        return await self.call(self._engine.stored_rows)
+        return await self.call(lambda: self._engine.with_outbox(Outbox.rows))
 
     async def claims(self) -> Claims:
         """What must stay in the store for this project's sake."""
-        return await self.call(self._engine.claims)
+        return await self.call(lambda: self._engine.with_outbox(Outbox.claims))
 
     async def biggest(self, limit: int) -> list[BigPath]:
         """The largest of all files and directories that are known."""
