@@ -11,17 +11,19 @@ from typing import Any
 from unittest.mock import patch
 
 from pollinator.chunks import nodes, upload
+from pollinator.chunks import recut as recutting
 from pollinator.chunks.cut import Content
 from pollinator.chunks.keys import PACK, SNAPSHOT
 from pollinator.chunks.nodes import NodeSink
 from pollinator.chunks.pack import PackBuilder
+from pollinator.chunks.recut import recut
 from pollinator.chunks.upload import Sending, Uploader
 from pollinator.daemon.database import Connection
 from pollinator.daemon.ignore import Ignore
 from pollinator.daemon.index import Index
 from pollinator.daemon.known import File
 from pollinator.daemon.scan import Stamp, look, scan
-from pollinator.daemon.sync import dirty, engine, lookout, outbox
+from pollinator.daemon.sync import dirty, engine, lookout, outbox, reading
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.lookout import Lookout
 from pollinator.daemon.sync.outbox import Outbox
@@ -301,11 +303,33 @@ def list_of_chunks_not_sent() -> AbstractContextManager[object]:
     """The chunks of a large file are stored, and not all that says which they are."""
     emit = vars(nodes)["_emit"]
 
+    def nobody(_digest: bytes, _data: bytes) -> None:
+        pass
+
     def emit_folders(node: Directory | ChunkList, sink: NodeSink) -> bytes:
-        digest: bytes = emit(node, sink if isinstance(node, Directory) else lambda _digest, _data: None)
+        digest: bytes = emit(node, sink if isinstance(node, Directory) else nobody)
         return digest
 
     return patch.object(nodes, "_emit", emit_folders)
+
+
+def changed_chunk_taken_for_the_same() -> AbstractContextManager[object]:
+    """Fingerprints of a large file are compared, and what comes out is forgotten."""
+
+    def all_of(_comparison: object, spans: list[Any], _position: int) -> int:
+        return len(spans)
+
+    return patch.object(vars(recutting)["_Comparison"], "same", all_of)
+
+
+def lost_chunk_of_a_large_file_not_given_again() -> AbstractContextManager[object]:
+    """A chunk that is as it was is never given to the store again, also when it never got there."""
+
+    def careless(*arguments: Any, held: object, kept: Callable[[int], None]) -> Content:
+        del held
+        return recut(*arguments, held=lambda _digest: True, kept=kept)
+
+    return patch.object(reading, "recut", careless)
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -329,4 +353,6 @@ MUTANTS: tuple[Mutant, ...] = (
     index_object_lists_a_pack_under_way,
     chunk_of_another_machine_taken_for_known,
     list_of_chunks_not_sent,
+    changed_chunk_taken_for_the_same,
+    lost_chunk_of_a_large_file_not_given_again,
 )

@@ -338,6 +338,7 @@ def small_chunks() -> Generator[None]:
         "SMALLEST_HOLE": 4096,
         "WINDOW": 4096,
         "FIRST_WINDOW": 2048,
+        "BYTES_FOR_A_CHANGE": 1024,
     }
     listing = {"MAX_CHUNKS": 6, "MAX_ENTRIES": 5, "SPLIT_MASK": 3}
     with ExitStack() as patches:
