@@ -1,10 +1,15 @@
-"""A disk that is full, as far as this process can tell."""
+"""Disks that are full: as far as this process can tell, and small ones that really are."""
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 
 @contextmanager
@@ -19,3 +24,20 @@ def full_disk(largest_file_bytes: int) -> Generator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Generator[None]:
+    """A disk of its own for a folder; skips the test where nothing may be mounted."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("nothing may be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def grow(place: Path, size: str) -> None:
+    """Give a small disk another size."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from pollinator.chunks.folder import FolderStore
 from pollinator.daemon.sync import engine, outbox
 from pollinator.wire.errors import Denied, Exhausted, Unavailable
-from support.disk import full_disk
+from support.disk import full_disk, grow, small_disk
 from support.projects import IN_SYNC, SYNCING, Project, project
 from support.storing import MemoryStore, random_bytes
 from support.syncing import FAILURE, read_back
@@ -221,7 +219,7 @@ class TestFullDisk:
     ) -> None:
         small = tmp_path / "small"
         small.mkdir()
-        with tmpfs(small, "3m"):
+        with small_disk(small, "3m"):
             project.store = FolderStore(small / "store")
             project.write("data/f", random_bytes(4 * 2**20))
             with pytest.raises(Exhausted) as caught:
@@ -229,14 +227,14 @@ class TestFullDisk:
 
             assert "disk_full" == caught.value.reason
             assert project.settle_until_problem().startswith("cannot write to the store")
-            subprocess.run(["mount", "-o", "remount,size=30m", small], check=True)
+            grow(small, "30m")
 
             assert project.disk == project.sealed()
 
     def test_an_index_without_space_is_named_and_kept(self, project: Project, tmp_path: Path) -> None:
         small = tmp_path / "small"
         small.mkdir()
-        with tmpfs(small, "2m"):
+        with small_disk(small, "2m"):
             project.index = small / "index.db"
             project.write("src/f", random_bytes(1000))
             first = project.seal().ref
@@ -268,18 +266,6 @@ class TestFullDisk:
             project.seal()
 
         assert project.disk == project.sealed()
-
-
-@contextmanager
-def tmpfs(place: Path, size: str) -> Generator[None]:
-    """A small disk."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("nothing may be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def fill(descriptor: int) -> None:
