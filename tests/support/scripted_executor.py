@@ -286,7 +286,7 @@ class Home:
     """Where results go; ``troubles`` are raised first."""
 
     pool: Pool
-    troubles: list[PollinatorError] = field(default_factory=list[PollinatorError])
+    troubles: list[Exception] = field(default_factory=list[Exception])
     brought: list[str] = field(default_factory=list[str])
 
     async def bring(self, run: Run, teller: Teller) -> list[Notice]:

@@ -52,6 +52,8 @@ class Crew:
         except* PollinatorError as several:
             # Nothing is lost: the log says where the run is. A full disk may have room again.
             _log.error("run %s: %s; trying again", run_id, several.exceptions)
+        except* Exception:  # noqa: BLE001 - the root of one run: a defect it meets must not end the daemon
+            _log.exception("run %s: trying again", run_id)
         return done
 
     async def stop(self) -> None:

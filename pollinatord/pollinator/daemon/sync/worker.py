@@ -213,13 +213,19 @@ class ProjectWorker:
             await self.call(partial(self._engine.step, news))
         except PollinatorError as error:
             problem = f"{error.message} ({error.hint})" if error.hint else error.message
-            self.errors[error.reason] += 1
             if problem != self.problem:
                 _log.warning("%s: %s", self.root, error.message)
-            await self._refresh(problem)
-            await self._pause(RETRY_S)
-            return
-        await self._refresh("")
+            await self._failed(error.reason, problem)
+        except Exception as error:  # noqa: BLE001 - the root of one project: a defect must not end the daemon
+            _log.exception("%s: trying again", self.root)
+            await self._failed("internal", f"internal error: {error!r}; the daemon's log says more")
+        else:
+            await self._refresh("")
+
+    async def _failed(self, reason: str, problem: str) -> None:
+        self.errors[reason] += 1
+        await self._refresh(problem)
+        await self._pause(RETRY_S)
 
     async def _refresh(self, problem: str) -> None:
         status, self._rest_s = await self.call(lambda: (self._engine.status(), self._engine.rest_s()))

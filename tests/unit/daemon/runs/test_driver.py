@@ -299,6 +299,17 @@ async def test_results_that_cannot_be_written_are_a_failure_that_keeps_the_exit_
     assert (3, "no space\nfree some") == (run.outcome.exit_code, run.outcome.detail)
 
 
+async def test_a_defect_that_one_run_meets_ends_neither_it_nor_the_daemon(world: World) -> None:
+    world.daemon.accept("SNAPSHOTTING", "LAUNCHING", "RUNNING")
+    world.home.troubles.append(ValueError("a defect"))
+    world.executor.end()
+    async with world.driving():
+        run = await world.ended()
+
+    assert RunState.RUN_STATE_SUCCEEDED == run.state
+    assert [""] == world.home.brought
+
+
 @dataclass
 class Project:
     """A project whose seal does what a test says."""

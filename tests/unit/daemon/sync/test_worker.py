@@ -181,3 +181,24 @@ async def test_what_was_read_and_sent_is_counted(root: Path) -> None:
         assert made.meter.sent.total >= 3 << 20
         assert made.busy
         assert (b"data/f", 3 << 20) == ((one := (await made.biggest(5))[0]).path, one.bytes)
+
+
+async def test_a_defect_that_a_project_meets_is_told_and_ends_nothing(root: Path) -> None:
+    class Garbling(MemoryStore):
+        defects = 1
+
+        def put(self, key: str, data: bytes | memoryview) -> None:
+            if self.defects:
+                self.defects -= 1
+                raise ValueError("a defect")
+            super().put(key, data)
+
+    store = Garbling()
+    async with working(root, store) as made:
+        (root / "cfs/src/f").write_bytes(random_bytes(1000))
+        await until(made, lambda status: status.bytes == 1000 and status.state == IN_SYNC)
+        sealed = await made.seal(SPEC, strict=False, git_commit="")
+
+    assert 0 == store.defects
+    assert 1 == made.errors["internal"]
+    assert on_disk(root) == read_back(store, sealed.ref)
