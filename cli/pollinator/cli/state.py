@@ -65,11 +65,12 @@ async def follow_state(daemon: Daemon, terminal: Terminal, *, as_json: bool) -> 
     while True:
         state = await state_of(daemon)
         lines = [state.json()] if as_json else state.lines(colour=terminal.colour_out)
-        if terminal.read_by_people and not as_json:
-            terminal.redraw(lines)
-        elif lines != shown:
-            for line in [*lines, *([] if as_json else [""])]:
-                terminal.print(line)
+        if lines != shown:
+            if terminal.read_by_people and not as_json:
+                terminal.redraw(lines)
+            else:
+                for line in [*lines, *([] if as_json else [""])]:
+                    terminal.print(line)
         shown = lines
         await asyncio.sleep(TICK_S)
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from pollinator.cli.terminal import Terminal, bars_wanted, colour_wanted
+from pollinator.cli.terminal import Terminal, bars_wanted, clipped, colour_wanted
 
 
 class Screen(io.StringIO):
@@ -62,6 +62,31 @@ def test_a_bar_is_never_drawn_into_a_file() -> None:
     Terminal(io.StringIO(), err, {}).bar("Uploading   50%")
 
     assert err.getvalue() == ""
+
+
+def test_lines_are_drawn_again_in_their_place_and_none_wraps() -> None:
+    out = Screen()
+    terminal = Terminal(out, io.StringIO(), {})
+
+    terminal.redraw(["one", "x" * 200])
+    terminal.redraw(["two"])
+
+    first = f"one\x1b[K\n{'x' * 76}...\x1b[K\n\x1b[J"
+    assert f"{first}\x1b[2Atwo\x1b[K\n\x1b[J" == out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("short", "short"),
+        ("0123456789", "0123456789"),
+        ("0123456789a", "0123456..."),
+        ("\x1b[31m0123456789\x1b[0m", "\x1b[31m0123456789\x1b[0m"),
+        ("\x1b[31m0123456789a\x1b[0m", "0123456..."),
+    ],
+)
+def test_a_line_is_cut_where_the_screen_ends_colours_not_counted(line: str, expected: str) -> None:
+    assert expected == clipped(line, 10)
 
 
 def test_a_message_erases_the_bar_first() -> None:
