@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import lt
 from typing import NamedTuple, TypeVar
 
 from pollinator.chunks.cut import Content
@@ -137,6 +138,17 @@ def check_name(name: bytes) -> bytes:
     if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
         raise Corrupt(f"a tree holds the name {name!r}, which is not one", reason="bad_name")
     return name
+
+
+def check_names(names: Sequence[bytes]) -> bool:
+    """These are names, sorted and none twice; for the many directories where that is so, in a glance."""
+    joined = b"/".join(names)
+    return (
+        joined.count(b"/") == max(0, len(names) - 1)
+        and b"\0" not in joined
+        and not {b"", b".", b".."}.intersection(names)
+        and all(map(lt, names, names[1:]))
+    )
 
 
 def _directory(names: Sequence[bytes], entries: Mapping[bytes, Entry], sink: NodeSink) -> Directory:

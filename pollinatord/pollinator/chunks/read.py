@@ -21,7 +21,7 @@ from pollinator.chunks.cut import Content
 from pollinator.chunks.digest import EMPTY, digest_of
 from pollinator.chunks.keeping import all_moves
 from pollinator.chunks.keys import check_key
-from pollinator.chunks.nodes import check_name, place_chunks, shown
+from pollinator.chunks.nodes import check_name, check_names, place_chunks, shown
 from pollinator.chunks.pack import decode, footer_reach, parse_footer
 from pollinator.chunks.ranges import Range, plan
 from pollinator.chunks.store import Store
@@ -223,13 +223,15 @@ class SnapshotReader:
         nodes: list[Node] = []
         for piece in pieces:
             nodes += [*piece.files, *piece.directories, *piece.symlinks]
-        nodes.sort(key=lambda node: node.name)
-        last: bytes | None = None
-        for node in nodes:
-            # Twice the same name could make what is meant for a folder go through a link.
-            if check_name(node.name) == last:
-                raise Corrupt(f"{shown(path)} lists {shown(node.name)} twice", reason="bad_tree")
-            last = node.name
+        names = [node.name for node in nodes]
+        if not check_names(names):
+            nodes.sort(key=lambda node: node.name)
+            last: bytes | None = None
+            for node in nodes:
+                # Twice the same name could make what is meant for a folder go through a link.
+                if check_name(node.name) == last:
+                    raise Corrupt(f"{shown(path)} lists {shown(node.name)} twice", reason="bad_tree")
+                last = node.name
         return nodes
 
     def _directory(self, digest: bytes, loaded: dict[bytes, Directory]) -> Directory:

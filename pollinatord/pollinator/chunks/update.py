@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from pollinator.chunks.layout import Folders, LaidOut, Layout, disk_errors
 from pollinator.chunks.links import chain_leaves, refuse_link
 from pollinator.chunks.read import Node, SnapshotReader
 from pollinator.v1.tree_pb2 import DirectoryNode, SymlinkNode, Tree
+
+_STAMP = struct.Struct("<IQqqQ")
 
 Change = tuple[bytes, Node | None, Node | None]
 """A path, what was there and what shall be; nothing stands for no entry."""
@@ -107,15 +110,14 @@ def stamps_of(directory: Path) -> bytes:
         above = waiting.pop()
         with os.scandir(os.path.join(top, above)) as listing:
             found = sorted(listing, key=lambda entry: entry.name)
+        parts = [above, b"\0"]
         for entry in found:
             info = entry.stat(follow_symlinks=False)
-            path = above + entry.name
-            digest.update(
-                b"%d %d %d %d %d %s\0"
-                % (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, path)
-            )
+            stamp = info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino
+            parts += (_STAMP.pack(*stamp), entry.name, b"\0")
             if stat.S_ISDIR(info.st_mode):
-                waiting.append(path + b"/")
+                waiting.append(above + entry.name + b"/")
+        digest.update(b"".join(parts))
     return digest.digest()
 
 
