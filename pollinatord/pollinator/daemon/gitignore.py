@@ -55,39 +55,57 @@ class Rule:
 class RuleSet:
     """All rules of one file. The last one that matches decides."""
 
-    __slots__ = ("_endings", "_last_first", "_names", "_of_name", "_of_path", "_paths", "_starts")
+    __slots__ = ("_last_first", "_paths", "names")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        compiled = [(rule, re.compile(to_regex(rule), re.DOTALL)) for rule in rules]
-        self._last_first = tuple(reversed(compiled))
-        # Nearly every path matches nothing. To find that out fast, the usual forms of patterns (a name, an
-        # ending, a beginning) are kept apart from those that need a regular expression.
-        by_name = [rule for rule, _ in compiled if not rule.has_slash]
-        by_path = [rule for rule, _ in compiled if rule.has_slash]
-        self._names = frozenset(rule.pattern for rule in by_name if _is_literal(rule.pattern))
-        self._endings = tuple(rule.pattern[1:] for rule in by_name if _is_ending(rule.pattern))
-        self._starts = tuple(rule.pattern[:-1] for rule in by_name if _is_beginning(rule.pattern))
-        self._of_name = _any_of(rule for rule in by_name if _is_involved(rule.pattern))
-        self._paths = frozenset(rule.pattern.lstrip(b"/") for rule in by_path if _is_literal(rule.pattern))
-        self._of_path = _any_of(rule for rule in by_path if not _is_literal(rule.pattern))
+        rules = tuple(rules)
+        self._last_first = tuple((rule, re.compile(to_regex(rule), re.DOTALL)) for rule in reversed(rules))
+        self._paths = tuple(rule for rule in rules if rule.has_slash)
+        self.names = frozenset(rule.pattern for rule in rules if not rule.has_slash)
+        """Patterns for names, wherever they are."""
+
+    def reaching(self, prefix: bytes) -> tuple[Rule, ...]:
+        """Rules for paths that may match something directly in a directory."""
+        return tuple(rule for rule in self._paths if _reaches(rule.pattern.removeprefix(b"/"), prefix))
 
     def decide(self, prefix: bytes, name: bytes, is_dir: bool) -> Rule | None:
         """The rule for ``prefix + name``, relative to the file's directory; ``None`` when there is none."""
-        if (
-            name not in self._names
-            and not name.endswith(self._endings)
-            and not name.startswith(self._starts)
-            and (self._of_name is None or self._of_name.fullmatch(name) is None)
-            and (not self._paths or prefix + name not in self._paths)
-            and (self._of_path is None or self._of_path.fullmatch(prefix + name) is None)
-        ):
-            return None
         for rule, regex in self._last_first:
             if rule.directories_only and not is_dir:
                 continue
             if regex.fullmatch(prefix + name if rule.has_slash else name) is not None:
                 return rule
         return None
+
+
+class Suspects:
+    """Names that rules may be about: of all others none of them decides.
+
+    Nearly every path matches nothing. To find that out fast, the usual forms of patterns (a name, an ending,
+    a beginning) are kept apart from those that need a regular expression.
+    """
+
+    __slots__ = ("_anything", "_endings", "_involved", "_names", "_starts")
+
+    def __init__(self, patterns: Iterable[bytes], reaching: Iterable[Rule]) -> None:
+        parts = [_last_part(rule.pattern.removeprefix(b"/")) for rule in reaching]
+        wanted = {*patterns, *filter(None, parts)}
+        self._anything = None in parts
+        self._names = frozenset(filter(_is_literal, wanted))
+        self._endings = tuple(pattern[1:] for pattern in wanted if _is_ending(pattern))
+        self._starts = tuple(pattern[:-1] for pattern in wanted if _is_beginning(pattern))
+        involved = [b"(?:%s)" % _translate(each, across=True) for each in wanted if _is_involved(each)]
+        self._involved = re.compile(b"|".join(involved), re.DOTALL) if involved else None
+
+    def __contains__(self, name: bytes) -> bool:
+        """The rules have to be asked."""
+        return (
+            name in self._names
+            or name.endswith(self._endings)
+            or name.startswith(self._starts)
+            or self._anything
+            or (self._involved is not None and self._involved.fullmatch(name) is not None)
+        )
 
 
 def parse(source: str, text: bytes) -> RuleSet:
@@ -148,9 +166,24 @@ def _is_involved(pattern: bytes) -> bool:
     return not (_is_literal(pattern) or _is_ending(pattern) or _is_beginning(pattern))
 
 
-def _any_of(rules: Iterable[Rule]) -> re.Pattern[bytes] | None:
-    parts = [b"(?:%s)" % to_regex(rule) for rule in rules]
-    return re.compile(b"|".join(parts), re.DOTALL) if parts else None
+def _reaches(pattern: bytes, prefix: bytes) -> bool:
+    """Whether a pattern for paths may match anything directly in a directory."""
+    literal = next((at for at, byte in enumerate(pattern) if byte in _SPECIAL), len(pattern))
+    above = pattern[: pattern.rfind(b"/", 0, literal) + 1]
+    if not prefix.startswith(above):
+        return False
+    return not _is_plain(pattern) or pattern.count(b"/") == prefix.count(b"/")
+
+
+def _last_part(pattern: bytes) -> bytes | None:
+    """What a name must match when a pattern for paths does; None when that cannot be told apart."""
+    above, _, name = pattern.rpartition(b"/")
+    return name if _is_plain(name) and (above == b"**" or _is_plain(above)) else None
+
+
+def _is_plain(pattern: bytes) -> bool:
+    """No wildcard in it matches a slash, and every slash in it is one."""
+    return b"**" not in pattern and b"[" not in pattern and b"\\" not in pattern
 
 
 def _translate(pattern: bytes, *, across: bool) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pollinator.daemon.gitignore import Rule, RuleSet, parse
+from pollinator.daemon.gitignore import Rule, RuleSet, Suspects, parse
 
 IGNORE_FILE = b".pollinatorignore"
 
@@ -41,6 +41,8 @@ node_modules/
 .nfs*
 .fuse_hidden*
 """
+
+_NOBODY = Suspects((), ())
 
 _TREES = frozenset((b"cfs", b"cfs/src", b"cfs/data", b"cfs/result"))
 """A rule may empty a tree but not take it away."""
@@ -74,8 +76,12 @@ class _Level:
     """Why the directory itself is ignored, and so all below it."""
     chain: tuple[tuple[bytes, RuleSet], ...]
     """Deepest file first, each with the path from its directory to this one (with a slash at the end)."""
+    suspects: Suspects
+    """Of any other name no rule decides."""
 
     def decide(self, name: bytes, is_dir: bool) -> Rule | None:
+        if name not in self.suspects:
+            return None
         for prefix, rules in self.chain:
             rule = rules.decide(prefix, name, is_dir)
             if rule is not None:
@@ -86,12 +92,23 @@ class _Level:
 class _Loaded:
     """What has been read since the last reload. Threads may share it: filling a slot twice is harmless."""
 
-    __slots__ = ("levels", "problems", "stamps")
+    __slots__ = ("_suspects", "levels", "problems", "stamps")
 
     def __init__(self) -> None:
         self.levels: dict[bytes, _Level] = {}
         self.stamps: dict[bytes, _Stamp | None] = {}
         self.problems: dict[bytes, str] = {}
+        self._suspects: dict[tuple[tuple[RuleSet, tuple[Rule, ...]], ...], Suspects] = {}
+
+    def level(self, chain: tuple[tuple[bytes, RuleSet], ...]) -> _Level:
+        """The rules for a directory; most have the same suspects as others."""
+        reaching = tuple((rules, rules.reaching(prefix)) for prefix, rules in chain)
+        suspects = self._suspects.get(reaching)
+        if suspects is None:
+            patterns = frozenset[bytes]().union(*(rules.names for _, rules in chain))
+            suspects = Suspects(patterns, (rule for _, some in reaching for rule in some))
+            self._suspects[reaching] = suspects
+        return _Level(None, chain, suspects)
 
 
 class Ignore:
@@ -192,7 +209,7 @@ class Ignore:
 
     def _make_level(self, directory: bytes, parent: _Level | None, loaded: _Loaded) -> _Level:
         if parent is None:
-            return _Level(None, self._with_own(directory, ((b"", self._defaults),), loaded))
+            return loaded.level(self._with_own(directory, ((b"", self._defaults),), loaded))
         if parent.ignored_by is not None:
             return parent
         name = directory.rpartition(b"/")[2]
@@ -200,9 +217,9 @@ class Ignore:
         if directory not in _TREES and directory + b"/" != self._under:
             rule = _OWN if name.startswith(OWN_PREFIX) else parent.decide(name, True)
         if rule is not None and not rule.negated:
-            return _Level(Verdict(rule, directory), ())
+            return _Level(Verdict(rule, directory), (), _NOBODY)
         chain = tuple((prefix + name + b"/", rules) for prefix, rules in parent.chain)
-        return _Level(None, self._with_own(directory, chain, loaded))
+        return loaded.level(self._with_own(directory, chain, loaded))
 
     def _with_own(
         self, directory: bytes, chain: tuple[tuple[bytes, RuleSet], ...], loaded: _Loaded
