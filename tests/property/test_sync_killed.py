@@ -46,6 +46,7 @@ from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import PollinatorError
+from support.syncing import small_chunks
 
 outbox.QUIET_S = 0.0
 outbox.UNLISTED_PACKS = 5
@@ -76,7 +77,8 @@ def live():
 for _ in sys.stdin:
     child = os.fork()
     if not child:
-        live()
+        with small_chunks(scale=32):
+            live()
     os.write(1, b"born %d\\n" % child)
     os.waitpid(child, 0)
     os.write(1, b"dead\\n")
@@ -237,7 +239,12 @@ def _live(chance: random.Random, root: Path, make_a_change: Mischief) -> None:
     end = time.monotonic() + chance.uniform(0, LONGEST_LIFE_S)
     while time.monotonic() < end:
         make_a_change()
+        path = root / f"cfs/data/f{chance.randrange(5)}"
         size = chance.choice((10, 1000, 50_000, 300_000))
-        Path(root, f"cfs/data/f{chance.randrange(5)}").write_bytes(
-            random_bytes(size, b"%d" % chance.randrange(20))
-        )
+        if path.exists() and chance.random() < 0.5:
+            # A large file is cut again around such a change.
+            with path.open("r+b") as file:
+                file.seek(chance.randrange(size))
+                file.write(b"%d" % chance.randrange(20))
+        else:
+            path.write_bytes(random_bytes(size, b"%d" % chance.randrange(20)))

@@ -328,7 +328,7 @@ def crash_image(index: Path, copy: Path) -> Path:
 
 
 @contextmanager
-def small_chunks() -> Generator[None]:
+def small_chunks(scale: int = 1) -> Generator[None]:
     """Files of some kilobytes are large, with many chunks in several lists; folders have many pieces."""
     cutting = {
         "MIN_CHUNK": 64,
@@ -343,7 +343,7 @@ def small_chunks() -> Generator[None]:
     listing = {"MAX_CHUNKS": 6, "MAX_ENTRIES": 5, "SPLIT_MASK": 3}
     with ExitStack() as patches:
         for module in [each for name, each in sys.modules.items() if name.startswith("pollinator.")]:
-            for name, value in (cutting | listing).items():
+            for name, value in ({name: scale * size for name, size in cutting.items()} | listing).items():
                 if hasattr(module, name):
                     patches.enter_context(patch.object(module, name, value))
         yield
