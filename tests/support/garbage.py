@@ -72,7 +72,7 @@ class Client:
         return self.folder / f"index-{self.lives}.db"
 
 
-surprises = st.tuples(st.sampled_from(("none", "none", "nap", "kill")), st.integers(0, 12), st.integers(0, 3))
+surprises = st.tuples(st.sampled_from(("none", "none", "nap", "kill")), st.integers(0, 16), st.integers(0, 3))
 Surprise = tuple[str, int, int]
 who = st.integers(0, 1)
 
