@@ -36,8 +36,8 @@ NAP_S = 3600.0
 """How long the second thread sleeps at a time."""
 
 SETTLE_S = 0.025
-"""So long changes are left alone when there is nothing else to do: whatever was written in one go is looked at
-at once, and files that are old enough for their stamps to be trusted are read only once."""
+"""So long changes are left alone when there is nothing else to do: what was written in one go is looked at at
+once, and files that are old enough for their stamps to be trusted are read only once."""
 
 RETRY_S = 2.0
 """Pause after a failed background step; the engine itself backs off from a store that fails."""
