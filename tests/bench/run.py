@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench import big, down, idle, million, small, start, watch
@@ -51,9 +51,8 @@ def measure(name: str, rounds: int, folder: Path, round_trip_ms: float) -> Row:
     return dataclasses.replace(row, bounds=bounds, round_trip_ms=round_trip_ms)
 
 
-def measure_all(names: Iterable[tuple[str, float]], rounds: int, folder: Path) -> list[dict[str, object]]:
+def measure_all(names: Iterable[tuple[str, float]], rounds: int, folder: Path) -> Iterator[dict[str, object]]:
     """Do the rows one after the other; each is printed when it is done."""
-    shown: list[dict[str, object]] = []
     for name, round_trip_ms in names:
         started = time.monotonic()
         before = load()
@@ -61,8 +60,7 @@ def measure_all(names: Iterable[tuple[str, float]], rounds: int, folder: Path) -
         took_s = round(time.monotonic() - started, 1)
         sys.stdout.write(f"{table(row)}  ({took_s:.0f} s, load {before:.1f} to {load():.1f})\n\n")
         sys.stdout.flush()
-        shown.append({**row.shown(), "took_s": took_s, "load": [before, load()]})
-    return shown
+        yield {**row.shown(), "took_s": took_s, "load": [before, load()]}
 
 
 def main() -> None:
@@ -85,9 +83,12 @@ def main() -> None:
     # Whoever ends it wants the memory back that its files take.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     words = machine(folder)
-    words["rows"] = measure_all(todo, given.rounds, folder)
+    words["rows"] = rows = list[dict[str, object]]()
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(words, indent=1) + "\n")
+    for row in measure_all(todo, given.rounds, folder):
+        # Written after each, for all of them take long.
+        rows.append(row)
+        given.json.write_text(json.dumps(words, indent=1) + "\n")
     sys.stdout.write(f"{given.json}\n")
 
 
