@@ -73,8 +73,10 @@ class Spares:
 
     def wanted(self, name: str, size: int) -> bool:
         """There is none of this name, and room for one of so many bytes."""
-        if (self._folder / name).exists() or size > self._limit:
+        if _read(self._folder / name) is not None or size > self._limit:
             return False
+        # Somebody took the record away: such a spare would be in the way for ever.
+        self._remove(self._folder / name)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         room = os.statvfs(self._folder)
         return size < room.f_frsize * (room.f_bavail - FREE_SHARE * room.f_blocks)

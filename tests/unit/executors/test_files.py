@@ -191,6 +191,14 @@ def test_a_spare_that_was_touched_is_not_used(desk: Desk, harm: Callable[[Path],
     assert expected == desk.lay_out(second)
 
 
+def test_a_spare_that_is_of_no_use_makes_way_for_another(desk: Desk) -> None:
+    request = desk.place.request(src=OLD)
+    without_a_record(desk.prepare(request))
+    desk.files.prepare(request)
+
+    wait_until(lambda: (desk.spares[0] / "spare.json").exists() if desk.spares else False, "another is made")
+
+
 def test_a_spare_that_was_not_finished_is_cleared_away(desk: Desk) -> None:
     request = desk.place.request(src=OLD)
     expected = desk.expected(request)
