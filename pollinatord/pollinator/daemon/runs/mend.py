@@ -23,6 +23,9 @@ from pollinator.v1.project_pb2 import Checked, Flaw
 from pollinator.v1.tree_pb2 import PackEntry, PackIndex
 from pollinator.wire.errors import Corrupt, NotFound
 
+_Needed = Mapping[str, Mapping[bytes, PackEntry]]
+"""Packs, and the chunks of each that snapshots need."""
+
 _ABOUT_PACKS = frozenset({INDEX_WRONG, PACK_MISSING, PACK_DAMAGED})
 _log = logging.getLogger(__name__)
 
@@ -44,12 +47,13 @@ class Mending:
         wrong = {flaw.key: flaw for flaw in checked.flaws if flaw.code in _ABOUT_PACKS}
         if not repair or not wrong:
             return checked
+        saved = await self._pool.run(self._save, project, wrong, needed)
         await project.worker.forget_stored(wrong.keys())
         spec = await self._pool.run(read_spec, project.worker.root)
         # Whatever this machine still has is in the store again after this.
         await project.worker.seal(spec, strict=False, git_commit="")
-        rows = await project.worker.stored_rows()
-        await self._pool.run(self._mend, project, wrong, needed, rows)
+        rows = [*saved, *await project.worker.stored_rows()]
+        await self._pool.run(self._tell, project, wrong, needed, rows)
         again, _ = await self._look(project, report, read_data=read_data)
         left = {(flaw.key, flaw.code) for flaw in again.flaws}
         for flaw in checked.flaws:
@@ -64,11 +68,11 @@ class Mending:
 
     async def _look(
         self, project: OpenProject, report: Report, *, read_data: bool
-    ) -> tuple[Checked, Mapping[str, Mapping[bytes, PackEntry]]]:
+    ) -> tuple[Checked, _Needed]:
         rows = await project.worker.stored_rows()
         known = {row.key: max(each.offset + each.stored_size for each in row.entries) for row in rows}
 
-        def look() -> tuple[Checked, Mapping[str, Mapping[bytes, PackEntry]]]:
+        def look() -> tuple[Checked, _Needed]:
             store = self._keeper.reopen(project.store_id, project.name)
             try:
                 checker = Checker(store, known, read_data=read_data)
@@ -78,32 +82,36 @@ class Mending:
 
         return await self._pool.run(look)
 
-    def _mend(
-        self,
-        project: OpenProject,
-        wrong: Mapping[str, Flaw],
-        needed: Mapping[str, Mapping[bytes, PackEntry]],
-        rows: Iterable[PackIndex],
-    ) -> None:
-        """Say where the chunks of these packs are now, and remove what is damaged."""
+    def _save(self, project: OpenProject, wrong: Mapping[str, Flaw], needed: _Needed) -> list[PackIndex]:
+        """Copy what is whole out of damaged packs, and remove those: a store may refuse to replace them."""
+        damaged = [key for key, flaw in wrong.items() if flaw.code == PACK_DAMAGED]
         store = self._keeper.reopen(project.store_id, project.name)
         try:
-            damaged = [key for key, flaw in wrong.items() if flaw.code == PACK_DAMAGED]
             saved = _save(store, damaged, needed)
-            lost = {digest for key in wrong for digest in needed.get(key, ())}
-            rows = [row for row in rows if row.key not in wrong]
-            found = [row for row in rows if any(entry.digest in lost for entry in row.entries)]
-            if saved or found:
-                write_moves(store, Moves(left=sorted(wrong), packs=[*saved, *found]))
             for key in damaged:
                 store.delete(key)
         finally:
             store.close()
+        return saved
+
+    def _tell(
+        self, project: OpenProject, wrong: Mapping[str, Flaw], needed: _Needed, rows: Iterable[PackIndex]
+    ) -> None:
+        """Say where the chunks of these packs are now."""
+        lost = {digest for key in wrong for digest in needed.get(key, ())}
+        found = {row.key: row for row in rows if any(entry.digest in lost for entry in row.entries)}
+        if not found:
+            return
+        store = self._keeper.reopen(project.store_id, project.name)
+        try:
+            # One that was stored again under its own key is there again.
+            left = sorted(wrong.keys() - found.keys())
+            write_moves(store, Moves(left=left, packs=[found[key] for key in sorted(found)]))
+        finally:
+            store.close()
 
 
-def _save(
-    store: Store, damaged: Iterable[str], needed: Mapping[str, Mapping[bytes, PackEntry]]
-) -> list[PackIndex]:
+def _save(store: Store, damaged: Iterable[str], needed: _Needed) -> list[PackIndex]:
     """Copy all that is whole out of damaged packs."""
     rows: list[PackIndex] = []
     uploader = Uploader(store, on_stored=rows.append, avoid=set(damaged))

@@ -1,0 +1,162 @@
+"""Saying in the stores what is kept, and collecting the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pollinator.chunks.folder import FolderStore
+from pollinator.chunks.keeping import read_ref, write_lease
+from pollinator.daemon.runs.keeping import Keeping, place_of
+from pollinator.daemon.runs.tidy import Tidying
+from pollinator.daemon.sync.projects import OpenProject
+from pollinator.v1.keeping_pb2 import KeepReason, Lease
+from pollinator.v1.run_pb2 import Run, RunEvent, RunState, StartRunRequest, StateChanged
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.tree_pb2 import SnapshotRef
+from support.opening import Place, Watcher
+
+HEAD, RECENT, PINNED = (
+    KeepReason.KEEP_REASON_HEAD,
+    KeepReason.KEEP_REASON_RECENT,
+    KeepReason.KEEP_REASON_PINNED,
+)
+
+
+class Desk:
+    """A daemon with one project, and what it says in the store."""
+
+    def __init__(self, place: Place, daemon: Watcher, project: OpenProject) -> None:
+        self.place = place
+        self.daemon = daemon
+        self.project = project
+        self.store = FolderStore(place.folder / "store" / "pollinator" / "p")
+        self.keeping = self.started()
+        self._count = 0
+
+    def started(self) -> Keeping:
+        """As when the daemon starts."""
+        daemon = self.daemon
+        return Keeping(
+            daemon.log, daemon.records, daemon.projects, daemon.keeper, self.place.folder, newest=1, days=0
+        )
+
+    async def seal(self) -> SnapshotRef:
+        sealed = await self.project.worker.seal(RunSpec(), strict=False, git_commit="")
+        return sealed.ref
+
+    def ended_run(self, name: str, snapshot: SnapshotRef) -> Run:
+        run = self.place.run_of(self.project.store_id)
+        run.id = run.request_id = name
+        run.state = RunState.RUN_STATE_ACCEPTED
+        log = self.daemon.log
+        log.accept(run, StartRunRequest(request_id=name))
+        log.append(name, *map(moved, ("SNAPSHOTTING",)), RunEvent(sealed=snapshot))
+        return log.append(name, *map(moved, ("LAUNCHING", "RUNNING", "COLLECTING", "SUCCEEDED")))
+
+    async def say(self) -> list[tuple[str, str, int]]:
+        """What the ref says after that: runs, snapshots, reasons."""
+        await self.keeping.say(place_of(self.project))
+        keys = list(self.store.keys("r/"))
+        return [
+            (kept.run_id, kept.snapshot.key, kept.why)
+            for key in keys
+            for kept in read_ref(self.store, key).kept
+        ]
+
+
+def moved(state: str) -> RunEvent:
+    return RunEvent(state_changed=StateChanged(state=RunState.Value(f"RUN_STATE_{state}"), attempt=1))
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    place = Place(tmp_path)
+    async with place.daemon() as daemon:
+        project = await daemon.projects.open(place.root, place.store("store"))
+        yield Desk(place, daemon, project)
+
+
+async def test_nothing_is_said_of_a_project_of_which_there_is_nothing_to_say(desk: Desk) -> None:
+    assert [] == await desk.say()
+    assert [] == list(desk.store.keys("r/"))
+
+
+async def test_the_last_that_was_sealed_is_kept(desk: Desk) -> None:
+    ref = await desk.seal()
+
+    assert [("", ref.key, HEAD)] == await desk.say()
+
+
+async def test_a_ref_is_written_only_when_it_says_something_else(desk: Desk) -> None:
+    await desk.seal()
+    await desk.say()
+    (before,) = desk.store.listing("r/")
+    await desk.say()
+    (again,) = desk.store.listing("r/")
+    desk.keeping = desk.started()
+    await desk.say()
+    (restarted,) = desk.store.listing("r/")
+
+    assert before == again
+    assert (before.key, True) == (restarted.key, restarted.modified_ns > before.modified_ns)
+
+
+async def test_the_newest_and_the_pinned_runs_are_kept(desk: Desk) -> None:
+    ref = await desk.seal()
+    runs = [desk.ended_run(name, ref) for name in ("01a", "01b", "01c")]
+    desk.keeping.pin(runs[0], unpin=False)
+    pinned = await desk.say()
+    desk.keeping.pin(runs[0], unpin=True)
+
+    assert {("", HEAD), ("01a", PINNED), ("01c", RECENT)} == {(run, why) for run, _, why in pinned}
+    assert ["", "01c"] == sorted(run for run, _, _ in await desk.say())
+
+
+async def test_the_lease_of_a_run_goes_when_its_ref_is_written(desk: Desk) -> None:
+    ref = await desk.seal()
+    for name in ("01a", "01other"):
+        write_lease(desk.store, name, Lease(source=ref))
+    desk.ended_run("01a", ref)
+    await desk.say()
+
+    assert ["l/01other"] == list(desk.store.keys("l/"))
+
+
+async def test_two_folders_of_one_daemon_are_two_clients(desk: Desk) -> None:
+    assert desk.keeping.client("/a") == desk.started().client("/a") != desk.keeping.client("/b")
+
+
+async def test_a_copy_of_the_state_on_another_machine_is_another_client(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with other_machine(monkeypatch):
+        other = desk.started()
+
+    assert desk.keeping.client("/a") != other.client("/a")
+
+
+async def test_a_collection_says_first_what_is_kept(desk: Desk) -> None:
+    ref = await desk.seal()
+    daemon = desk.daemon
+    tidying = Tidying(daemon.log, daemon.projects, daemon.keeper, desk.keeping, every_s=60, grace_s=60)
+    done = await (await tidying.begin(desk.project, lambda *_: None, dry_run=False))
+
+    assert (1, []) == (done.kept_snapshots, list(done.problems))
+    assert [("", ref.key, HEAD)] == await desk.say()
+
+
+@contextmanager
+def other_machine(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Its id is another."""
+    read_text = Path.read_text
+
+    def read(self: Path, encoding: str | None = None) -> str:
+        return "other" if self == Path("/etc/machine-id") else read_text(self, encoding)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", read)
+        yield
