@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -10,10 +11,12 @@ import pytest
 
 from pollinator.chunks.blobs import PeerStore
 from pollinator.chunks.digest import digest_of
+from pollinator.chunks.keeping import encode
 from pollinator.chunks.keys import pack_key
 from pollinator.chunks.pack import PackBuilder
+from pollinator.v1.keeping_pb2 import Lease, Ref
 from pollinator.v1.run_pb2 import ListRunsRequest
-from pollinator.v1.store_pb2 import FindMissingRequest, GetRequest, PutRequest
+from pollinator.v1.store_pb2 import FindMissingRequest, GetRequest, ListRequest, PutRequest
 from support.executing import CALL_S
 from support.serving import Refusal, Server, refused, server
 from support.storing import random_bytes
@@ -153,6 +156,28 @@ async def test_an_upload_that_is_broken_off_stores_nothing(server: Server) -> No
         await call
 
     assert [key] == await missing(server, key)
+
+
+async def test_a_listing_names_what_was_stored(server: Server) -> None:
+    key, body = pack(b"to be listed")
+    await put(server, key, body, project="listed")
+    asked = ListRequest(project="listed", prefix="p/")
+    found = [each async for answer in server.blobs.List(asked, timeout=CALL_S) for each in answer.objects]
+
+    assert [(key, len(body))] == [(each.key, each.size) for each in found]
+    assert abs(found[0].modify_time.ToSeconds() - time.time()) < 3600
+
+
+async def test_of_what_keeps_objects_a_peer_may_only_write_leases(server: Server) -> None:
+    lease, ref = encode(Lease()), encode(Ref())
+    await put(server, "l/run1", lease)
+    refusals = [
+        await refused(server.blobs.Put(uploads(key, (body,)), timeout=CALL_S))
+        for key, body in ((f"r/{'0' * 32}", ref), (f"g/{'0' * 32}", ref), ("l/run1", b"nonsense"))
+    ]
+
+    assert lease == b"".join(await fetched(server, "l/run1"))
+    assert ["not_offered", "not_offered", "bad_keeping"] == [refusal.reason for refusal in refusals]
 
 
 async def test_projects_do_not_see_each_others_objects(server: Server) -> None:
