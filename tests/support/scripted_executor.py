@@ -30,6 +30,8 @@ from pollinator.v1.run_pb2 import (
     CancelRunResponse,
     ForgetRunRequest,
     ForgetRunResponse,
+    GetRunRequest,
+    GetRunResponse,
     Notice,
     Outcome,
     OutcomeReason,
@@ -184,6 +186,13 @@ class Wire:
         self._check()
         self.executor.started.append(request)
         return StartRunResponse(run=self.executor.run)
+
+    async def GetRun(self, request: GetRunRequest, **options: float) -> GetRunResponse:  # noqa: N802
+        """Ask whether it has the run."""
+        self._check()
+        if not self.executor.knows_it:
+            raise rpc_error(NotFound("no such run", reason="run_missing"))
+        return GetRunResponse(run=self.executor.run)
 
     async def CancelRun(  # noqa: N802
         self, request: CancelRunRequest, **options: float

@@ -29,6 +29,7 @@ from pollinator.model.run import is_terminal
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
     ForgetRunRequest,
+    GetRunRequest,
     Notice,
     Outcome,
     OutcomeReason,
@@ -176,11 +177,22 @@ class RunDriver:
             await self._launch_failed(run, to_error(error))
             return
         except PollinatorError as error:
-            await self._launch_failed(run, error)
-            return
+            if error.retryable or not await self._has(run, link):
+                await self._launch_failed(run, error)
+                return
         crash_point("after_launch_sent")
         self._secrets.forget(run.id)
         await self._follow(run)
+
+    async def _has(self, run: Run, link: ExecutorLink) -> bool:
+        """The executor has the run from an earlier launch: nobody else can say then that it failed."""
+        if run.id not in self._maybe_launched:
+            return False
+        try:
+            await link.runs.GetRun(GetRunRequest(run_id=run.id), timeout=CANCEL_TRY_S)
+        except grpc.aio.AioRpcError as error:
+            return not isinstance(to_error(error), NotFound)
+        return True
 
     async def _may_be_launched(self, run: Run) -> bool:
         """The executor has the run, as far as can be known. One that does is told to cancel it."""

@@ -31,7 +31,7 @@ from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef
 from pollinator.wire.errors import Exhausted, Internal, InvalidInput, Unavailable, Violation
 from support.disk import full_disk
-from support.scripted_executor import RUN_ID, Daemon, Home, ScriptedExecutor, Wire, moved, until
+from support.scripted_executor import RUN_ID, STORE_ID, Daemon, Home, ScriptedExecutor, Wire, moved, until
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +135,22 @@ async def test_a_refused_launch_fails_with_the_executors_words(world: World) -> 
 
     assert OutcomeReason.OUTCOME_REASON_LAUNCH == run.outcome.reason
     assert "cannot run here\n  conditions.mem: too much\ntry another" == run.outcome.detail
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_run_that_its_executor_has_goes_on_though_it_could_not_be_launched_again(
+    world: World, known: bool
+) -> None:
+    world.daemon.accept("SNAPSHOTTING", "LAUNCHING")
+    world.executor.knows_it = known
+    world.executor.end()
+    world.restart()
+    (world.folder / "stores" / STORE_ID).unlink()
+    async with world.driving():
+        run = await world.ended()
+
+    assert (RunState.RUN_STATE_SUCCEEDED if known else RunState.RUN_STATE_FAILED) == run.state
+    assert known or "not known any more" in run.outcome.detail
 
 
 async def test_an_executor_that_is_down_is_waited_for_and_that_is_noted_once(world: World) -> None:
@@ -276,9 +292,10 @@ async def test_output_that_only_this_side_still_has_is_kept(world: World) -> Non
     assert b"before the power cut\n" == world.daemon.output.read(RUN_ID, 0, 0, 100)
 
 
-async def test_results_wait_for_a_store_that_does_not_answer(world: World) -> None:
+@pytest.mark.parametrize("trouble", [Unavailable("asleep", reason="store_unavailable"), ValueError("x")])
+async def test_results_wait_out_a_silent_store_and_a_defect(world: World, trouble: Exception) -> None:
     world.daemon.accept("SNAPSHOTTING", "LAUNCHING", "RUNNING")
-    world.home.troubles += [Unavailable("asleep", reason="store_unavailable")] * 3
+    world.home.troubles += [trouble] * 3
     world.executor.record(RunEvent(collected=SnapshotRef(digest=b"r", key="result")))
     world.executor.end()
     async with world.driving():
@@ -297,17 +314,6 @@ async def test_results_that_cannot_be_written_are_a_failure_that_keeps_the_exit_
 
     assert OutcomeReason.OUTCOME_REASON_COLLECT == run.outcome.reason
     assert (3, "no space\nfree some") == (run.outcome.exit_code, run.outcome.detail)
-
-
-async def test_a_defect_that_one_run_meets_ends_neither_it_nor_the_daemon(world: World) -> None:
-    world.daemon.accept("SNAPSHOTTING", "LAUNCHING", "RUNNING")
-    world.home.troubles.append(ValueError("a defect"))
-    world.executor.end()
-    async with world.driving():
-        run = await world.ended()
-
-    assert RunState.RUN_STATE_SUCCEEDED == run.state
-    assert [""] == world.home.brought
 
 
 @dataclass
