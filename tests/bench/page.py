@@ -48,7 +48,7 @@ def _bounds(rows: Sequence[Words]) -> str:
     for row in rows:
         title = _title(row)
         for bound in row["bounds"]:
-            lines.append(f"| {title} | {bound['text']} | {bound['value']:.3g} | {_met(bound)} |")
+            lines.append(f"| {title} | {bound['text']} | {_value(bound)} | {_met(bound)} |")
             title = ""
     return "\n".join(lines) + "\n"
 
@@ -59,7 +59,7 @@ def _missed(rows: Sequence[Words]) -> str:
         return "Everything is met.\n"
     lines: list[str] = []
     for row in missed:
-        texts = [f"{each['text']}, is {each['value']:.3g}" for each in row["bounds"] if not each["met"]]
+        texts = [f"{each['text']}, is {_value(each)}" for each in row["bounds"] if not each["met"]]
         why = REASONS.get(row["name"], "")
         lines.append(f"- **{_title(row)}**: {'; '.join(texts)}. {why}".rstrip())
     return "\n".join(lines) + "\n"
@@ -93,6 +93,10 @@ def _figures(row: Words) -> str:
 def _title(row: Words) -> str:
     away = row["round_trip_ms"]
     return f"{row['work']}, {away:g} ms away" if away else str(row["work"])
+
+
+def _value(bound: Words) -> str:
+    return _number(bound["value"]) + (f" (CPU {_number(bound['cpu'])})" if bound["cpu"] is not None else "")
 
 
 def _met(bound: Words) -> str:

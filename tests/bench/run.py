@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from bench import big, down, idle, million, small, start, watch
 from bench.bed import Bed, bed
@@ -63,6 +64,10 @@ def measure_all(names: Iterable[tuple[str, float]], rounds: int, folder: Path) -
         yield {**row.shown(), "took_s": took_s, "load": [before, load()]}
 
 
+def _ended(*_: object) -> NoReturn:
+    sys.exit(1)
+
+
 def main() -> None:
     """Measure, print, and write everything down."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
@@ -81,7 +86,7 @@ def main() -> None:
     if not given.near:
         todo += [(name, far) for far in FAR_MS for name in names if name in FAR]
     # Whoever ends it wants the memory back that its files take.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _ended)
     words = machine(folder)
     words["rows"] = rows = list[dict[str, object]]()
     given.json.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def test_contenders_take_turns_and_the_first_round_is_not_counted() -> None:
 def test_a_ratio_is_that_of_the_medians() -> None:
     bound = ratio([sample("ours", 1, 2, 90), sample("peer", 4, 4, 4)], "ours", "peer", 0.5)
 
-    assert Bound("at most 0.5 x peer", 0.5, 0.5) == bound
+    assert Bound("at most 0.5 x peer", 0.5, 0.5, cpu=0.5) == bound
     assert bound.met
     assert not ratio([sample("ours", 3), sample("peer", 4)], "ours", "peer", 0.5).met
 
