@@ -4,21 +4,22 @@ from __future__ import annotations
 
 REASONS: dict[str, str] = {
     "cold-small": (
-        "A third of our CPU time is spent before the first file is read, or beside it: Python with its imports, "
-        "boto3 and its client, 0.36 of 1.1 s. A daemon pays that once; a cold row pays it each time. Reading, "
-        "hashing and packing takes about 50 us for a file, all in Python."
+        "A third of our CPU time is spent before the first file is read, or beside it: Python with its "
+        "imports, boto3 and its client, 0.36 of 1.1 s. A daemon pays that once; a cold row pays it each "
+        "time. Reading, hashing and packing takes about 50 us for a file, all in Python."
     ),
     "no-change": (
-        "A seal looks at the two trees themselves, for what is mounted there, and at the ignore file, two times "
-        "at most, whatever the size of the project. It looks at no file of the user's."
+        "A seal looks at the two trees themselves, for what is mounted there, and at the ignore file, "
+        "two times at most, whatever the size of the project. It looks at no file of the user's."
     ),
     "lay-out": (
-        "cp reads from memory what is copied. Each file here is opened, written, closed and given its mode by "
-        "Python, about 40 us of CPU time, after its chunk was verified; what the server and the way to it take "
-        "comes on top."
+        "cp reads from memory what is copied. Each file here is opened, written, closed and given its "
+        "mode by Python, about 40 us of CPU time, after its chunk was verified; what the server and the "
+        "way to it take comes on top."
     ),
     "lay-out-changed": (
-        "rsync looks at 10,000 files in C. Here each of them is looked at from Python, to be sure that nobody "
-        "touched what was laid out ahead, and 100 are made anew with one request to the store in between."
+        "rsync looks at 10,000 files in C. Here each of them is looked at from Python, to be sure that "
+        "nobody touched what was laid out ahead, and 100 are made anew with one request to the store in "
+        "between."
     ),
 }
