@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +72,11 @@ class Outbox:
         self._store = store
         self._monotonic = monotonic
         self._index = Index(index_path, store.identity)
+        self._abandoned: set[str] = set()
         self._view = View(store, clock, view_s)
+        self._avoid = _Any(self._view.condemned, self._abandoned)
         self._uploader = Uploader(
-            store, on_stored=self._stored, on_sent=on_sent, on_arrival=wake, avoid=self._view.condemned
+            store, on_stored=self._stored, on_sent=on_sent, on_arrival=wake, avoid=self._avoid
         )
         self._unnamed: set[str] = set()
         self._look_again_at = 0.0
@@ -255,6 +257,14 @@ class Outbox:
         self._unnamed.difference_update(gone)
         self.lost = True
 
+    def abandon(self, damaged: Collection[str]) -> None:
+        """These objects are to be removed: what was in them is stored again, and under other names.
+
+        The chunks of a pack, put together again, would make the same pack.
+        """
+        self._abandoned.update(damaged)
+        self.forget(damaged)
+
     def rows(self) -> list[PackIndex]:
         """What every pack holds that the store acknowledged."""
         return self._index.rows()
@@ -279,3 +289,13 @@ class Outbox:
             key = self._uploader.write_index(rows)
             self._index.save_listing(key, rows)
             self._unnamed.add(key)
+
+
+class _Any(Container[str]):
+    """What is in any of some sets, as they are now."""
+
+    def __init__(self, *sets: set[str]) -> None:
+        self._sets = sets
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in each for each in self._sets)

@@ -150,7 +150,7 @@ class ProjectWorker:
     async def forget_stored(self, objects: Collection[str]) -> None:
         """These are not in the store, or not to be used: what is here of them is stored again."""
         gone = set(objects)
-        await self.call(lambda: self._engine.with_outbox(lambda outbox: outbox.forget(gone)))
+        await self.call(lambda: self._engine.with_outbox(lambda outbox: outbox.abandon(gone)))
 
     async def stored_rows(self) -> list[PackIndex]:
         """What every pack holds that the store acknowledged."""

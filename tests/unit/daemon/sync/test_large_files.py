@@ -14,6 +14,7 @@ from pollinator.daemon.sync import outbox
 from pollinator.wire.errors import PollinatorError, Unavailable
 from support.projects import Project, project
 from support.storing import MemoryStore, random_bytes
+from support.syncing import read_back
 
 __all__ = ["project"]
 
@@ -132,3 +133,16 @@ def test_where_files_are_cut_in_fixed_blocks_they_are_cut_anew(
 
     assert sealed["data"][b"large"] == project.disk["data"][b"large"]
     assert again.stat().st_size > together.report.bytes_uploaded
+
+
+def test_what_was_in_a_damaged_pack_is_stored_under_another_name(project: Project) -> None:
+    """Its chunks would make the same pack again, which is removed once they are elsewhere."""
+    project.write("data/large", DATA)
+    project.seal()
+    assert isinstance(project.store, MemoryStore)
+    damaged = next(key for key in project.store.objects if key.startswith("p/"))
+    project.engine.with_outbox(lambda box: box.abandon({damaged}))
+    sealed = project.seal()
+    project.store.delete(damaged)
+
+    assert project.disk == read_back(project.store, sealed.ref)
