@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pollinator.daemon.settings import load_settings
 from support.sandbox import BIN, Sandbox, sandbox
 
 __all__ = ["sandbox"]
@@ -55,12 +56,8 @@ def test_settings_are_shown_with_where_they_come_from(sandbox: Sandbox) -> None:
     shown = sandbox.cli("config", "show", "--json", cwd=root, env=variables)
 
     origins = {each["name"]: each["origin"] for each in map(json.loads, shown.stdout.splitlines())}
-    expected = {
-        "autostart": "default",
-        "log_bytes": "default",
-        "log_files": "default",
+    expected = dict.fromkeys(("autostart", *load_settings({}, Path("/nowhere")).values), "default") | {
         "log_level": "environment POLLINATOR_LOG_LEVEL",
-        "metrics": "default",
         "store": "environment POLLINATOR_STORE",
     }
     assert expected == origins
