@@ -26,7 +26,7 @@ Pause = Callable[[float], object]
 class Readable(Protocol):
     """The body of an answer."""
 
-    def read(self, amt: int | None = None) -> bytes:
+    def read(self, amt: int | None = None, /) -> bytes:
         """The next bytes, or all that are left."""
         ...
 
