@@ -153,7 +153,7 @@ class GarbageMachine(RuleBasedStateMachine):
         at=who,
         by=who,
         name=st.sampled_from(NAMES),
-        times=st.tuples(*map(st.sampled_from, (LONG, SHORT, SHORT, LONG))),
+        times=st.tuples(*map(st.sampled_from, (LONG, SHORT, SHORT, MINUTES))),
         ways=st.tuples(*[st.booleans()] * 6),
         surprise=surprises,
         late=surprises,

@@ -19,7 +19,7 @@ from support import garbage
 from support.shared_store import Way
 
 Mutant = Callable[[], AbstractContextManager[object]]
-_plan = Collector._plan
+_plan = Collector._plan  # pyright: ignore[reportPrivateUsage] # a defect is put in
 
 
 def no_second_mark() -> AbstractContextManager[object]:
@@ -53,9 +53,10 @@ def age_by_the_clock_of_the_client() -> AbstractContextManager[object]:
     """The time is that of the machine which collects."""
 
     def now(self: Collector, earlier: Mapping[str, CondemnedObject], *, dry_run: bool) -> int:
-        self._write_list(earlier.values())
-        assert isinstance(self._store, Way)
-        return self._store.store.clock_ns() + self._store.skew_ns
+        self._write_list(earlier.values())  # pyright: ignore[reportPrivateUsage] # a defect is put in
+        way = self._store  # pyright: ignore[reportPrivateUsage] # a defect is put in
+        assert isinstance(way, Way)
+        return way.store.clock_ns() + way.skew_ns
 
     return patch.object(Collector, "_now", now)
 
@@ -102,7 +103,7 @@ def condemned_lists_ignored() -> AbstractContextManager[object]:
     """A writer goes by what it knows to be stored."""
 
     def look(self: View) -> None:
-        self._looked_at = self._clock()
+        self._looked_at = self._clock()  # pyright: ignore[reportPrivateUsage] # a defect is put in
 
     return patch.object(View, "look", look)
 
@@ -130,7 +131,7 @@ def no_look_before_publishing() -> AbstractContextManager[object]:
     """However old its view is, a writer believes it."""
 
     def believe(self: Outbox) -> None:
-        if self._view.age_s == float("inf"):
+        if self._view.age_s == float("inf"):  # pyright: ignore[reportPrivateUsage] # a defect is put in
             self.look()
 
     return patch.object(Outbox, "look_if_needed", believe)

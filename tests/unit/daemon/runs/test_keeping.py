@@ -68,6 +68,9 @@ class Desk:
         ]
 
 
+def no_report(_doing: str, _done: int, _total: int) -> None: ...
+
+
 def moved(state: str) -> RunEvent:
     return RunEvent(state_changed=StateChanged(state=RunState.Value(f"RUN_STATE_{state}"), attempt=1))
 
@@ -143,7 +146,7 @@ async def test_a_collection_says_first_what_is_kept(desk: Desk) -> None:
     ref = await desk.seal()
     daemon = desk.daemon
     tidying = Tidying(daemon.log, daemon.projects, daemon.keeper, desk.keeping, every_s=60, grace_s=60)
-    done = await (await tidying.begin(desk.project, lambda *_: None, dry_run=False))
+    done = await (await tidying.begin(desk.project, no_report, dry_run=False))
 
     assert (1, []) == (done.kept_snapshots, list(done.problems))
     assert [("", ref.key, HEAD)] == await desk.say()
