@@ -153,7 +153,7 @@ class GarbageMachine(RuleBasedStateMachine):
         at=who,
         by=who,
         name=st.sampled_from(NAMES),
-        times=st.tuples(*map(st.sampled_from, (LONG, SHORT, SHORT, MINUTES))),
+        times=st.tuples(*map(st.sampled_from, (LONG, SHORT, SHORT, (60, 60, 62, 130, 5)))),
         ways=st.tuples(*[st.booleans()] * 6),
         surprise=surprises,
         late=surprises,

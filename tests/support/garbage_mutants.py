@@ -6,8 +6,8 @@ from collections.abc import Callable, Container, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
-from pollinator.chunks.store import Listed, Store
-from pollinator.daemon.garbage import collect, roots
+from pollinator.chunks.store import Store
+from pollinator.daemon.garbage import roots
 from pollinator.daemon.garbage.collect import Collector, Plan
 from pollinator.daemon.garbage.mark import Marked, Marker
 from pollinator.daemon.garbage.roots import Roots
@@ -88,15 +88,6 @@ def refs_ignored() -> AbstractContextManager[object]:
     def nothing(_found: Roots, _store: Store, _key: str) -> None: ...
 
     return patch.object(roots, "_add_ref", nothing)
-
-
-def young_snapshots_are_no_roots() -> AbstractContextManager[object]:
-    """A snapshot counts only once somebody keeps it."""
-
-    def none(_listed: Mapping[str, Listed], _now_ns: int, _grace_s: float) -> list[str]:
-        return []
-
-    return patch.object(collect, "young_snapshots", none)
 
 
 def condemned_lists_ignored() -> AbstractContextManager[object]:
@@ -192,7 +183,6 @@ MUTANTS: tuple[Mutant, ...] = (
     condemned_when_it_was_read,
     leases_ignored,
     refs_ignored,
-    young_snapshots_are_no_roots,
     condemned_lists_ignored,
     condemned_keys_written_again,
     no_look_before_publishing,

@@ -11,6 +11,7 @@ from pollinator.chunks.keeping import (
     write_lease,
     write_ref,
 )
+from pollinator.chunks.pack import parse_footer
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.garbage.collect import GRACE_S, Collector, collected_lately
 from pollinator.daemon.garbage.roots import LEASE_LIFE_S, REF_LIFE_S
@@ -119,6 +120,23 @@ def test_what_a_lease_names_stays_until_it_is_dead(place: Place) -> None:
     assert ({}, {}) == kinds(kept)
     assert {"leases": 1} == kinds(dead)[0]
     assert {"snapshots": 2, "packs": 2} == kinds(dead)[1]
+
+
+def test_what_a_young_snapshot_needs_stays_though_nobody_keeps_it_yet(place: Place) -> None:
+    publisher, data = Publisher(place.store), random_bytes(9000)
+    publisher.publish({b"file": data}, flush=True)
+    (pack,) = place.objects("p")
+    place.age()
+    place.collect()
+    place.pass_s(GRACE_S - HOUR)
+    rows = publisher.rows[:]
+    ref, _ = Publisher(place.store, rows=rows).publish({b"other": b"x", b"file": data})
+    body = parse_footer(ref.key, place.store.objects[ref.key])
+    place.pass_s(2 * HOUR)
+    place.collect()
+
+    assert pack in [row.key for row in body.packs]
+    assert pack in place.store.objects
 
 
 def test_a_client_that_was_not_seen_for_three_months_keeps_nothing(place: Place) -> None:
