@@ -38,7 +38,7 @@ def _machine(words: Words) -> str:
     return (
         "## Machine\n\n"
         f"{words['cores']} cores of {words['cpu']}, {words['memory_gib']:g} GiB, Linux {words['kernel']}, "
-        f"files on {words['filesystem']}, Python {words['python']}. Commit {words['commit']}, {words['at']}. "
+        f"files on {words['filesystem']}, Python {words['python']}. {words['runs']}. "
         f"Load average from {min(loads):.1f} to {max(loads):.1f} during the run.\n\n{versions}.\n"
     )
 
@@ -114,9 +114,10 @@ def _by(value: float | None, first: float | None) -> str:
 
 
 def merged(documents: Iterable[Words]) -> Words:
-    """One run, with the rows of others behind its own."""
-    first, *others = documents
-    return {**first, "rows": [*first["rows"], *(row for each in others for row in each["rows"])]}
+    """The rows of all runs, and which runs they were."""
+    runs = list(documents)
+    told = [f"{each['at']} at commit {each['commit']}" for each in runs]
+    return {**runs[0], "rows": [row for each in runs for row in each["rows"]], "runs": "; ".join(told)}
 
 
 def main() -> None:

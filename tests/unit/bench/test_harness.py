@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.harness import Bound, Measured, Row, Sample, figure, interleave, ratio, table
-from bench.page import page
+from bench.page import merged, page
 from bench.proxy import Requests, Tally
 
 
@@ -50,8 +50,8 @@ def test_a_bound_that_is_missed_is_seen_in_the_table_and_on_the_page() -> None:
     }  # fmt: skip
 
     assert "MISS  at most 0.5 x peer: 0.75" in table(row)
-    assert "| some work | at most 0.5 x peer | 0.75 | **no** |" in page(words)
-    assert "- **some work**: at most 0.5 x peer, is 0.75." in page(words)
+    assert "| some work | at most 0.5 x peer | 0.75 | **no** |" in page(merged([words]))
+    assert "- **some work**: at most 0.5 x peer, is 0.75." in page(merged([words]))
 
 
 def test_requests_are_counted_wherever_their_bytes_are_cut() -> None:
