@@ -35,7 +35,7 @@ def cold_small(bed: Bed) -> Row:
         return bed.peer("rclone", "copy", "--transfers", "32", tree, target)
 
     contenders = {OURS: ours, "restic": restic, "rclone --transfers 32": rclone}
-    samples = bed.interleave(contenders)
+    samples = bed.interleave_past_proxy(contenders)
     return Row(
         "cold-small",
         "cold, 10k files x 8 KiB",
