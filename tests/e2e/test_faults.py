@@ -86,6 +86,22 @@ def test_a_daemon_killed_at_any_point_leads_to_one_run(sandbox: Sandbox, point: 
     assert 1 == len(sandbox.cli("list", "--all", "--json", cwd=root).stdout.splitlines())
 
 
+def test_a_run_is_forgotten_by_its_executor_though_the_daemon_was_killed_at_its_end(
+    sandbox: Sandbox,
+) -> None:
+    root = counting(sandbox, 20)
+    crashing = crash("POLLINATOR_CRASH_AT", sandbox, "before_forget")
+    assert 0 == sandbox.cli("daemon", "start", cwd=root, env=crashing).returncode
+    first = sandbox.daemon_pid()
+    sandbox.cli("run", "--follow", cwd=root, timeout=60)
+    wait_until(lambda: first not in sandbox.pids_of("pollinator.daemon.main"), "the daemon was killed")
+
+    assert 0 == sandbox.cli("list", cwd=root).returncode
+
+    (folder,) = (sandbox.state / "executors/local/runs").iterdir()
+    wait_until((folder / "forgotten").exists, "the executor was told")
+
+
 @pytest.mark.parametrize(
     "point",
     [

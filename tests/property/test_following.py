@@ -124,7 +124,7 @@ class Stage:
         self.home.pool.close()
 
     def _drive(self, group: asyncio.TaskGroup) -> Crew:
-        crew = Crew(self.daemon.log, self.daemon.driver, group, self.home.pool)
+        crew = self.daemon.crew(group)
         crew.reconcile()
         return crew
 

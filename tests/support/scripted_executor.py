@@ -17,7 +17,9 @@ from pollinator.daemon.app import MIGRATIONS
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
+from pollinator.daemon.runs.forgetting import Forgetting
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.output import OutputFiles
@@ -72,7 +74,7 @@ class ScriptedExecutor:
         self.started: list[StartRunRequest] = []
         self.cancelled: list[CancelRunRequest] = []
         self.knows_it = True
-        self.forgotten = False
+        self.forgotten: list[str] = []
         self.defect: PollinatorError | None = None
         """Raised when its output is read."""
         self.log: list[RunEvent] = []
@@ -209,7 +211,9 @@ class Wire:
     ) -> ForgetRunResponse:
         """Tell it that everything was taken over."""
         self._check()
-        self.executor.forgotten = True
+        if not self.executor.knows_it:
+            raise rpc_error(NotFound("no such run", reason="run_missing"))
+        self.executor.forgotten.append(request.run_id)
         return ForgetRunResponse()
 
     def WatchRun(self, request: WatchRunRequest) -> Watching:  # noqa: N802
@@ -316,15 +320,22 @@ class Daemon:
         self.secrets = SecretFiles(folder / "secrets")
         keeper = StoreKeeper(folder / "stores")
         (folder / "stores" / STORE_ID).write_bytes(DEFAULT.SerializeToString())
+        self.pool = home.pool
+        registry = cast("Registry", OneExecutor(cast("ExecutorLink", wire)))
+        self.forgetting = Forgetting(self.log, registry)
         self.driver = RunDriver(
             self.log,
             self.output,
             cast("Projects", projects),
-            cast("Registry", OneExecutor(cast("ExecutorLink", wire))),
+            registry,
             keeper,
             self.secrets,
             cast("ResultsHome", home),
         )
+
+    def crew(self, group: asyncio.TaskGroup) -> Crew:
+        """Whoever drives its runs."""
+        return Crew(self.log, self.driver, self.forgetting, group, self.pool)
 
     def accept(self, *states: str) -> Run:
         """A run on its way; with LAUNCHING among the states it is sealed as well."""

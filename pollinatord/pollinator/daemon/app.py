@@ -21,9 +21,10 @@ from pollinator.daemon.records import Records
 from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
+from pollinator.daemon.runs.forgetting import Forgetting
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.keeping import PIN_MIGRATION, Keeping
-from pollinator.daemon.runs.log import RUN_MIGRATION, RunLog
+from pollinator.daemon.runs.log import HELD_MIGRATION, RUN_MIGRATION, RunLog
 from pollinator.daemon.runs.mend import Mending
 from pollinator.daemon.runs.output import OutputFiles
 from pollinator.daemon.runs.secrets import SecretFiles
@@ -61,7 +62,7 @@ SERVICES = tuple(
     )
 )
 
-MIGRATIONS = (RUN_MIGRATION, PROJECT_MIGRATION, PIN_MIGRATION)
+MIGRATIONS = (RUN_MIGRATION, PROJECT_MIGRATION, PIN_MIGRATION, HELD_MIGRATION)
 """What has made the database of runs and projects, in order; new ones come last."""
 
 GRACE_S = 1.0
@@ -173,7 +174,7 @@ def _build(
     projects = Projects(records, keeper, state / "indexes", group, pools.io, view_s)
     home = ResultsHome(keeper, state / "ledgers", places.cache_dir() / "indexes", pools.home)
     driver = RunDriver(runs, output, projects, registry, keeper, secrets, home)
-    crew = Crew(runs, driver, group, pools.io)
+    crew = Crew(runs, driver, Forgetting(runs, registry), group, pools.io)
     starter = RunStarter(runs, projects, registry, keeper, secrets, crew)
     keeping = Keeping(
         runs,

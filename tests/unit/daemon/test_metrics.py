@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pollinator.daemon.app import MIGRATIONS
 from pollinator.daemon.metrics import TABLE, MetricsServer, Samples, look, start_metrics
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
-from pollinator.daemon.runs.log import RUN_MIGRATION, RunLog
+from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.output import OutputFiles
 from pollinator.daemon.sync.meter import Durations
-from pollinator.daemon.sync.projects import PROJECT_MIGRATION, Projects, read_spec
+from pollinator.daemon.sync.projects import Projects, read_spec
 from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.v1.run_pb2 import (
     Outcome,
@@ -50,7 +51,7 @@ class Place:
 
 @asynccontextmanager
 async def working(folder: Path) -> AsyncGenerator[Place]:
-    records = Records(folder / "daemon.db", (RUN_MIGRATION, PROJECT_MIGRATION))
+    records = Records(folder / "daemon.db", MIGRATIONS)
     pool = Pool("test", 2)
     try:
         async with asyncio.timeout(30), asyncio.TaskGroup() as group:

@@ -1,4 +1,7 @@
-"""Owns one task for every run that has not ended, also those found in the log after a restart."""
+"""Owns one task for every run that has not ended, also those found in the log after a restart.
+
+Of those that have, one more task tells their executors, where that is still to be done.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import logging
 from pollinator.daemon.about import only_about
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.runs.driver import RunDriver
+from pollinator.daemon.runs.forgetting import Forgetting
 from pollinator.daemon.runs.log import RunLog
 from pollinator.wire.errors import PollinatorError
 
@@ -19,24 +23,35 @@ _log = logging.getLogger(__name__)
 class Crew:
     """Drives all runs."""
 
-    def __init__(self, log: RunLog, driver: RunDriver, group: asyncio.TaskGroup, pool: Pool) -> None:
+    def __init__(
+        self,
+        log: RunLog,
+        driver: RunDriver,
+        forgetting: Forgetting,
+        group: asyncio.TaskGroup,
+        pool: Pool,
+    ) -> None:
         self._runs = log
         self._driver = driver
+        self._forgetting = forgetting
         self._group = group
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self.pool = pool
 
     def reconcile(self) -> None:
-        """Go on with every run that has not ended."""
+        """Go on with every run that has not ended, and see to it that executors forget the others."""
+        self._own(self._group.create_task(self._forgetting.catch_up(), name="forget"))
         for run in self._runs.active():
             self.drive(run.id)
 
     def drive(self, run_id: str) -> None:
         """Drive a run to its end in the background."""
         context = only_about(run=run_id, project=self._runs.get(run_id).project)
-        task = self._group.create_task(self._drive(run_id), name=f"run {run_id}", context=context)
-        self._tasks[run_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(run_id, None))
+        self._own(self._group.create_task(self._drive(run_id), name=f"run {run_id}", context=context))
+
+    def _own(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _drive(self, run_id: str) -> None:
         while True:
@@ -48,6 +63,7 @@ class Crew:
         done = False
         try:
             await self._driver.drive(run_id)
+            await self._forgetting.tell(run_id)
             done = True
         except* PollinatorError as several:
             # Nothing is lost: the log says where the run is. A full disk may have room again.
@@ -58,7 +74,7 @@ class Crew:
 
     async def stop(self) -> None:
         """Let go of all runs; they go on at their executors."""
-        tasks = list(self._tasks.values())
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -28,7 +28,6 @@ from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.model.run import is_terminal
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
-    ForgetRunRequest,
     GetRunRequest,
     Notice,
     Outcome,
@@ -55,7 +54,6 @@ LAUNCH_S = 60.0
 """Longest time an executor may take to accept a run."""
 
 CANCEL_TRY_S = 5.0
-FORGET_TRY_S = 5.0
 RETRY_S = 1.0
 BRING_TRIES = 120
 """How often results are asked for while their store is away: some minutes."""
@@ -106,7 +104,6 @@ class RunDriver:
         self._secrets.forget(run_id)
         self._maybe_launched.discard(run_id)
         _log.info("run %s ended: %s", run_id, RunState.Name(run.state))
-        await self._let_go(run)
 
     # Sealing
 
@@ -360,15 +357,6 @@ class RunDriver:
             if self._runs.get(run_id).cancel_requested:
                 return
             await self._runs.changed(run_id, seen, FOREVER_S)
-
-    async def _let_go(self, run: Run) -> None:
-        """Everything is here: the executor need not keep it. Harmless when it does not hear of it."""
-        try:
-            await self._registry.get(run.executor).runs.ForgetRun(
-                ForgetRunRequest(run_id=run.id), timeout=FORGET_TRY_S
-            )
-        except (grpc.aio.AioRpcError, PollinatorError) as error:
-            _log.debug("run %s stays at its executor: %s", run.id, error)
 
     # Recording
 

@@ -48,6 +48,12 @@ CREATE TABLE event (
 ) WITHOUT ROWID;
 """
 
+HELD_MIGRATION = """
+CREATE TABLE held (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT INTO held SELECT id FROM run;
+"""
+"""Runs of which an executor may have a copy; of those from before, nobody knows."""
+
 DEFAULT_PAGE = 100
 
 
@@ -128,6 +134,8 @@ class RunLog:
         with self._records.change() as database:
             for event in events:
                 _insert(database, run_id, event)
+            if run.state == RunState.RUN_STATE_LAUNCHING:
+                database.execute("INSERT OR IGNORE INTO held VALUES (?)", (run_id,))
             database.execute(
                 "UPDATE run SET body = ?, active = ?, executor_seq = coalesce(?, executor_seq) WHERE id = ?",
                 (run.SerializeToString(), not is_terminal(run.state), executor_seq, run_id),
@@ -141,6 +149,11 @@ class RunLog:
         if self.on_change is not None and (is_terminal(run.state) or any(map(_brings_files, events))):
             self.on_change(run)
         return run
+
+    def let_go(self, run_id: str) -> None:
+        """Its executor has no copy of the run any more, or need not keep it."""
+        with self._records.change() as database:
+            database.execute("DELETE FROM held WHERE run_id = ?", (run_id,))
 
     def _stamp(self, event: RunEvent, seq: int) -> None:
         event.seq = seq
@@ -161,6 +174,15 @@ class RunLog:
         """The run with exactly this id, if there is one."""
         rows = self._records.read("SELECT body FROM run WHERE id = ?", (run_id,))
         return Run.FromString(rows[0][0]) if rows else None
+
+    def is_held(self, run_id: str) -> bool:
+        """Its executor may have a copy of the run, and was not told yet that nobody needs it."""
+        return bool(self._records.read("SELECT 1 FROM held WHERE run_id = ?", (run_id,)))
+
+    def held(self) -> list[str]:
+        """Ids of runs that have ended and are held, oldest first."""
+        query = "SELECT run_id FROM held JOIN run ON id = run_id WHERE NOT active ORDER BY run_id"
+        return [run_id for (run_id,) in self._records.read(query)]
 
     def request_of(self, run_id: str) -> StartRunRequest:
         """The request, free of secrets, that started a run."""

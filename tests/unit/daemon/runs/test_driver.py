@@ -12,7 +12,6 @@ import pytest
 
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.runs import crew, driver
-from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.sync.sealed import Sealed
 from pollinator.model.run import fold, is_terminal
 from pollinator.v1.project_pb2 import SyncReport
@@ -69,7 +68,7 @@ class World:
     async def driving(self) -> AsyncGenerator[asyncio.Task[None]]:
         """The run is driven meanwhile, and let go at the end if it has not ended."""
         async with asyncio.TaskGroup() as group:
-            working = Crew(self.daemon.log, self.daemon.driver, group, self.home.pool)
+            working = self.daemon.crew(group)
             working.drive(RUN_ID)
             yield next(task for task in asyncio.all_tasks() if task.get_name() == f"run {RUN_ID}")
             await working.stop()
@@ -395,5 +394,5 @@ async def test_what_is_recorded_is_what_a_replay_leads_to(world: World, project:
 
     events = world.daemon.log.events(RUN_ID, 0)
     assert run == fold(events)
-    assert world.executor.forgotten
+    assert [RUN_ID] == world.executor.forgotten
     assert list(range(1, len(events) + 1)) == [event.seq for event in events]
