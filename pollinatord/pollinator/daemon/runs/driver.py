@@ -100,6 +100,7 @@ class RunDriver:
                 case Step.LAUNCH:
                     await self._launch(run)
                 case Step.FOLLOW:
+                    self._secrets.forget(run_id)
                     await self._follow(run)
         self._secrets.forget(run_id)
         self._maybe_launched.discard(run_id)
@@ -178,7 +179,6 @@ class RunDriver:
                 await self._launch_failed(run, error)
                 return
         crash_point("after_launch_sent")
-        self._secrets.forget(run.id)
         await self._follow(run)
 
     async def _has(self, run: Run, link: ExecutorLink) -> bool:
@@ -292,8 +292,12 @@ class RunDriver:
             return
         if word.seq <= self._runs.executor_seq(run_id):
             return
-        event = relayed(self._runs.get(run_id), word)
-        self._runs.append(run_id, *([event] if event else []), executor_seq=word.seq)
+        before = self._runs.get(run_id)
+        event = relayed(before, word)
+        run = self._runs.append(run_id, *([event] if event else []), executor_seq=word.seq)
+        if run.state != before.state == RunState.RUN_STATE_LAUNCHING:
+            # Until here a power cut may cost the executor what it had accepted, and it is launched again.
+            self._secrets.forget(run_id)
 
     async def _come_home(self, run_id: str, link: ExecutorLink) -> None:
         """The executor's stream is complete: fetch the results and end the run here, too."""

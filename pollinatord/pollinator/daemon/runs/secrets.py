@@ -1,6 +1,6 @@
-"""Secrets of runs that no executor has yet: one file per run that only the user can read.
+"""Secrets of runs that may still have to be launched: one file per run that only the user can read.
 
-They never enter the run log. The file is removed as soon as the executor has them or the run has ended.
+They never enter the run log. The file is removed as soon as the run has moved on at its executor, or ended.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ class SecretFiles:
     def keep(self, run_id: str, secrets: Iterable[Secret]) -> None:
         """Keep the secrets of a run; nothing is written when there are none.
 
+        They are on disk then: a run must not be found there after a power cut, and its secrets not.
+
         Raises:
             Exhausted: the disk is full.
         """
@@ -34,11 +36,21 @@ class SecretFiles:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(body)
+                file.flush()
+                os.fsync(descriptor)
+            self._sync()
         except OSError as error:
             self.forget(run_id)
             raise Exhausted(
                 f"cannot write {path}: {error.strerror}", reason="disk_full", hint="free some space there"
             ) from error
+
+    def _sync(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def read(self, run_id: str) -> list[Secret]:
         """The secrets of a run, or none."""

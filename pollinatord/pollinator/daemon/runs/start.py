@@ -106,7 +106,11 @@ class RunStarter:
             return known
         self._secrets.keep(run.id, request.secrets)
         events = [RunEvent(notice=notice) for notice in notices]
-        accepted = self._runs.accept(run, _without_secrets(request), *events)
+        try:
+            accepted = self._runs.accept(run, _without_secrets(request), *events)
+        except PollinatorError:
+            self._secrets.forget(run.id)
+            raise
         crash_point("after_accept")
         self._crew.drive(run.id)
         return accepted

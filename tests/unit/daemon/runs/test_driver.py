@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from pollinator.daemon.pool import Pool
-from pollinator.daemon.runs import crew, driver
 from pollinator.daemon.sync.sealed import Sealed
-from pollinator.model.run import fold, is_terminal
+from pollinator.model.run import fold
 from pollinator.v1.project_pb2 import SyncReport
 from pollinator.v1.run_pb2 import (
-    CancelRequested,
     Notice,
     OutcomeReason,
     Progress,
@@ -30,67 +24,10 @@ from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef
 from pollinator.wire.errors import Exhausted, Internal, InvalidInput, Unavailable, Violation
 from support.disk import full_disk
-from support.scripted_executor import RUN_ID, STORE_ID, Daemon, Home, ScriptedExecutor, Wire, moved, until
+from support.driving import World, hurry, world
+from support.scripted_executor import RUN_ID, STORE_ID, moved, until
 
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((driver, "RETRY_S"), (crew, "RETRY_S")):
-        monkeypatch.setattr(module, name, 0.01)
-
-
-class World:
-    """A daemon, an executor and the wire between them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.executor = ScriptedExecutor(Run(id=RUN_ID))
-        self.wire = Wire(self.executor)
-        self.home = Home(Pool("test", 1))
-        self.projects: object = None
-        self.daemon = self.started()
-
-    def started(self) -> Daemon:
-        return Daemon(self.folder, self.wire, self.home, self.projects)
-
-    def restart(self) -> None:
-        self.daemon.close()
-        self.daemon = self.started()
-
-    @property
-    def run(self) -> Run:
-        return self.daemon.log.get(RUN_ID)
-
-    def wish_to_cancel(self) -> None:
-        self.daemon.log.append(RUN_ID, RunEvent(cancel_requested=CancelRequested()))
-
-    @asynccontextmanager
-    async def driving(self) -> AsyncGenerator[asyncio.Task[None]]:
-        """The run is driven meanwhile, and let go at the end if it has not ended."""
-        async with asyncio.TaskGroup() as group:
-            working = self.daemon.crew(group)
-            working.drive(RUN_ID)
-            yield next(task for task in asyncio.all_tasks() if task.get_name() == f"run {RUN_ID}")
-            await working.stop()
-
-    async def ended(self) -> Run:
-        await until(lambda: is_terminal(self.run.state), "the run has ended")
-        return self.run
-
-    def notes(self) -> list[str]:
-        """Kinds of the events, in order."""
-        return [str(event.WhichOneof("kind")) for event in self.daemon.log.events(RUN_ID, 0)]
-
-    def close(self) -> None:
-        self.daemon.close()
-        self.home.pool.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.close()
+__all__ = ["hurry", "world"]
 
 
 async def test_an_executor_that_comes_back_with_nothing_has_lost_the_run(world: World) -> None:

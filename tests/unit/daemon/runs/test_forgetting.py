@@ -13,18 +13,12 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.v1.run_pb2 import Run, StartRunRequest
 from pollinator.wire.errors import WrongState
+from support.driving import World
 from support.scripted_executor import RUN_ID, Daemon, Home, ScriptedExecutor, Wire, moved
 
 
-class World:
-    """A daemon that is killed and started again, and its executor."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.executor = ScriptedExecutor(Run(id=RUN_ID))
-        self.wire = Wire(self.executor)
-        self.home = Home(Pool("test", 1))
-        self.daemon = Daemon(folder, self.wire, self.home)
+class Killed(World):
+    """A daemon that is killed and started again."""
 
     def killed_at_the_end(self, *states: str, run_id: str = RUN_ID) -> None:
         """The end of a run was recorded, and nothing more came to be done."""
@@ -33,90 +27,83 @@ class World:
         for state in (*states, "FAILED"):
             log.append(run_id, moved(state))
 
-    async def restart(self) -> None:
-        """Start again, and be killed when there is nothing more to do."""
-        self.daemon.close()
-        self.daemon = Daemon(self.folder, self.wire, self.home)
-        async with asyncio.TaskGroup() as group:
-            crew = self.daemon.crew(group)
+    async def start_again(self) -> None:
+        """Be killed again when there is nothing more to do."""
+        self.restart()
+        async with self.crew() as crew:
             crew.reconcile()
             (telling,) = (task for task in asyncio.all_tasks() if task.get_name() == "forget")
             await asyncio.wait([telling], timeout=10)
-            await crew.stop()
-
-    def close(self) -> None:
-        self.daemon.close()
-        self.home.pool.close()
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[Killed]:
+    world = Killed(tmp_path)
     yield world
     world.close()
 
 
 async def test_a_run_whose_end_was_recorded_before_a_kill_is_forgotten_after_the_restart(
-    world: World,
+    world: Killed,
 ) -> None:
     world.killed_at_the_end("SNAPSHOTTING", "LAUNCHING", "RUNNING")
-    await world.restart()
+    await world.start_again()
 
     assert ([RUN_ID], 1) == (world.executor.forgotten, world.wire.starts)
 
 
-async def test_it_is_said_once_and_no_executor_is_started_for_nothing(world: World) -> None:
+async def test_it_is_said_once_and_no_executor_is_started_for_nothing(world: Killed) -> None:
     world.killed_at_the_end("SNAPSHOTTING", "LAUNCHING", "RUNNING")
     for _ in range(3):
-        await world.restart()
+        await world.start_again()
 
     assert ([RUN_ID], 1) == (world.executor.forgotten, world.wire.starts)
 
 
-async def test_an_executor_is_not_asked_about_a_run_that_was_never_handed_to_it(world: World) -> None:
+async def test_an_executor_is_not_asked_about_a_run_that_was_never_handed_to_it(world: Killed) -> None:
     world.killed_at_the_end("SNAPSHOTTING")
-    await world.restart()
+    await world.start_again()
 
     assert ([], 0) == (world.executor.forgotten, world.wire.starts)
 
 
 async def test_an_executor_that_is_down_is_asked_once_and_hears_of_all_runs_at_the_next_start(
-    world: World,
+    world: Killed,
 ) -> None:
     for run_id in ("a", "b", "c"):
         world.killed_at_the_end("LAUNCHING", run_id=run_id)
     world.wire.up = False
-    await world.restart()
+    await world.start_again()
     asked = world.wire.starts
     world.wire.up = True
-    await world.restart()
+    await world.start_again()
 
     assert (1, ["a", "b", "c"]) == (asked, world.executor.forgotten)
 
 
-async def test_a_run_that_its_executor_does_not_know_is_not_asked_about_again(world: World) -> None:
+async def test_a_run_that_its_executor_does_not_know_is_not_asked_about_again(world: Killed) -> None:
     world.killed_at_the_end("LAUNCHING")
     world.executor.knows_it = False
     for _ in range(2):
-        await world.restart()
+        await world.start_again()
 
     assert 1 == world.wire.starts
 
 
-async def test_a_run_that_goes_on_at_its_executor_is_asked_about_again(world: World) -> None:
+async def test_a_run_that_goes_on_at_its_executor_is_asked_about_again(world: Killed) -> None:
     for run_id in ("a", "b"):
         world.killed_at_the_end("LAUNCHING", run_id=run_id)
     world.wire.refusal = WrongState("it has not ended", reason="run_active")
-    await world.restart()
+    await world.start_again()
     world.wire.refusal = None
-    await world.restart()
+    await world.start_again()
 
     assert ["a", "b"] == world.executor.forgotten
 
 
-async def test_a_run_that_is_driven_on_is_forgotten_at_its_end_alone(world: World) -> None:
+async def test_a_run_that_is_driven_on_is_forgotten_at_its_end_alone(world: Killed) -> None:
     world.daemon.accept("SNAPSHOTTING", "LAUNCHING")
-    await world.restart()
+    await world.start_again()
 
     assert ([], True) == (world.executor.forgotten, world.daemon.log.is_held(RUN_ID))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,21 @@ def test_they_are_read_again_after_a_restart(secrets: SecretFiles, tmp_path: Pat
     secrets.keep("a", [TOKEN])
 
     assert [TOKEN] == SecretFiles(tmp_path / "secrets").read("a")
+
+
+def test_they_are_on_disk_before_the_run_is_recorded(
+    secrets: SecretFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def note(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note)
+    secrets.keep("a", [TOKEN])
+
+    folder = tmp_path / "secrets"
+    assert [(folder / "a").stat().st_ino, folder.stat().st_ino] == synced
 
 
 def test_only_this_user_can_read_them(secrets: SecretFiles, tmp_path: Path) -> None:
