@@ -16,6 +16,7 @@ from pollinator.chunks.keeping import write_lease
 from pollinator.chunks.layout import disk_errors
 from pollinator.chunks.store import Store
 from pollinator.executors.base import Executor, Observation
+from pollinator.executors.boot import boot_id
 from pollinator.executors.files import Files, OpenStore
 from pollinator.executors.runlog import RunFolder, remove_tree
 from pollinator.model.run import is_terminal
@@ -58,6 +59,15 @@ _log = logging.getLogger(__name__)
 _S = RunState
 
 
+_BEFORE_RANKS = (
+    _S.RUN_STATE_ACCEPTED,
+    _S.RUN_STATE_LAUNCHING,
+    _S.RUN_STATE_QUEUED,
+    _S.RUN_STATE_STARTING,
+)
+_LAID_OUT = "laid-out"
+
+
 class Lifecycle:
     """Brings runs of one executor to their end."""
 
@@ -75,9 +85,7 @@ class Lifecycle:
             # It has ended, and what was left to do did not succeed.
             await self._release(folder)
             return
-        if folder.run.state in (_S.RUN_STATE_ACCEPTED, _S.RUN_STATE_LAUNCHING) and not await self._launch(
-            folder
-        ):
+        if folder.run.state in _BEFORE_RANKS and not await self._launch(folder):
             return
         if folder.run.state != _S.RUN_STATE_COLLECTING:
             self._submit(folder)
@@ -93,7 +101,7 @@ class Lifecycle:
         if folder.run.state == _S.RUN_STATE_ACCEPTED:
             folder.append(_moved(_S.RUN_STATE_LAUNCHING))
         try:
-            if not (folder.path / "laid-out").exists() and not folder.run.cancel_requested:
+            if not _is_laid_out(folder) and not folder.run.cancel_requested:
                 crash_point("before_lay_out")
                 await self._telling(
                     ProgressKind.PROGRESS_KIND_LAY_OUT, "files", self._lay_out, folder, FILES_PATIENCE_S
@@ -123,7 +131,7 @@ class Lifecycle:
         )
         with disk_errors(work):
             (work / "result").mkdir(mode=0o755)
-            (folder.path / "laid-out").touch()
+            (folder.path / _LAID_OUT).write_bytes(boot_id().encode())
 
     def _lease_source(self, folder: RunFolder) -> None:
         store = self._open_store(folder.request())
@@ -287,6 +295,20 @@ def _lease(folder: RunFolder, store: Store, lease: Lease) -> None:
         write_lease(store, folder.run.id, lease)
     except (Corrupt, Denied, InvalidInput) as error:
         _notice(folder, "not_leased", f"the store takes no lease of this run: {error.message}")
+
+
+def _is_laid_out(folder: RunFolder) -> bool:
+    """All files are there, or ranks have begun with them: then it is too late to do anything about them.
+
+    What was laid out before the machine started is not looked at, see ``boot``. No rank can be about to begin
+    with that: all that ran here ended with the machine.
+    """
+    if (folder.path / "started.json").exists():
+        return True
+    try:
+        return (folder.path / _LAID_OUT).read_bytes() == boot_id().encode()
+    except FileNotFoundError:
+        return False
 
 
 def _go_on(folder: RunFolder) -> None:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pollinator.chunks.update import stamps_of
+from pollinator.executors.boot import boot_id
 from pollinator.executors.runlog import remove_tree
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.places import private_dir
@@ -61,7 +62,7 @@ class Spares:
         try:
             spare.rename(work)
             (work / RECORD).unlink()
-            if record.boot == _boot() and record.stamps == _stamps(work):
+            if record.boot == boot_id() and record.stamps == _stamps(work):
                 return SnapshotRef(key=record.key, digest=bytes.fromhex(record.digest))
         except OSError as error:
             # Another run may have been faster.
@@ -87,7 +88,7 @@ class Spares:
         try:
             making.mkdir()
             lay_out(making)
-            record = _Record(ref.key, ref.digest.hex(), size, _stamps(making), _boot())
+            record = _Record(ref.key, ref.digest.hex(), size, _stamps(making), boot_id())
             (making / RECORD).write_text(json.dumps(asdict(record)))
             making.rename(self._folder / name)
             self._trim()
@@ -129,11 +130,3 @@ def _read(spare: Path) -> _Record | None:
 
 def _stamps(work: Path) -> str:
     return stamps_of(work / "src").hex() + stamps_of(work / "data").hex()
-
-
-def _boot() -> str:
-    """Names the time since the machine started; empty where the system does not tell."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

@@ -12,6 +12,7 @@ from pollinator.chunks.keeping import read_lease
 from pollinator.chunks.read import SnapshotReader
 from pollinator.executors import lifecycle as under_test
 from pollinator.executors.base import Observation
+from pollinator.executors.boot import boot_id
 from pollinator.v1.run_pb2 import (
     CancelRequested,
     Outcome,
@@ -234,8 +235,8 @@ async def test_a_run_handed_over_before_a_restart_is_cancelled_by_the_backend(
         folder = host.folders.create(accepted(request), request)
         folder.append(moved(RunState.RUN_STATE_LAUNCHING))
         folder.append(RunEvent(cancel_requested=CancelRequested()))
-        for name in ("laid-out", "handed-over"):
-            (folder.path / name).touch()
+        (folder.path / "laid-out").write_text(boot_id())
+        (folder.path / "handed-over").touch()
     async with hosting(place) as host:
         await host.state(CANCELLED)
 
