@@ -75,6 +75,47 @@ def test_a_flipped_byte_is_found_by_reading_and_put_right(sandbox: Sandbox, root
     assert 0 == restored.returncode, restored.stderr
 
 
+def flip(path: Path, at: int) -> None:
+    body = bytearray(path.read_bytes())
+    body[at] ^= 1
+    path.write_bytes(body)
+
+
+def snapshot_pack(sandbox: Sandbox, root: Path) -> Path:
+    shown = json.loads(sandbox.cli("show", "--json", cwd=root).stdout)
+    return Path(sandbox.state / "store/pollinator/demo" / shown["snapshot"]["key"])
+
+
+def test_a_damaged_pack_of_a_snapshot_is_made_whole_and_stays(sandbox: Sandbox, root: Path) -> None:
+    pack = snapshot_pack(sandbox, root)
+    # The first chunk of it is one of the two directories.
+    flip(pack, 20)
+    code, found = fsck(sandbox, root)
+    repaired, after = fsck(sandbox, root, "--repair")
+    again, sound = fsck(sandbox, root, "--read-data")
+    restored = sandbox.cli("checkout", "latest", str(sandbox.folder / "out"), cwd=root)
+
+    assert (65, {"pack_damaged"}) == (code, {flaw["code"] for flaw in found["flaws"]}), found
+    assert 0 == repaired, after
+    assert (0, []) == (again, sound["flaws"])
+    assert 0 == restored.returncode, restored.stderr
+
+
+def test_lists_of_files_that_went_with_another_snapshot_are_stored_again(
+    sandbox: Sandbox, root: Path
+) -> None:
+    first = snapshot_pack(sandbox, root)
+    (root / "cfs" / "src" / "main.py").write_text("print('other')\n")
+    assert 0 == sandbox.cli("run", "-f", cwd=root).returncode
+    first.unlink()
+    _, found = fsck(sandbox, root, "--repair")
+    left = [flaw for flaw in found["flaws"] if not flaw["repaired"]]
+    restored = sandbox.cli("checkout", "latest", str(sandbox.folder / "out"), cwd=root)
+
+    assert ["snapshot_missing"] == [flaw["code"] for flaw in left], found
+    assert 0 == restored.returncode, restored.stderr
+
+
 def test_what_nobody_has_any_more_is_named_as_lost(sandbox: Sandbox, root: Path) -> None:
     packs(sandbox)[-1].unlink()
     for name in "ab":

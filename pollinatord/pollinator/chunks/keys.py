@@ -35,6 +35,11 @@ _PROJECT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MEANT = "letters, digits, '.', '_' and '-', at most 128 of them, no '.' at the start"
 
 
+def is_snapshot(key: str) -> bool:
+    """It names a pack that publishes a snapshot."""
+    return key.startswith(f"{SNAPSHOT}/")
+
+
 def pack_key(kind: str, name: bytes) -> str:
     """Key of the object of this kind whose footer has the digest ``name``."""
     text = name.hex()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import zstandard
 from google.protobuf.message import DecodeError
@@ -174,10 +174,37 @@ def decode(
         try:
             data = _unpack(stored, min(entry.size, MAX_CHUNK_BYTES), unpacker)
         except zstandard.ZstdError as error:
-            raise Corrupt(f"{where} is damaged: {error}", reason="bad_chunk") from error
+            raise Corrupt(f"{where} is damaged: {error}", reason="bad_chunk", about=key) from error
     if len(data) != entry.size or digest_of(data) != entry.digest:
-        raise Corrupt(f"{where} is damaged: these are not its bytes", reason="bad_chunk")
+        raise Corrupt(f"{where} is damaged: these are not its bytes", reason="bad_chunk", about=key)
     return data
+
+
+def mended(key: str, body: bytes, chunk: Callable[[bytes], bytes]) -> bytes:
+    """The bytes that the key names again: damaged frames are made anew.
+
+    Args:
+        key: of the pack.
+        body: its bytes, of which frames are damaged.
+        chunk: the plain bytes of a chunk, from elsewhere.
+
+    Raises:
+        Corrupt: its footer is damaged, too, or a chunk cannot be had, or compresses otherwise today.
+        NotFound: a chunk cannot be had.
+    """
+    whole = bytearray(body)
+    compressor = zstandard.ZstdCompressor(level=LEVEL)
+    for entry in parse_footer(key, body).entries:
+        end = entry.offset + entry.stored_size
+        try:
+            decode(key, entry, body[entry.offset : end])
+        except Corrupt as damage:
+            data = chunk(entry.digest)
+            frame = compressor.compress(data) if entry.codec == _ZSTD else data
+            if len(frame) != entry.stored_size:
+                raise damage
+            whole[entry.offset : end] = frame
+    return bytes(whole)
 
 
 def verify(key: str, body: bytes | memoryview) -> None:

@@ -269,6 +269,7 @@ class SnapshotReader:
                         f"{each.key} is gone from {self._store.identity}, and chunk {digest.hex()} with it",
                         reason="object_missing",
                         hint="pollinator fsck says what else is missing",
+                        about=each.key,
                     )
         yield from self.fetch(entry.digest for each in gone for entry in each.entries)
 
@@ -389,5 +390,5 @@ def _lost(digest: bytes) -> Corrupt:
     return Corrupt(
         f"the store does not say where chunk {digest.hex()} is",
         reason="chunk_missing",
-        hint="run pollinator sync in the project to store it again",
+        hint="store again what this machine still has: pollinator fsck --repair",
     )

@@ -48,6 +48,7 @@ class PollinatorError(Exception):
         hint: what to do about it, or empty.
         retryable: the same call may succeed later.
         violations: for bad input, each thing that is wrong.
+        about: key of the object in a store that is gone or damaged, or empty; does not travel.
     """
 
     code: Code = Code.INTERNAL
@@ -60,12 +61,14 @@ class PollinatorError(Exception):
         reason: str,
         hint: str = "",
         violations: Sequence[Violation] = (),
+        about: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
         self.hint = hint
         self.violations = tuple(violations)
+        self.about = about
 
 
 class InvalidInput(PollinatorError):

@@ -26,6 +26,10 @@ MAX_PATHS = 10
 INDEX_WRONG = "index_wrong"
 PACK_MISSING = "pack_missing"
 PACK_DAMAGED = "pack_damaged"
+SNAPSHOT_MISSING = "snapshot_missing"
+SNAPSHOT_DAMAGED = "snapshot_damaged"
+
+GONE = "it is not in the store"
 
 Place = tuple[str, PackEntry]
 
@@ -90,8 +94,10 @@ class Checker:
         try:
             snapshot = self._open(key, places)
         except (NotFound, Corrupt) as error:
-            code = "snapshot_damaged" if key in self._listed else "snapshot_missing"
-            self._hit(key, code, error.message, key)
+            if key in self._listed:
+                self._hit(key, SNAPSHOT_DAMAGED, error.message, key)
+            else:
+                self._hit(key, SNAPSHOT_MISSING, GONE, key)
             return
         reader = SnapshotReader(self._store)
         rows: dict[str, list[PackEntry]] = {}
@@ -127,7 +133,15 @@ class Checker:
                         self._chunk(key, name + b"/" + path, chunk.digest, places)
         except (NotFound, Corrupt, DecodeError) as error:
             text = error.message if isinstance(error, PollinatorError) else str(error)
-            self._hit(key, "tree_damaged", f"not all of {name.decode()} can be read: {text}", key, name)
+            pack = error.about if isinstance(error, PollinatorError) else ""
+            if not pack:
+                self._hit(key, "tree_damaged", f"not all of {name.decode()} can be read: {text}", key, name)
+                return
+            missing = pack not in self._listed
+            self._hit(pack, PACK_MISSING if missing else PACK_DAMAGED, GONE if missing else text, key, name)
+            # What it holds besides cannot be told without the node that was in it.
+            held = {digest: entry for digest, (at, entry) in places.items() if at == pack}
+            self.needed.setdefault(pack, {}).update(held)
 
     def _chunk(self, snapshot: str, path: bytes, digest: bytes, places: Mapping[bytes, Place]) -> None:
         if digest not in places:
@@ -137,7 +151,7 @@ class Checker:
         pack, entry = places[digest]
         listed = self._listed.get(pack)
         if listed is None:
-            self._hit(pack, PACK_MISSING, "it is not in the store", snapshot, path)
+            self._hit(pack, PACK_MISSING, GONE, snapshot, path)
         elif entry.offset + entry.stored_size > listed.size:
             self._hit(pack, PACK_DAMAGED, "it is shorter than what it should hold", snapshot, path)
         self.needed.setdefault(pack, {})[digest] = entry

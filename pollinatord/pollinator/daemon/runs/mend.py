@@ -1,7 +1,8 @@
 """Checking the store of a project against itself and against what is known of it here, and putting it right.
 
 What this machine still has is stored again; what is whole in a damaged pack is copied out of it; and moves
-say where both are now, so that earlier snapshots find them. What is left cannot be put right here.
+say where both are now, so that earlier snapshots find them. A snapshot's own pack is never removed, for runs
+name it: it is made whole where it is. What is left cannot be put right here.
 """
 
 from __future__ import annotations
@@ -10,10 +11,19 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from pollinator.chunks.keeping import write_moves
-from pollinator.chunks.pack import decode, parse_footer
+from pollinator.chunks.keys import is_snapshot
+from pollinator.chunks.pack import decode, mended, parse_footer
+from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
 from pollinator.chunks.upload import Uploader
-from pollinator.daemon.garbage.check import INDEX_WRONG, PACK_DAMAGED, PACK_MISSING, Checker
+from pollinator.daemon.garbage.check import (
+    INDEX_WRONG,
+    PACK_DAMAGED,
+    PACK_MISSING,
+    SNAPSHOT_DAMAGED,
+    SNAPSHOT_MISSING,
+    Checker,
+)
 from pollinator.daemon.garbage.roots import Report
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.projects import OpenProject, read_spec
@@ -26,7 +36,7 @@ from pollinator.wire.errors import Corrupt, NotFound
 _Needed = Mapping[str, Mapping[bytes, PackEntry]]
 """Packs, and the chunks of each that snapshots need."""
 
-_ABOUT_PACKS = frozenset({INDEX_WRONG, PACK_MISSING, PACK_DAMAGED})
+_ABOUT_PACKS = frozenset({INDEX_WRONG, PACK_MISSING, PACK_DAMAGED, SNAPSHOT_MISSING, SNAPSHOT_DAMAGED})
 _log = logging.getLogger(__name__)
 
 
@@ -53,6 +63,7 @@ class Mending:
         # Whatever this machine still has is in the store again after this.
         await project.worker.seal(spec, strict=False, git_commit="")
         rows = [*saved, *await project.worker.stored_rows()]
+        await self._pool.run(self._make_whole, project, wrong, rows)
         await self._pool.run(self._tell, project, wrong, needed, rows)
         again, _ = await self._look(project, report, read_data=read_data)
         left = {(flaw.key, flaw.code) for flaw in again.flaws}
@@ -84,7 +95,7 @@ class Mending:
 
     def _save(self, project: OpenProject, wrong: Mapping[str, Flaw], needed: _Needed) -> list[PackIndex]:
         """Copy what is whole out of damaged packs, and remove those: a store may refuse to replace them."""
-        damaged = [key for key, flaw in wrong.items() if flaw.code == PACK_DAMAGED]
+        damaged = [key for key in _damaged(wrong) if not is_snapshot(key)]
         store = self._keeper.reopen(project.store_id, project.name)
         try:
             saved = _save(store, damaged, needed)
@@ -93,6 +104,21 @@ class Mending:
         finally:
             store.close()
         return saved
+
+    def _make_whole(self, project: OpenProject, wrong: Mapping[str, Flaw], rows: Iterable[PackIndex]) -> None:
+        """Put what is elsewhere, too, in the place of what is damaged in packs that publish snapshots."""
+        store = self._keeper.reopen(project.store_id, project.name)
+        try:
+            reader = SnapshotReader(store)
+            for row in rows:
+                reader.learn(row)
+            for key in filter(is_snapshot, _damaged(wrong)):
+                try:
+                    store.put(key, mended(key, store.get(key), reader.chunk))
+                except (Corrupt, NotFound) as error:
+                    _log.warning("%s cannot be made whole: %s", key, error.message)
+        finally:
+            store.close()
 
     def _tell(
         self, project: OpenProject, wrong: Mapping[str, Flaw], needed: _Needed, rows: Iterable[PackIndex]
@@ -109,6 +135,10 @@ class Mending:
             write_moves(store, Moves(left=left, packs=[found[key] for key in sorted(found)]))
         finally:
             store.close()
+
+
+def _damaged(wrong: Mapping[str, Flaw]) -> list[str]:
+    return [key for key, flaw in wrong.items() if flaw.code == PACK_DAMAGED]
 
 
 def _save(store: Store, damaged: Iterable[str], needed: _Needed) -> list[PackIndex]:
