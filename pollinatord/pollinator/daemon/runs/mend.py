@@ -63,7 +63,8 @@ class Mending:
         # Whatever this machine still has is in the store again after this.
         await project.worker.seal(spec, strict=False, git_commit="")
         rows = [*saved, *await project.worker.stored_rows()]
-        await self._pool.run(self._make_whole, project, wrong, rows)
+        for key in await self._pool.run(self._make_whole, project, wrong, rows):
+            del wrong[key]
         await self._pool.run(self._tell, project, wrong, needed, rows)
         again, _ = await self._look(project, report, read_data=read_data)
         left = {(flaw.key, flaw.code) for flaw in again.flaws}
@@ -105,8 +106,11 @@ class Mending:
             store.close()
         return saved
 
-    def _make_whole(self, project: OpenProject, wrong: Mapping[str, Flaw], rows: Iterable[PackIndex]) -> None:
+    def _make_whole(
+        self, project: OpenProject, wrong: Mapping[str, Flaw], rows: Iterable[PackIndex]
+    ) -> list[str]:
         """Put what is elsewhere, too, in the place of what is damaged in packs that publish snapshots."""
+        whole: list[str] = []
         store = self._keeper.reopen(project.store_id, project.name)
         try:
             reader = SnapshotReader(store)
@@ -115,10 +119,12 @@ class Mending:
             for key in filter(is_snapshot, _damaged(wrong)):
                 try:
                     store.put(key, mended(key, store.get(key), reader.chunk))
+                    whole.append(key)
                 except (Corrupt, NotFound) as error:
                     _log.warning("%s cannot be made whole: %s", key, error.message)
         finally:
             store.close()
+        return whole
 
     def _tell(
         self, project: OpenProject, wrong: Mapping[str, Flaw], needed: _Needed, rows: Iterable[PackIndex]
