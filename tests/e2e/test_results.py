@@ -181,3 +181,4 @@ def test_rank_9_a_run_that_waits_and_its_repetition_run_what_was_there_when_it_w
 
     assert (0, b"second\n") == (ended.returncode, ended.stdout), ended.stderr
     assert (0, b"second\n") == (repeated.returncode, repeated.stdout), repeated.stderr
+    assert b"Warning" not in repeated.stderr

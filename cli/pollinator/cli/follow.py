@@ -102,8 +102,9 @@ class Follower:
             return answer.run
 
         with _interrupts() as interrupted:
-            upload = show_upload(self._daemon, self._terminal, request.project.root)
-            work = beside(ask(), upload) if request.project.root else ask()
+            work = ask()
+            if root := request.project.root:
+                work = beside(work, show_upload(self._daemon, self._terminal, root))
             run = await beside(work, self._on_start_cut(interrupted, request.request_id))
         self._terminal.clear_bar()
         return run
