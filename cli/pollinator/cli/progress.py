@@ -1,4 +1,4 @@
-"""A bar for a transfer that takes long: how far it is, how fast of late, and how long it will still take.
+"""A bar for what takes long: how far it is, and how fast a transfer is of late and how long it still takes.
 
 Drawn on terminals only, by ``terminal``; what is transferred is the business of others.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from pollinator.cli.terminal import Terminal
 from pollinator.cli.words import bytes_text, left_text
+from pollinator.v1.project_pb2 import StoreProgress
 from pollinator.v1.run_pb2 import Progress, ProgressKind
 
 PATIENCE_S = 1.0
@@ -68,6 +69,31 @@ class TransferBar:
     def _rate(self) -> float:
         (began, before), (now, done) = self._seen[0], self._seen[-1]
         return (done - before) / (now - began) if now > began else 0.0
+
+
+class StepBar:
+    """The bar of work that is counted in steps and not in bytes; labels may follow each other."""
+
+    def __init__(self, terminal: Terminal, clock: Callable[[], float] = time.monotonic) -> None:
+        self._terminal = terminal
+        self._clock = clock
+        self._began = clock()
+
+    def show(self, progress: StoreProgress) -> None:
+        """So far is what a server does in a store."""
+        if self._clock() - self._began >= PATIENCE_S:
+            self._terminal.bar(
+                steps_text(progress.doing, progress.done, progress.total, self._terminal.width - 1)
+            )
+
+
+def steps_text(doing: str, done: int, total: int, width: int) -> str:
+    """One line that fits into ``width``: ``Reading packs  [###.......]  3 of 10``."""
+    label = doing[:1].upper() + doing[1:]
+    words = f"{done} of {total}"
+    cells = min(_WIDE, width - len(f"{label}  []  {words}"))
+    drawn = f"  {_drawn(min(1.0, done / total), cells)}" if cells >= _NARROW and total else ""
+    return f"{label}{drawn}  {words}"[:width]
 
 
 def bar_text(label: str, done: int, total: int, rate: float, width: int) -> str:

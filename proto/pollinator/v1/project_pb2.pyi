@@ -860,7 +860,7 @@ class Garbage(message.Message):
     OBJECTS_FIELD_NUMBER: builtins.int
     BYTES_FIELD_NUMBER: builtins.int
     kind: builtins.str
-    """What it is: `packs`, `snapshots`, `indexes`, `moves`, `refs`, `leases`."""
+    """What it is: `packs`, `snapshots`, `indexes`, `moves`, `refs`, `leases`, `lists`."""
     objects: builtins.int
     """Number of objects."""
     bytes: builtins.int

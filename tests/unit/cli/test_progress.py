@@ -6,8 +6,9 @@ import io
 
 import pytest
 
-from pollinator.cli.progress import PATIENCE_S, TransferBar, bar_text
+from pollinator.cli.progress import PATIENCE_S, StepBar, TransferBar, bar_text, steps_text
 from pollinator.cli.terminal import Terminal
+from pollinator.v1.project_pb2 import StoreProgress
 
 MIB = 1 << 20
 
@@ -107,3 +108,23 @@ def test_what_is_not_known_is_not_guessed() -> None:
     assert bar_text("Storing results", 3 * MIB, 0, MIB, 79) == "Storing results  3.0 MiB  1.0 MiB/s"
     assert bar_text("Uploading", 0, MIB, 0.0, 79).endswith("0 B/s  ? left")
     assert bar_text("Uploading", MIB, MIB, 0.0, 79).endswith("0 B/s")
+
+
+def test_steps_are_drawn_once_they_take_more_than_a_second() -> None:
+    bench = Bench()
+    bar = StepBar(bench.terminal, bench.clock)
+    bar.show(StoreProgress(doing="reading packs", done=1, total=38))
+    early = bench.screen.getvalue()
+    bench.clock.now += PATIENCE_S
+    bar.show(StoreProgress(doing="reading packs", done=19, total=38))
+
+    assert "" == early
+    assert "Reading packs  [###############...............]  19 of 38" in bench.screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [(79, "Copying  [##############################]  4 of 4"), (20, "Copying  4 of 4"), (5, "Copyi")],
+)
+def test_steps_fit_into_the_width(width: int, text: str) -> None:
+    assert text == steps_text("copying", 4, 4, width)

@@ -51,25 +51,26 @@ async def _check(request: CheckStoreRequest, *, as_json: bool) -> int:
     if as_json:
         terminal.print(json_text({"root": request.root, **plain(checked)}))
     else:
-        _show(terminal, checked)
+        _show(terminal, request.root, checked)
     left = [flaw for flaw in checked.flaws if not flaw.repaired]
-    if left and not request.repair:
-        terminal.hint("store again what this machine still has: pollinator fsck --repair")
+    if left:
+        terminal.hint(_advice(request))
     return int(Exit.CORRUPT if left else Exit.OK)
 
 
 async def _checked(daemon: Daemon, terminal: Terminal, request: CheckStoreRequest) -> Checked:
     import grpc
 
+    from pollinator.cli.progress import StepBar
     from pollinator.v1.project_pb2 import Checked
     from pollinator.wire.status import to_error
 
+    bar = StepBar(terminal)
     checked = Checked()
     try:
         async for answer in daemon.projects.CheckStore(request):
             if answer.HasField("progress"):
-                told = answer.progress
-                terminal.bar(f"{told.doing}: {told.done} of {told.total}")
+                bar.show(answer.progress)
             else:
                 checked = answer.checked
     except grpc.aio.AioRpcError as error:
@@ -79,9 +80,20 @@ async def _checked(daemon: Daemon, terminal: Terminal, request: CheckStoreReques
     return checked
 
 
-def _show(terminal: Terminal, checked: Checked) -> None:
+def _advice(request: CheckStoreRequest) -> str:
+    if request.repair:
+        return (
+            "what is left is not on this machine; pollinator fsck --repair may help on one that has the files"
+        )
+    # Without reading, damage would not be found again.
+    options = "--read-data --repair" if request.read_data else "--repair"
+    return f"store again what this machine still has: pollinator fsck {options}"
+
+
+def _show(terminal: Terminal, root: str, checked: Checked) -> None:
     from pollinator.cli.words import bytes_text, count_text
 
+    terminal.print(f"project:   {root}")
     terminal.print(f"store:     {checked.store}")
     terminal.print(f"snapshots: {checked.snapshots}")
     terminal.print(f"chunks:    {checked.chunks} in {count_text(checked.packs, 'pack')}")
@@ -91,11 +103,12 @@ def _show(terminal: Terminal, checked: Checked) -> None:
         for line in _lines(flaw):
             terminal.print(line)
     left = sum(not flaw.repaired for flaw in checked.flaws)
-    terminal.print(f"wrong:     {left or 'nothing'}")
+    terminal.print(f"in all:    {left} wrong" if left else "wrong:     nothing")
 
 
 def _lines(flaw: Flaw) -> list[str]:
-    lines = [f"{'repaired' if flaw.repaired else 'wrong'}:  {flaw.code} {flaw.key}: {flaw.text}"]
+    where = f" {flaw.key}" if flaw.key not in flaw.text else ""
+    lines = [f"{'repaired:' if flaw.repaired else 'wrong:':<10} {flaw.code}{where}: {flaw.text}"]
     lines += [f"  run {run}" for run in flaw.runs]
     lines += [f"  snapshot {key}" for key in flaw.snapshots if not flaw.runs]
     lines += [f"  {path.decode('utf-8', 'backslashreplace')}" for path in flaw.paths]

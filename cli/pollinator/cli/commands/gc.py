@@ -68,15 +68,16 @@ async def _collect(root: str, *, dry_run: bool, as_json: bool) -> int:
 async def _of(daemon: Daemon, terminal: Terminal, root: str, *, dry_run: bool) -> Collected:
     import grpc
 
+    from pollinator.cli.progress import StepBar
     from pollinator.v1.project_pb2 import Collected, CollectRequest
     from pollinator.wire.status import to_error
 
+    bar = StepBar(terminal)
     collected = Collected()
     try:
         async for answer in daemon.projects.Collect(CollectRequest(root=root, dry_run=dry_run)):
             if answer.HasField("progress"):
-                told = answer.progress
-                terminal.bar(f"{told.doing}: {told.done} of {told.total}")
+                bar.show(answer.progress)
             else:
                 collected = answer.collected
     except grpc.aio.AioRpcError as error:
@@ -94,13 +95,21 @@ def _show(terminal: Terminal, root: str, collected: Collected, *, dry_run: bool)
     terminal.print(f"holds:     {count_text(collected.objects, 'object')}, {bytes_text(collected.bytes)}")
     terminal.print(f"keeps:     {count_text(collected.kept_snapshots, 'snapshot')}")
     terminal.print(f"{'removes:' if dry_run else 'removed:':<10} {_words(collected.removed)}")
+    if collected.repacked_packs:
+        out_of = count_text(collected.repacked_packs, "pack")
+        label = "repacks:" if dry_run else "repacked:"
+        terminal.print(f"{label:<10} {bytes_text(collected.repacked_bytes)} out of {out_of}")
     terminal.print(f"condemned: {_words(collected.condemned)}")
 
 
 def _words(garbage: Iterable[Garbage]) -> str:
-    from pollinator.cli.words import bytes_text
+    from pollinator.cli.words import bytes_text, count_text
 
     found = list(garbage)
     total = sum(each.bytes for each in found)
-    parts = ", ".join(f"{each.objects} {each.kind}" for each in found)
+    parts = ", ".join(count_text(each.objects, _noun(each.kind)) for each in found)
     return f"{bytes_text(total)} ({parts})" if parts else "nothing"
+
+
+def _noun(kind: str) -> str:
+    return "index" if kind == "indexes" else kind.removesuffix("s")

@@ -141,7 +141,10 @@ class Collector:
                     plan.doomed.append(each)
             elif now_ns - each.modified_ns > self._grace_s * 1e9:
                 plan.condemned.append(_condemned(each))
-        plan.problems += [f"{key}: {why}" for key, why in plan.marked.broken.items()]
+        plan.problems += [
+            f"{why if key in why else f'{key}: {why}'}; pollinator fsck says what that hits"
+            for key, why in plan.marked.broken.items()
+        ]
         if roots.blind:
             plan.doomed.clear()
             plan.problems += [
