@@ -115,6 +115,9 @@ def _from_details(code: grpc.StatusCode, status: Status) -> PollinatorError:
                 violations += [Violation(each.field, each.description) for each in bad.field_violations]
         except DecodeError:
             continue
+    if code is grpc.StatusCode.CANCELLED and not status.details:
+        # Not by us, which is no error of a call: whoever was asked has ended meanwhile.
+        return errors.Unavailable(status.message or code.name, reason="unavailable")
     kind = _CLASSES.get(_code_of(code), errors.Internal)
     return kind(status.message or code.name, reason=reason, hint=hint, violations=violations)
 

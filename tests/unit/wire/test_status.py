@@ -47,12 +47,19 @@ def test_every_code_is_one_of_grpc_and_has_an_error(code: Code) -> None:
     assert code in {kind.code for kind in KINDS}
 
 
-@pytest.mark.parametrize("code", set(grpc.StatusCode) - {grpc.StatusCode.OK})
+@pytest.mark.parametrize("code", set(grpc.StatusCode) - {grpc.StatusCode.OK, grpc.StatusCode.CANCELLED})
 def test_a_peer_without_details_is_understood_by_its_code(code: grpc.StatusCode) -> None:
     error = to_error(AioRpcError(code, Metadata(), Metadata(), details="text"))
 
     assert (code.name.lower(), "text", "") == (error.reason, error.message, error.hint)
     assert error.code.value == (code.name if code.name in Code.__members__ else "INTERNAL")
+
+
+def test_a_call_that_its_server_cancelled_can_be_made_again() -> None:
+    error = to_error(AioRpcError(grpc.StatusCode.CANCELLED, Metadata(), Metadata(), details="CANCELLED"))
+
+    assert isinstance(error, Unavailable)
+    assert "unavailable" == error.reason
 
 
 def test_a_peer_without_a_text_has_its_code_for_one() -> None:
