@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -212,6 +213,17 @@ def test_a_scrape_of_a_real_daemon_has_what_its_table_says(sandbox: Sandbox) -> 
     shown = sandbox.cli("config", "show", "--json", cwd=root)
     setting = {each["name"]: each for each in map(json.loads, shown.stdout.splitlines())}["metrics"]
     assert ("127.0.0.1:0", "environment POLLINATOR_METRICS") == (setting["value"], setting["origin"])
+
+
+def test_doctor_tells_that_the_port_for_metrics_is_taken(sandbox: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        on = {"POLLINATOR_METRICS": str(port)}
+        found = sandbox.cli("doctor", "--json", cwd=sandbox.project(), env=on)
+
+    checks = {each["name"]: each for each in map(json.loads, found.stdout.splitlines())}
+    assert "warning" == checks["metrics"]["status"]
+    assert f"127.0.0.1:{port}" in checks["metrics"]["detail"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -15,7 +14,8 @@ import grpc
 from pollinator.chunks.blobs import BlobServicer
 from pollinator.chunks.stores import open_store
 from pollinator.chunks.traffic import Traffic
-from pollinator.daemon.metrics import start_metrics
+from pollinator.daemon.checks import diagnose
+from pollinator.daemon.metrics import Metrics
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.registry import Registry
@@ -40,6 +40,7 @@ from pollinator.daemon.sync.projects import PROJECT_MIGRATION, Projects
 from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
 from pollinator.daemon.sync.view import VIEW_S
 from pollinator.v1 import daemon_pb2_grpc, executor_pb2_grpc, project_pb2_grpc, run_pb2_grpc, store_pb2_grpc
+from pollinator.v1.daemon_pb2 import Check
 from pollinator.wire import places
 from pollinator.wire.presence import announce
 from pollinator.wire.serving import (
@@ -89,6 +90,7 @@ class _Parts:
     keeping: Keeping
     tidying: Tidying
     mending: Mending
+    metrics: Metrics
 
 
 async def serve(
@@ -117,8 +119,7 @@ async def serve(
             about = DaemonServicer(
                 settings=settings,
                 log=parts.runs,
-                projects=parts.projects,
-                registry=parts.registry,
+                diagnose=partial(_diagnose, parts),
                 log_path=log_path,
                 active_calls=lambda: guard.active_calls,
                 stop=stop,
@@ -131,7 +132,7 @@ async def serve(
                 group.create_task(parts.keeping.run(), name="keeping"),
                 group.create_task(parts.tidying.run(), name="tidying"),
             ]
-            with _metrics(settings, parts):
+            with parts.metrics:
                 await _answer(server, lock, stop)
             for task in upkeep:
                 task.cancel()
@@ -143,17 +144,6 @@ async def serve(
         pools.io.close()
         pools.home.close()
         records.close()
-
-
-@contextmanager
-def _metrics(settings: Settings, parts: _Parts) -> Generator[None]:
-    """Serve metrics meanwhile, when that is wished for."""
-    server = start_metrics(settings.metrics, parts.projects, parts.runs) if settings.metrics else None
-    try:
-        yield
-    finally:
-        if server is not None:
-            server.close()
 
 
 def _build(
@@ -186,7 +176,8 @@ def _build(
         days=settings.number("keep_days"),
     )
     tidying = Tidying(runs, projects, keeper, keeping, every_s=every_s, grace_s=grace_s)
-    return _Parts(runs, projects, registry, home, crew, starter, keeping, tidying, Mending(keeper))
+    metrics = Metrics(settings.metrics, projects, runs)
+    return _Parts(runs, projects, registry, home, crew, starter, keeping, tidying, Mending(keeper), metrics)
 
 
 def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None:
@@ -206,6 +197,11 @@ def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None
     store_pb2_grpc.add_BlobServiceServicer_to_server(
         BlobServicer(lambda project: open_store(DEFAULT, project)), server
     )
+
+
+async def _diagnose(parts: _Parts, root: str) -> list[Check]:
+    """What ``pollinator doctor`` asks."""
+    return [*parts.metrics.checks(), *await diagnose(parts.projects, parts.registry, root)]
 
 
 async def _answer(server: grpc.aio.Server, lock: int | None, stop: asyncio.Event) -> None:

@@ -25,6 +25,19 @@ async def diagnose(projects: Projects, registry: Registry, root: str) -> list[Ch
     return checks
 
 
+def check_metrics(address: str, trouble: str) -> Check:
+    """Whether metrics are served where the setting says; ``trouble`` is why not."""
+    if not trouble:
+        text = f"at http://{address}/metrics"
+        return Check(name="metrics", status=CheckStatus.CHECK_STATUS_OK, detail=text)
+    return Check(
+        name="metrics",
+        status=CheckStatus.CHECK_STATUS_WARNING,
+        detail=f"none at {address}: {trouble}",
+        hint="free the port or name another (the setting metrics), then: pollinator daemon restart",
+    )
+
+
 def _disk(path: Path) -> Check:
     free = shutil.disk_usage(path).free
     text = f"{free / 1e9:.1f} GB free at {path}"

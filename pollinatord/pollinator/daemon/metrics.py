@@ -12,12 +12,15 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
+from pollinator.daemon.checks import check_metrics
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.sync.meter import Durations
 from pollinator.daemon.sync.projects import OpenProject, Projects
 from pollinator.model.run import MOVES, is_terminal
+from pollinator.v1.daemon_pb2 import Check
 from pollinator.v1.project_pb2 import Project, ProjectState
 from pollinator.v1.run_pb2 import OutcomeReason, RunState
 
@@ -199,13 +202,44 @@ def _family(family: Family, samples: Iterable[Sample]) -> Metric:
     return made
 
 
-def start_metrics(address: str, projects: Projects, runs: RunLog) -> MetricsServer | None:
-    """Serve metrics at ``HOST:PORT``. When that cannot be had, the log says so, and work goes on."""
-    host, _, port = address.rpartition(":")
-    try:
-        server = MetricsServer((host.strip("[]"), int(port)), lambda: look(projects, runs))
-    except OSError as error:
-        _log.error("no metrics at %s: %s", address, error.strerror or error)
-        return None
-    _log.info("metrics at http://%s:%d/metrics", host, server.port)
-    return server
+class Metrics:
+    """Serves the values at ``HOST:PORT`` until the end of the block; with no address it does nothing.
+
+    When the address cannot be had, the log and ``doctor`` say so, and work goes on.
+    """
+
+    def __init__(self, address: str, projects: Projects, runs: RunLog) -> None:
+        self._address = address
+        self._projects = projects
+        self._runs = runs
+        self._server: MetricsServer | None = None
+        self._trouble = ""
+
+    def checks(self) -> list[Check]:
+        """For ``pollinator doctor``."""
+        return [check_metrics(self._address, self._trouble)] if self._address else []
+
+    def __enter__(self) -> Self:
+        """Begin to serve."""
+        if not self._address:
+            return self
+        host, _, port = self._address.rpartition(":")
+        try:
+            self._server = MetricsServer((host.strip("[]"), int(port)), self._look)
+        except OSError as error:
+            self._trouble = error.strerror or str(error)
+            _log.error("no metrics at %s: %s", self._address, self._trouble)
+        else:
+            self._address = f"{host}:{self._server.port}"
+            _log.info("metrics at http://%s/metrics", self._address)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Serve no more."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _look(self) -> Samples:
+        return await look(self._projects, self._runs)

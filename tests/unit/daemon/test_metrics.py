@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pollinator.daemon.app import MIGRATIONS
-from pollinator.daemon.metrics import TABLE, MetricsServer, Samples, look, start_metrics
+from pollinator.daemon.metrics import TABLE, Metrics, MetricsServer, Samples, look
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.runs.log import RunLog
@@ -21,6 +21,7 @@ from pollinator.daemon.runs.output import OutputFiles
 from pollinator.daemon.sync.meter import Durations
 from pollinator.daemon.sync.projects import Projects, read_spec
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.v1.daemon_pb2 import CheckStatus
 from pollinator.v1.run_pb2 import (
     Outcome,
     OutcomeReason,
@@ -64,9 +65,9 @@ async def working(folder: Path) -> AsyncGenerator[Place]:
         records.close()
 
 
-def scraped(server: MetricsServer) -> Values:
+def scraped(url: str) -> Values:
     """Every sample by its name and labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=10) as answer:
         text = answer.read().decode()
     found: Values = {}
     for family in text_string_to_metric_families(text):
@@ -94,7 +95,7 @@ async def test_a_scrape_of_a_daemon_at_work_has_every_family(tmp_path: Path) -> 
         place.runs.append("b", RunEvent(state_changed=end))
         server = MetricsServer(("127.0.0.1", 0), place.look)
         try:
-            found = await asyncio.to_thread(scraped, server)
+            found = await asyncio.to_thread(scraped, f"http://127.0.0.1:{server.port}/metrics")
         finally:
             await asyncio.to_thread(server.close)
 
@@ -123,15 +124,32 @@ async def test_names_are_as_prometheus_wants_them(tmp_path: Path) -> None:
         assert [each.name for each in TABLE] == list(await place.look())
 
 
-async def test_a_port_that_is_taken_keeps_nobody_from_working(
+async def test_a_port_that_is_taken_keeps_nobody_from_working_and_doctor_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with working(tmp_path) as place:
-            assert start_metrics(f"127.0.0.1:{port}", place.projects, place.runs) is None
+            with Metrics(f"127.0.0.1:{port}", place.projects, place.runs) as metrics:
+                (check,) = metrics.checks()
 
     assert f"no metrics at 127.0.0.1:{port}: Address already in use" in caplog.text
+    assert CheckStatus.CHECK_STATUS_WARNING == check.status
+    assert f"none at 127.0.0.1:{port}: Address already in use" == check.detail
+    assert "pollinator daemon restart" in check.hint
+
+
+async def test_doctor_says_where_metrics_are_and_nothing_when_they_are_off(tmp_path: Path) -> None:
+    async with working(tmp_path) as place:
+        with Metrics("127.0.0.1:0", place.projects, place.runs) as metrics:
+            (check,) = metrics.checks()
+            url = check.detail.removeprefix("at ")
+            found = await asyncio.to_thread(scraped, url)
+        with Metrics("", place.projects, place.runs) as metrics:
+            assert [] == metrics.checks()
+
+    assert CheckStatus.CHECK_STATUS_OK == check.status
+    assert "pollinator_runs" in found
 
 
 def test_durations_are_counted_by_their_limits() -> None:

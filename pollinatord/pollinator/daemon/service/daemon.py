@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from pollinator.daemon.checks import diagnose
-from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.settings import Settings
-from pollinator.daemon.sync.projects import Projects
 from pollinator.v1 import daemon_pb2_grpc
 from pollinator.v1.daemon_pb2 import (
+    Check,
     DiagnoseRequest,
     DiagnoseResponse,
     GetInfoRequest,
@@ -42,16 +40,14 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServiceServicer):
         *,
         settings: Settings,
         log: RunLog,
-        projects: Projects,
-        registry: Registry,
+        diagnose: Callable[[str], Awaitable[Sequence[Check]]],
         log_path: Path,
         active_calls: Callable[[], int],
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._runs = log
-        self._projects = projects
-        self._registry = registry
+        self._diagnose = diagnose
         self._log_path = log_path
         self._active_calls = active_calls
         self._stop = stop
@@ -99,4 +95,4 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServiceServicer):
         self, request: DiagnoseRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> DiagnoseResponse:
         """Check what can be checked from here."""
-        return DiagnoseResponse(checks=await diagnose(self._projects, self._registry, request.root))
+        return DiagnoseResponse(checks=await self._diagnose(request.root))
