@@ -75,6 +75,9 @@ def test_a_pinned_run_keeps_its_files(sandbox: Sandbox) -> None:
             pinned = sandbox.cli("pin", ids[0], "--json", cwd=root)
 
             assert {"run_id": ids[0], "pinned": True} == json.loads(pinned.stdout)
+            assert b"pinned: " in sandbox.cli("show", ids[0], cwd=root).stdout
+    listed = map(json.loads, sandbox.cli("list", "--json", cwd=root).stdout.splitlines())
+    assert {ids[0]: True, ids[1]: False, ids[2]: False} == {run["id"]: run["pinned"] for run in listed}
     wait_for_removal(sandbox, root)
     outs = [sandbox.cli("checkout", each, f"{sandbox.folder}/{each}", cwd=root) for each in ids]
 

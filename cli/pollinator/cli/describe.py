@@ -104,6 +104,7 @@ def _identity(run: Run) -> Pairs:
     yield "project", f"{run.project}  {run.root}".rstrip()
     yield "executor", run.executor
     yield "repeats", run.rerun_of
+    yield "pinned", "its files and results are kept whatever its age" if run.pinned else ""
     yield "attempt", str(run.attempt) if run.attempt > 1 else ""
     yield "nodes", ", ".join(run.nodes)
 

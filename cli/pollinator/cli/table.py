@@ -44,11 +44,14 @@ def run_lines(runs: Sequence[Run], *, colour: bool) -> list[str]:
     """The lines of a table of runs."""
     now = datetime.now(UTC)
     several = len({run.project for run in runs}) > 1
-    header = ["RUN", "STATE", "WHY", "AGE", "TIME", "EXECUTOR", *(["PROJECT"] if several else [])]
-    return table_lines(header, [_run_row(run, now, several=several) for run in runs], colour=colour)
+    kept = any(run.pinned for run in runs)
+    header = ["RUN", "STATE", "WHY", "AGE", "TIME", "EXECUTOR"]
+    header += ["KEPT"] * kept + ["PROJECT"] * several
+    rows = [_run_row(run, now, kept=kept, several=several) for run in runs]
+    return table_lines(header, rows, colour=colour)
 
 
-def _run_row(run: Run, now: datetime, *, several: bool) -> list[str]:
+def _run_row(run: Run, now: datetime, *, kept: bool, several: bool) -> list[str]:
     took = run_time_s(run, now)
     return [
         run.id,
@@ -57,7 +60,8 @@ def _run_row(run: Run, now: datetime, *, several: bool) -> list[str]:
         age_text(run.accept_time, now),
         "-" if took is None else duration_text(took),
         run.executor,
-        *([run.project] if several else []),
+        *["pinned" if run.pinned else "-"] * kept,
+        *[run.project] * several,
     ]
 
 

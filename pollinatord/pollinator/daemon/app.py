@@ -182,7 +182,7 @@ def _build(
 
 def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None:
     run_pb2_grpc.add_RunServiceServicer_to_server(
-        RunServicer(parts.runs, parts.starter, parts.projects), server
+        RunServicer(parts.runs, parts.starter, parts.projects, parts.keeping.pinned), server
     )
     upkeep = Upkeep(parts.runs, parts.keeping, parts.tidying, parts.mending)
     project_pb2_grpc.add_ProjectServiceServicer_to_server(

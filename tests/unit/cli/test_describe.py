@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pollinator.cli.describe import describe_run
+from pollinator.cli.table import run_lines
 from pollinator.v1.run_pb2 import Outcome, Run, RunState
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 
@@ -41,3 +42,19 @@ def test_a_run_that_never_started_has_no_exit_code() -> None:
 
     assert "exitcode" not in lines_of(waiting)
     assert lines_of(started)["exitcode"] == "0"
+
+
+def test_a_pinned_run_says_so() -> None:
+    assert "pinned" not in lines_of(Run())
+    assert "whateveritsage" in lines_of(Run(pinned=True))["pinned"]
+
+
+def test_a_table_of_runs_says_which_are_pinned_where_some_are() -> None:
+    plain, pinned = Run(id="a", executor="local"), Run(id="b", executor="local", pinned=True)
+
+    assert [["local"], ["local"]] == [
+        line.split()[5:] for line in run_lines([plain, plain], colour=False)[1:]
+    ]
+    assert [["EXECUTOR", "KEPT"], ["local", "-"], ["local", "pinned"]] == [
+        line.split()[5:] for line in run_lines([plain, pinned], colour=False)
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Container
 from typing import Any
 
 import grpc
@@ -26,6 +26,7 @@ from pollinator.v1.run_pb2 import (
     ListRunsResponse,
     Progress,
     ProgressKind,
+    Run,
     RunEvent,
     RunState,
     StartRunRequest,
@@ -42,22 +43,25 @@ MAX_PAGE = 1000
 class RunServicer(run_pb2_grpc.RunServiceServicer):
     """Starts, lists, follows and cancels the daemon's runs."""
 
-    def __init__(self, log: RunLog, starter: RunStarter, projects: Projects) -> None:
+    def __init__(
+        self, log: RunLog, starter: RunStarter, projects: Projects, pinned: Callable[[], Container[str]]
+    ) -> None:
         self._runs = log
         self._starter = starter
         self._projects = projects
+        self._pinned = pinned
 
     async def StartRun(  # noqa: N802 - the protocol's name
         self, request: StartRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> StartRunResponse:
         """Accept a run and seal its files."""
-        return StartRunResponse(run=await self._starter.start(request))
+        return StartRunResponse(run=self._told(await self._starter.start(request)))
 
     async def GetRun(  # noqa: N802
         self, request: GetRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> GetRunResponse:
         """One run."""
-        return GetRunResponse(run=self._runs.find(request.run_id, request.root))
+        return GetRunResponse(run=self._told(self._runs.find(request.run_id, request.root)))
 
     async def ListRuns(  # noqa: N802
         self, request: ListRunsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -69,7 +73,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         wanted.page_size = size + 1
         found = self._runs.select(wanted)
         token = found[size - 1].id if len(found) > size else ""
-        return ListRunsResponse(runs=found[:size], next_page_token=token)
+        pinned = self._pinned()
+        return ListRunsResponse(runs=(_told(run, pinned) for run in found[:size]), next_page_token=token)
 
     async def WatchRun(  # noqa: N802
         self, request: WatchRunRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -78,6 +83,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         run = self._runs.find(request.run_id)
         request.run_id = run.id
         async for message in watch_run(self._runs, request):
+            if message.WhichOneof("kind") == "run":
+                message.run.pinned = run.id in self._pinned()
             yield message
             if message.WhichOneof("kind") == "run" and request.follow:
                 async for progress in self._sealing(run.id, run.root):
@@ -90,7 +97,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         run = self._runs.find(request.run_id)
         if not is_terminal(run.state) and not run.cancel_requested:
             run = self._runs.append(run.id, RunEvent(cancel_requested=CancelRequested(by=request.by)))
-        return CancelRunResponse(run=run)
+        return CancelRunResponse(run=self._told(run))
 
     async def ForgetRun(  # noqa: N802
         self, request: ForgetRunRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -100,6 +107,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         if not is_terminal(run.state):
             raise WrongState(f"run {run.id} has not ended", reason="run_active")
         return ForgetRunResponse()
+
+    def _told(self, run: Run) -> Run:
+        return _told(run, self._pinned())
 
     async def _sealing(self, run_id: str, root: str) -> AsyncIterator[WatchRunResponse]:
         last_word = time.monotonic()
@@ -117,6 +127,15 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
                 yield WatchRunResponse(heartbeat=Heartbeat())
                 last_word = time.monotonic()
             await self._runs.changed(run_id, seen, 0.2)
+
+
+def _told(run: Run, pinned: Container[str]) -> Run:
+    """The run with what its log does not know. What the log holds in memory is left alone."""
+    if run.id not in pinned:
+        return run
+    told = Run(pinned=True)
+    told.MergeFrom(run)
+    return told
 
 
 def _upload(done: int, total: int) -> Progress:

@@ -20,6 +20,7 @@ from pollinator.daemon.service.runs import RunServicer
 from pollinator.daemon.sync.projects import Projects
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
+    GetRunRequest,
     ListRunsRequest,
     Run,
     RunState,
@@ -52,7 +53,10 @@ class Service:
     def __init__(self, records: Records, folder: Path) -> None:
         self.log = RunLog(records, OutputFiles(folder / "output"), Ticks())
         self.sealing = Sealing()
-        self.calls = RunServicer(self.log, cast("RunStarter", None), cast("Projects", self.sealing))
+        self.pinned: set[str] = set()
+        self.calls = RunServicer(
+            self.log, cast("RunStarter", None), cast("Projects", self.sealing), lambda: self.pinned
+        )
 
     def accept(self, name: str, *states: str) -> None:
         self.log.accept(Run(id=name, request_id=name, root="/p", attempt=1), StartRunRequest())
@@ -62,6 +66,10 @@ class Service:
     def watch(self, name: str) -> AsyncGenerator[WatchRunResponse]:
         messages = self.calls.WatchRun(WatchRunRequest(run_id=name, follow=True), CONTEXT)
         return cast("AsyncGenerator[WatchRunResponse]", messages)
+
+    async def first_word(self, name: str) -> WatchRunResponse:
+        async with aclosing(self.watch(name)) as messages:
+            return await anext(messages)
 
 
 @pytest.fixture
@@ -138,3 +146,24 @@ async def test_a_wish_to_cancel_is_recorded_once_and_changes_nothing_after_the_e
     kinds = {name: [event.WhichOneof("kind") for event in service.log.events(name, 0)] for name in "ab"}
     assert ["accepted", "state_changed", "cancel_requested"] == kinds["a"]
     assert ["accepted", "state_changed", "state_changed"] == kinds["b"]
+
+
+async def test_whether_a_run_is_pinned_is_told_wherever_it_is_told_of_and_never_recorded(
+    service: Service,
+) -> None:
+    for name in ("a", "b"):
+        service.accept(name, "SNAPSHOTTING")
+    service.pinned.add("a")
+    answers = {
+        name: [
+            (await service.calls.CancelRun(CancelRunRequest(run_id=name), CONTEXT)).run.pinned,
+            (await service.calls.GetRun(GetRunRequest(run_id=name), CONTEXT)).run.pinned,
+            (await service.first_word(name)).run.pinned,
+        ]
+        for name in "ab"
+    }
+    listed = (await service.calls.ListRuns(ListRunsRequest(), CONTEXT)).runs
+
+    assert {"a": [True] * 3, "b": [False] * 3} == answers
+    assert [("b", False), ("a", True)] == [(run.id, run.pinned) for run in listed]
+    assert not service.log.append("a", moved("FAILED")).pinned
