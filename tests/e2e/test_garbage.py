@@ -81,8 +81,11 @@ def test_a_pinned_run_keeps_its_files(sandbox: Sandbox) -> None:
     wait_for_removal(sandbox, root)
     outs = [sandbox.cli("checkout", each, f"{sandbox.folder}/{each}", cwd=root) for each in ids]
 
+    late = sandbox.cli("pin", ids[1], cwd=root)
+
+    assert 102 == late.returncode, late.stderr
     assert [0, 102, 0] == [out.returncode for out in outs], [out.stderr for out in outs]
-    assert b"are not kept any more" in outs[1].stderr
+    assert b"does not have the files of run" in outs[1].stderr
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.forgetting import Forgetting
 from pollinator.daemon.runs.home import ResultsHome
-from pollinator.daemon.runs.keeping import PIN_MIGRATION, Keeping
+from pollinator.daemon.runs.keeping import LET_GO_MIGRATION, PIN_MIGRATION, Keeping
 from pollinator.daemon.runs.log import HELD_MIGRATION, RUN_MIGRATION, RunLog
 from pollinator.daemon.runs.mend import Mending
 from pollinator.daemon.runs.output import OutputFiles
@@ -63,7 +63,7 @@ SERVICES = tuple(
     )
 )
 
-MIGRATIONS = (RUN_MIGRATION, PROJECT_MIGRATION, PIN_MIGRATION, HELD_MIGRATION)
+MIGRATIONS = (RUN_MIGRATION, PROJECT_MIGRATION, PIN_MIGRATION, HELD_MIGRATION, LET_GO_MIGRATION)
 """What has made the database of runs and projects, in order; new ones come last."""
 
 GRACE_S = 1.0

@@ -31,11 +31,11 @@ CACHE_BYTES = 256 * 1024 * 1024
 
 
 def not_kept(run: Run, why: str) -> NotFound:
-    """The error for a run that is too old to keep its files and results."""
+    """The error for a run whose files are not in its store: most often it is too old to keep them."""
     return NotFound(
-        f"the files of run {run.id} are not kept any more: {why}",
+        f"the store does not have the files of run {run.id} any more: {why}",
         reason="not_kept",
-        hint="keep_runs and keep_days say how long they are; pollinator pin keeps a run for ever",
+        hint="keep_runs and keep_days say how long they are kept; pollinator fsck says what else is missing",
     )
 
 

@@ -36,6 +36,10 @@ PIN_MIGRATION = """
 CREATE TABLE pin (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
+LET_GO_MIGRATION = """
+CREATE TABLE let_go (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
 ROUND_S = 1800.0
 """How often all refs are looked at: packs that no snapshot names yet are in them as well."""
 
@@ -84,6 +88,8 @@ class Keeping:
         self._newest = newest
         self._days = days
         self._pool = Pool("keeping", 1)
+        self._lost: set[str] = set()
+        """Runs whose files were removed from their store after this let go of them."""
         self._said: dict[Place, tuple[bytes, float]] = {}
         self._changed: set[Place] = set()
         self._bell = asyncio.Event()
@@ -119,6 +125,18 @@ class Keeping:
                 database.execute("INSERT OR REPLACE INTO pin VALUES (?)", (run.id,))
         self.soon(_place(run))
 
+    async def lost(self, run: Run) -> bool:
+        """This let go of the run, and its files were removed.
+
+        Raises:
+            PollinatorError: the store does not answer.
+        """
+        if run.id in self._lost or run.id not in self._let_go():
+            return run.id in self._lost
+        if await self._pool.run(self._is_missing, run):
+            self._lost.add(run.id)
+        return run.id in self._lost
+
     async def say(self, place: Place) -> None:
         """Write the ref of a place, unless it says so already.
 
@@ -128,9 +146,12 @@ class Keeping:
         runs = [run for run in self._all_runs(place.root) if _place(run) == place]
         claims = await self._claims(place)
         now_ns = time.time_ns()
-        kept = list(
+        wanted = list(
             kept_runs(runs, self.pinned(), newest=self._newest, younger_than_ns=now_ns - self._days * DAY_NS)
         )
+        # Pinned too late, or too old until the settings were changed: nobody can have them back.
+        gone = self._let_go()
+        kept = [(run, why) for run, why in wanted if run.id not in gone or not await self.lost(run)]
         ref = make_ref(claims.head, claims.packs, claims.view_s, kept)
         body, (said, said_at) = encode(ref), self._said.get(place, (b"", 0.0))
         if body == said and time.monotonic() - said_at < REWRITE_S:
@@ -139,7 +160,29 @@ class Keeping:
             return  # a new project, of which there is nothing to say
         ended = [run.id for run in runs if is_terminal(run.state)]
         await self._pool.run(self._write, place, ref, ended)
+        self._note(ended, {run.id for run, _ in kept}, gone)
         self._said[place] = (body, time.monotonic())
+
+    def _let_go(self) -> set[str]:
+        return {run_id for (run_id,) in self._records.read("SELECT run_id FROM let_go")}
+
+    def _note(self, ended: Iterable[str], kept: set[str], before: set[str]) -> None:
+        """Remember of which runs a ref says nothing any more: from now on they may be removed."""
+        gone, back = set(ended) - kept - before, before & kept
+        if not gone and not back:
+            return
+        with self._records.change() as database:
+            database.executemany("INSERT INTO let_go VALUES (?)", [(run_id,) for run_id in sorted(gone)])
+            database.executemany(
+                "DELETE FROM let_go WHERE run_id = ?", [(run_id,) for run_id in sorted(back)]
+            )
+
+    def _is_missing(self, run: Run) -> bool:
+        store = self._keeper.reopen(run.store_id, run.project)
+        try:
+            return bool(run.snapshot.key and store.missing([run.snapshot.key]))
+        finally:
+            store.close()
 
     # Rounds
 

@@ -216,7 +216,7 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         self, request: PinRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> PinRunResponse:
         """Keep the files of a run, or let go of them."""
-        return self._upkeep.pin(request)
+        return await self._upkeep.pin(request)
 
     async def _open(self, root: str, store: StoreSettings | None) -> Opened:
         _absolute(root)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
+from pollinator.daemon.runs.home import not_kept
 from pollinator.daemon.runs.keeping import Keeping, place_of
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.mend import Mending
@@ -77,13 +78,15 @@ class Upkeep:
                 raise each
             yield CheckStoreResponse(checked=each)
 
-    def pin(self, request: PinRunRequest) -> PinRunResponse:
+    async def pin(self, request: PinRunRequest) -> PinRunResponse:
         """Keep a run whatever its age, or let go of it."""
         run = self._runs.find(request.run_id)
         if not run.HasField("snapshot") and not request.unpin:
             raise WrongState(
                 f"run {run.id} was never sealed, so there is nothing to keep", reason="not_sealed"
             )
+        if not request.unpin and await self._keeping.lost(run):
+            raise not_kept(run, "they were removed")
         self._keeping.pin(run, unpin=request.unpin)
         return PinRunResponse(run_id=run.id)
 

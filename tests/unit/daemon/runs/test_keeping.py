@@ -37,11 +37,17 @@ class Desk:
         self.keeping = self.started()
         self._count = 0
 
-    def started(self) -> Keeping:
+    def started(self, newest: int = 1) -> Keeping:
         """As when the daemon starts."""
         daemon = self.daemon
         return Keeping(
-            daemon.log, daemon.records, daemon.projects, daemon.keeper, self.place.folder, newest=1, days=0
+            daemon.log,
+            daemon.records,
+            daemon.projects,
+            daemon.keeper,
+            self.place.folder,
+            newest=newest,
+            days=0,
         )
 
     async def seal(self) -> SnapshotRef:
@@ -117,6 +123,32 @@ async def test_the_newest_and_the_pinned_runs_are_kept(desk: Desk) -> None:
 
     assert {("", HEAD), ("01a", PINNED), ("01c", RECENT)} == {(run, why) for run, _, why in pinned}
     assert ["", "01c"] == sorted(run for run, _, _ in await desk.say())
+
+
+async def test_a_run_whose_files_were_removed_is_not_kept_again_by_other_settings(desk: Desk) -> None:
+    refs = []
+    for name in ("01a", "01b", "01c"):
+        (desk.place.root / "cfs" / "data" / "file").write_text(name * 100)
+        refs.append(await desk.seal())
+        desk.ended_run(name, refs[-1])
+    await desk.say()
+    desk.store.delete(refs[0].key)
+    desk.keeping = desk.started(newest=3)
+    said = await desk.say()
+
+    assert ["01b", "01c"] == sorted(run for run, _, why in said if why == RECENT)
+    assert await desk.keeping.lost(desk.daemon.log.find("01a"))
+    assert not await desk.keeping.lost(desk.daemon.log.find("01b"))
+
+
+async def test_a_run_that_lost_its_files_while_it_was_kept_stays_wanted(desk: Desk) -> None:
+    ref = await desk.seal()
+    desk.ended_run("01a", ref)
+    await desk.say()
+    desk.store.delete(ref.key)
+    desk.keeping = desk.started()
+
+    assert "01a" in [run for run, _, _ in await desk.say()]
 
 
 async def test_the_lease_of_a_run_goes_when_its_ref_is_written(desk: Desk) -> None:
