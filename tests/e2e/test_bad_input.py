@@ -347,3 +347,13 @@ def test_rank_16_where_polling_is_wished_status_says_so(sandbox: Sandbox) -> Non
         status["projects"][0]["watching"],
         "POLLINATOR_WATCH" in status["projects"][0]["degraded"],
     )
+
+
+def test_a_run_of_a_project_whose_folder_is_gone_says_so_and_not_that_the_program_is(desk: Sandbox) -> None:
+    root = desk.project()
+    assert 0 == desk.cli("sync", cwd=root).returncode
+    (root / "cfs").rename(desk.folder / "away")
+    refused = desk.cli("run", cwd=root)
+
+    assert 100 == refused.returncode, refused.stderr
+    assert f"{root}/cfs is gone".encode() in refused.stderr

@@ -12,7 +12,7 @@ from pollinator.cli.progress import TransferBar
 from pollinator.cli.terminal import Terminal
 from pollinator.cli.words import ignore_line
 from pollinator.v1.project_pb2 import Project, WatchProjectRequest, WatchTransferRequest
-from pollinator.wire.errors import NotFound
+from pollinator.wire.errors import NotFound, Unavailable
 from pollinator.wire.status import to_error
 
 QUICK_S = 0.4
@@ -29,8 +29,8 @@ async def show_upload(daemon: Daemon, terminal: Terminal, root: str) -> None:
             async for state in daemon.projects.WatchProject(WatchProjectRequest(root=root)):
                 view.take(state.project)
         except grpc.aio.AioRpcError as cut:
-            # The call that opens the project may not have got that far yet.
-            if not isinstance(to_error(cut), NotFound):
+            # The call that opens the project may not have got that far yet, or starts the daemon again.
+            if not isinstance(to_error(cut), NotFound | Unavailable):
                 return
         await asyncio.sleep(_AGAIN_S)
 

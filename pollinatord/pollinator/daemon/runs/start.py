@@ -135,7 +135,7 @@ class RunStarter:
                 hint="start a new run: pollinator run",
             )
         if await self._crew.pool.run(self._is_gone, earlier):
-            raise not_kept(earlier, "its snapshot was removed from the store")
+            raise not_kept(earlier, "they were removed")
         run = Run(
             project=earlier.project,
             root=earlier.root,
@@ -203,6 +203,8 @@ def _check_source(project: OpenProject, spec: RunSpec) -> None:
     if not spec.source:
         return
     path = Path("cfs", "src", spec.source)
+    if not (project.worker.root / "cfs").exists():
+        return  # worse is wrong, and the seal says what
     if not (project.worker.root / path).exists():
         wrong = f"there is no {path}"
     elif project.worker.leaves_out(os.fsencode(Path("src", spec.source))):

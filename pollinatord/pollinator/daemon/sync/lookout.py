@@ -138,7 +138,7 @@ class Lookout:
         return Halted(
             f"{self._cfs} is gone: sync is halted so that nothing is taken for deleted",
             reason=ROOT_GONE,
-            hint="put the folder back (is a disk not mounted?); was the project moved, run pollinator there",
+            hint="put the folder back, or mount its disk; was the project moved, run pollinator there",
         )
 
 

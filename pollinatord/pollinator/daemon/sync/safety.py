@@ -19,9 +19,7 @@ EMPTIED_FILES = 20
 NAMED = 10
 """At most so many paths are named in one error."""
 
-_PUT_BACK = (
-    "put it back (is a disk not mounted?), or say that it is meant: pollinator sync --accept-deletions"
-)
+_PUT_BACK = "put it back, or mount its disk; was it meant, say so: pollinator sync --accept-deletions"
 
 
 def check_readable(unreadable: Mapping[bytes, str], ignore_problems: Sequence[str]) -> None:
