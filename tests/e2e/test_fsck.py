@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.sandbox import Sandbox, sandbox
+from support.sandbox import Sandbox, sandbox, wait_until
 from support.storing import random_bytes
 
 __all__ = ["sandbox"]
@@ -112,7 +112,11 @@ def test_lists_of_files_that_went_with_another_snapshot_are_stored_again(
     left = [flaw for flaw in found["flaws"] if not flaw["repaired"]]
     restored = sandbox.cli("checkout", "latest", str(sandbox.folder / "out"), cwd=root)
 
+    def sound() -> bool:
+        return fsck(sandbox, root)[0] == 0
+
     assert ["snapshot_missing"] == [flaw["code"] for flaw in left], found
+    wait_until(sound, "nobody asks for the snapshot that is gone")
     assert 0 == restored.returncode, restored.stderr
 
 

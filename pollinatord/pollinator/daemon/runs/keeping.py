@@ -137,6 +137,15 @@ class Keeping:
             self._lost.add(run.id)
         return run.id in self._lost
 
+    def give_up(self, key: str, run_ids: Iterable[str]) -> None:
+        """The snapshot with this key is gone for good: those of the runs that it is of keep nothing."""
+        found = filter(None, map(self._runs.by_id, run_ids))
+        lost = [run for run in found if run.snapshot.key == key and is_terminal(run.state)]
+        with self._records.change() as database:
+            database.executemany("INSERT OR IGNORE INTO let_go VALUES (?)", [(run.id,) for run in lost])
+        for run in lost:
+            self.soon(_place(run))
+
     async def say(self, place: Place) -> None:
         """Write the ref of a place, unless it says so already.
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
+from pollinator.daemon.garbage.check import SNAPSHOT_MISSING
 from pollinator.daemon.runs.home import not_kept
 from pollinator.daemon.runs.keeping import Keeping, place_of
 from pollinator.daemon.runs.log import RunLog
@@ -76,6 +77,9 @@ class Upkeep:
         for each in outcome:
             if isinstance(each, PollinatorError):
                 raise each
+            for flaw in each.flaws if request.repair else ():
+                if flaw.code == SNAPSHOT_MISSING:
+                    self._keeping.give_up(flaw.key, flaw.runs)
             yield CheckStoreResponse(checked=each)
 
     async def pin(self, request: PinRunRequest) -> PinRunResponse:
