@@ -53,12 +53,14 @@ async def _collect(root: str, *, dry_run: bool, as_json: bool) -> int:
         if not root:
             answer = await daemon.ask(daemon.projects.ListProjects, ListProjectsRequest())
             roots = [each.root for each in answer.projects]
-        for each in roots:
+        for at, each in enumerate(roots):
             collected = await _of(daemon, terminal, each, dry_run=dry_run)
             problems |= bool(collected.problems)
             if as_json:
                 terminal.print(json_text({"root": each, "dry_run": dry_run, **plain(collected)}))
             else:
+                if at:
+                    terminal.print("")
                 _show(terminal, each, collected, dry_run=dry_run)
             for problem in collected.problems:
                 terminal.warn(problem)

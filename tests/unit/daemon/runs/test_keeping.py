@@ -126,7 +126,7 @@ async def test_the_newest_and_the_pinned_runs_are_kept(desk: Desk) -> None:
 
 
 async def test_a_run_whose_files_were_removed_is_not_kept_again_by_other_settings(desk: Desk) -> None:
-    refs = []
+    refs: list[SnapshotRef] = []
     for name in ("01a", "01b", "01c"):
         (desk.place.root / "cfs" / "data" / "file").write_text(name * 100)
         refs.append(await desk.seal())
