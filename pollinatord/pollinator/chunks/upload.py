@@ -6,6 +6,7 @@ What is stored already, and reading files again after a failure, are the caller'
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import threading
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -156,8 +157,13 @@ class Uploader:
         self.send()
         self.settle()
 
-    def settle(self) -> None:
-        """Wait until all that was sent is acknowledged; the open pack stays open."""
+    def settle(self, rest_bytes: float = math.inf) -> None:
+        """Wait until all that was sent is acknowledged; the open pack stays open.
+
+        Where it has to be waited for others, an open pack of more than ``rest_bytes`` is sent beside them.
+        """
+        if self._sending and self.open_bytes > rest_bytes:
+            self.send()
         wait(self._sending)
         self.reap()
 

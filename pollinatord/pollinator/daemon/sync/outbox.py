@@ -27,6 +27,8 @@ QUIET_S = 0.05
 """A pack that is not full is sent after so long without another chunk for it: a burst goes into few."""
 PATIENCE_S = 1.0
 """It is sent after so long at the latest, unless files are being read for it all the time."""
+LARGE_REST = 4 * 1024 * 1024
+"""So much is sent at once when nothing is left to read, and not left to the pack of a snapshot."""
 BACK_OFF_S = 30.0
 UNLISTED_PACKS = 64
 UNLISTED_CHUNKS = 4096
@@ -158,7 +160,7 @@ class Outbox:
         Args:
             more: files are being read whose chunks it may take.
         """
-        if not more and self.rest_s() <= 0.0:
+        if not more and (self.rest_s() <= 0.0 or self._uploader.open_bytes > LARGE_REST):
             self._uploader.send()
         self._uploader.reap()
         self._list_packs()
@@ -179,7 +181,7 @@ class Outbox:
             if trees != self._index.trees or known != self._index.head:
                 self._index.save_snapshot(known, trees)
             return known
-        self._uploader.settle()
+        self._uploader.settle(LARGE_REST)
         self._list_packs(HURRY)
         rows = [self._index.unlisted[key] for key in sorted(self._index.unlisted)]
         ref = self._uploader.publish(snapshot, rows, self._index.index_keys)
