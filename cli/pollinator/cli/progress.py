@@ -110,7 +110,8 @@ def _forms(label: str, done: int, total: int, rate: float, width: int) -> Iterat
         yield ""
         return
     share = min(1.0, done / total)
-    percent = f"{share:4.0%}"
+    # Rounded down: all is done only when it is.
+    percent = f"{int(share * 100):3}%"
     left = "" if done >= total else f"  {left_text((total - done) / rate if rate > 0 else None)}"
     amount = f"{bytes_text(done)} of {bytes_text(total)}"
     for words in (f"{percent}  {amount}  {speed}{left}", f"{percent}  {speed}{left}"):

@@ -183,6 +183,8 @@ class Index:
                 _log.warning("index %s is of an earlier version: all files are read again", self._path)
             row = database.execute("SELECT value FROM meta WHERE name = 'store'").fetchone()
             if row is None:
+                if not self.rebuilt:
+                    _log.info("index %s is new: all files are read, and sent", self._path)
                 with database:
                     database.execute("INSERT INTO meta VALUES ('store', ?)", (store,))
             elif row[0] != store:

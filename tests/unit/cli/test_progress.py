@@ -128,3 +128,8 @@ def test_steps_are_drawn_once_they_take_more_than_a_second() -> None:
 )
 def test_steps_fit_into_the_width(width: int, text: str) -> None:
     assert text == steps_text("copying", 4, 4, width)
+
+
+def test_nearly_all_is_not_all() -> None:
+    assert " 99% " in bar_text("Uploading", 999, 1000, 1.0, 79)
+    assert " 100% " in bar_text("Uploading", 1000, 1000, 1.0, 79)
