@@ -29,13 +29,10 @@ def complete_executors(ctx: click.Context, param: click.Parameter, incomplete: s
 
 def run_argument(*, default: str | None = None) -> Decorator[Any]:
     """RUN: an id, a unique prefix of one, ``latest``, or ``latest~1`` for the one before."""
-    return click.argument(
-        "run_id",
-        metavar="RUN" if default is None else "[RUN]",
-        default=default,
-        shell_complete=complete_runs,
-        required=default is None,
-    )
+    if default is None:
+        # A default of None would count as one: nothing would be asked for.
+        return click.argument("run_id", metavar="RUN", shell_complete=complete_runs)
+    return click.argument("run_id", metavar="[RUN]", default=default, shell_complete=complete_runs)
 
 
 def json_option(text: str = "Print one JSON object.") -> Decorator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -113,3 +114,13 @@ def test_help_explains_a_command_of_a_group(capsys: pytest.CaptureFixture[str]) 
     assert run_command_line(["help", "daemon", "install"]) == 0
 
     assert "pollinator daemon install --print" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["checkout", "diff", "pin", "pull", "rerun", "unpin", "wait"])
+def test_what_needs_a_run_says_so_when_none_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code = run_command_line([command])
+
+    assert 2 == code
+    assert "Missing argument" in capsys.readouterr().err
