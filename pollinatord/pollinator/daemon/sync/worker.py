@@ -89,13 +89,16 @@ class ProjectWorker:
     ) -> Sealed:
         """Barrier and snapshot: every write that finished before this call is in it."""
 
+        after: list[tuple[SyncStatus, float]] = []
+
         def work() -> Sealed:
-            return self._engine.seal(
-                spec,
-                strict=strict,
-                git_commit=git_commit,
-                accept_deletions=accept_deletions,
-            )
+            try:
+                return self._engine.seal(
+                    spec, strict=strict, git_commit=git_commit, accept_deletions=accept_deletions
+                )
+            finally:
+                # Now: the next turn on this thread may be that of a long step, and somebody waits.
+                after.append(self._state())
 
         self._seals += 1
         began = time.monotonic()
@@ -109,9 +112,9 @@ class ProjectWorker:
         finally:
             self._seals -= 1
             self._most = 0
-            if not self._closed.is_set():
-                await self._refresh(self.problem)
-                self._awake.set()
+            for state in after:
+                await self._note(state, self.problem)
+            self._awake.set()
 
     async def call(self, work: Callable[[], _Result]) -> _Result:
         """Run something on the project's thread.
@@ -227,8 +230,14 @@ class ProjectWorker:
         await self._refresh(problem)
         await self._pause(RETRY_S)
 
+    def _state(self) -> tuple[SyncStatus, float]:
+        return self._engine.status(), self._engine.rest_s()
+
     async def _refresh(self, problem: str) -> None:
-        status, self._rest_s = await self.call(lambda: (self._engine.status(), self._engine.rest_s()))
+        await self._note(await self.call(self._state), problem)
+
+    async def _note(self, state: tuple[SyncStatus, float], problem: str) -> None:
+        status, self._rest_s = state
         if (status, problem) != (self.status, self.problem):
             async with self._news:
                 self.status, self.problem = status, problem

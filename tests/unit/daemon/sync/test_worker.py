@@ -88,6 +88,34 @@ async def test_a_seal_has_what_was_written_before_it(root: Path) -> None:
             assert "abc" == sealed.snapshot.git_commit
 
 
+async def test_nobody_waits_for_the_step_that_comes_after_a_seal(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+    async with working(root) as made:
+        await until(made, lambda status: status.state == IN_SYNC)
+        seal, step = made._engine.seal, made._engine.step
+
+        def sealed_while_a_step_is_due(*args: object, **options: object) -> object:
+            # Its turn on the project's thread is the next one.
+            asyncio.run_coroutine_threadsafe(made._step(True), loop)
+            return seal(*args, **options)  # type: ignore[arg-type] # passed on
+
+        def long_step(news: bool = True) -> bool:
+            assert let_go.wait(10)
+            return step(news)
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(made._engine, "seal", sealed_while_a_step_is_due)
+        monkeypatch.setattr(made._engine, "step", long_step)
+        try:
+            await asyncio.wait_for(made.seal(SPEC, strict=False, git_commit=""), 5)
+        finally:
+            let_go.set()
+
+        assert IN_SYNC == made.status.state
+
+
 async def test_no_change_of_the_status_passes_unseen(root: Path) -> None:
     """Whoever is slow to ask is answered at once when it changed meanwhile."""
     async with working(root) as made:
