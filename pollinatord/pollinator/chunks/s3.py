@@ -11,6 +11,7 @@ import hashlib
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -27,7 +28,14 @@ from pollinator.chunks.flow import Flow
 from pollinator.chunks.keys import INDEX, PACK, SNAPSHOT, check_key
 from pollinator.chunks.s3_body import Body, receive
 from pollinator.chunks.s3_client import Client, Entry, Page, Request
-from pollinator.chunks.s3_errors import age_by_server_s, asked_to_wait_s, garbled, refused, unanswered
+from pollinator.chunks.s3_errors import (
+    age_by_server_s,
+    ahead_of_server_s,
+    asked_to_wait_s,
+    garbled,
+    refused,
+    unanswered,
+)
 from pollinator.chunks.store import Listed
 from pollinator.chunks.traffic import Traffic
 from pollinator.v1.store_pb2 import S3Store as S3Settings
@@ -265,7 +273,8 @@ class S3Store:
         if status == 412:
             return _AlreadyThere("the object is there", reason="already_there")
         code = error.response.get("Error", {}).get("Code", "")
-        meant = refused(self._settings.bucket, self._settings.endpoint, code, status)
+        ahead_s = ahead_of_server_s(error.response, time.time())
+        meant = refused(self._settings.bucket, self._settings.endpoint, code, status, ahead_s)
         return _Unknown(meant.message, reason=meant.reason, hint=meant.hint) if status == 501 else meant
 
     def _client(self) -> Client:

@@ -24,7 +24,7 @@ class _Meaning:
     kind: type[PollinatorError]
     reason: str
     text: str
-    """With ``{where}`` for the bucket and ``{code}`` for the server's word."""
+    """``{where}`` is the bucket, ``{code}`` the server's word for it, ``{clock}`` how wrong our clock is."""
     hint: str = ""
     """With ``{make}`` for the command that makes the bucket."""
 
@@ -41,7 +41,7 @@ _EXPIRED = _Meaning(
 _SKEWED = _Meaning(
     NeedsLogin,
     "clock_skew",
-    "{where} says that this machine's clock is wrong ({code})",
+    "{where} says that this machine's clock is wrong ({code}){clock}",
     "set the clock: signatures are only good for some minutes around the server's time",
 )
 _NO_BUCKET = _Meaning(
@@ -125,7 +125,9 @@ _BAD_SETTINGS = frozenset(
 )
 
 
-def refused(bucket: str, endpoint: str, code: str, status: int) -> PollinatorError:
+def refused(
+    bucket: str, endpoint: str, code: str, status: int, ahead_s: float | None = None
+) -> PollinatorError:
     """The error for an answer.
 
     Args:
@@ -133,12 +135,27 @@ def refused(bucket: str, endpoint: str, code: str, status: int) -> PollinatorErr
         endpoint: URL of the server; empty for AWS.
         code: the server's word for it; a number when it sent none.
         status: HTTP status.
+        ahead_s: how far our clock is ahead of the server's, if that is known.
     """
     meaning = _BY_CODE.get(code) or _BY_STATUS.get(status) or (_BUSY if status >= 500 else _REFUSED)
     where = f"bucket {bucket} at {endpoint or 'AWS'}"
     make = f"aws s3 mb s3://{bucket}" + (f" --endpoint-url {endpoint}" if endpoint else "")
-    text = meaning.text.format(where=where, code=code or status)
+    clock = "" if ahead_s is None else f": it is {_minutes(ahead_s)} the server's"
+    text = meaning.text.format(where=where, code=code or status, clock=clock)
     return meaning.kind(text, reason=meaning.reason, hint=meaning.hint.format(make=make))
+
+
+def _minutes(ahead_s: float) -> str:
+    minutes = max(1, round(abs(ahead_s) / 60))
+    return f"{minutes} {'minute' if minutes == 1 else 'minutes'} {'ahead of' if ahead_s > 0 else 'behind'}"
+
+
+def ahead_of_server_s(answer: Mapping[str, Any], now_s: float) -> float | None:
+    """How far our clock is ahead of the server's; None when the server does not say."""
+    try:
+        return now_s - parsedate_to_datetime(_header(answer, "date")).timestamp()
+    except (TypeError, ValueError):
+        return None
 
 
 def asked_to_wait_s(answer: Mapping[str, Any]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollinator.chunks.s3_errors import refused, unanswered
+from pollinator.chunks.s3_errors import ahead_of_server_s, refused, unanswered
 from pollinator.wire.errors import (
     Denied,
     Exhausted,
@@ -63,6 +63,26 @@ def test_what_the_user_can_mend_comes_with_a_hint(code: str) -> None:
 def test_a_missing_bucket_comes_with_the_command_that_makes_it() -> None:
     assert "(aws s3 mb s3://b --endpoint-url http://h:1)" in refused("b", ENDPOINT, "NoSuchBucket", 404).hint
     assert "(aws s3 mb s3://b)" in refused("b", "", "NoSuchBucket", 404).hint
+
+
+@pytest.mark.parametrize(
+    ("now_s", "said"),
+    [
+        (1700007500, "it is 125 minutes ahead of the server's"),
+        (1699999930, "it is 1 minute behind the server's"),
+    ],
+)
+def test_a_wrong_clock_comes_with_how_wrong_it_is(now_s: float, said: str) -> None:
+    answer = {"ResponseMetadata": {"HTTPHeaders": {"date": "Tue, 14 Nov 2023 22:13:20 GMT"}}}
+    error = refused("b", ENDPOINT, "RequestTimeTooSkewed", 403, ahead_of_server_s(answer, now_s))
+
+    assert said in error.message
+
+
+def test_nothing_is_said_of_a_clock_that_cannot_be_compared() -> None:
+    error = refused("b", ENDPOINT, "RequestTimeTooSkewed", 403, ahead_of_server_s({}, 0.0))
+
+    assert error.message.endswith("(RequestTimeTooSkewed)")
 
 
 class NoCredentialsError(Exception):

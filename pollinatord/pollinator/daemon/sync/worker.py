@@ -88,7 +88,6 @@ class ProjectWorker:
         self, spec: RunSpec, *, strict: bool, git_commit: str, accept_deletions: bool = False
     ) -> Sealed:
         """Barrier and snapshot: every write that finished before this call is in it."""
-
         after: list[tuple[SyncStatus, float]] = []
 
         def work() -> Sealed:
