@@ -5,6 +5,7 @@
 #   make gates    what needs no test: style, types, imports, protocol, packages
 #   make floors   the unit tests, with the oldest dependencies that are allowed
 #   make unit     every test
+#   make thorough the tests that could go on for ever, for half an hour
 #   make bench    figures, as ratios to what they are measured beside: ROWS="cold-small idle" for some of them;
 #                 bench-nightly for a million files, bench-page to write docs/performance.md from the figures
 
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 CODE := proto pollinatord executors cli tests typings
 FLOORS := .cache/floors
 
-.PHONY: demo test gates lint types imports protocol breaking wheel unit floors bench bench-nightly bench-page \
+.PHONY: demo test gates lint types imports protocol breaking wheel unit floors thorough bench bench-nightly bench-page \
 	programs components clean
 
 test: gates floors unit
@@ -84,6 +85,10 @@ floors: $(VENV)/.installed
 # what ours needs in other versions.
 PEERS := .cache/peers
 ROWS ?=
+# What is too long for every change: hundreds of kills, bursts of 200,000 changes, two users for ten minutes.
+thorough: $(VENV)/.installed components
+	POLLINATOR_THOROUGH=1 $(BIN)/pytest tests/property tests/e2e/test_garbage.py tests/unit/daemon/sync/test_bursts.py
+
 bench: $(VENV)/.installed $(PEERS)/.installed programs
 	cd tests && $(abspath $(BIN))/python -m bench.run $(ROWS)
 

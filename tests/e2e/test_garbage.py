@@ -16,13 +16,14 @@ import pytest
 from support.s3_servers import S3Server
 from support.sandbox import Sandbox, sandbox
 from support.storing import random_bytes
+from support.thorough import times
 
 __all__ = ["sandbox"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 SHORT = {"POLLINATOR_COLLECT_GRACE_S": "2", "POLLINATOR_KEEP_RUNS": "1", "POLLINATOR_KEEP_DAYS": "0"}
-SOAK_S = float(os.environ.get("TEST_SOAK_S", "25"))
-"""The two users of one bucket go on for so long; 600 is what the project asks for."""
+SOAK_S = times(25, 600)
+"""The two users of one bucket go on for so long."""
 
 
 def collected(sandbox: Sandbox, root: Path, *options: str) -> dict[str, Any]:

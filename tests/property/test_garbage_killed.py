@@ -22,13 +22,14 @@ from pollinator.v1.keeping_pb2 import Kept, Ref
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import FileNode, PackIndex, Snapshot, SnapshotRef, Tree
 from support.storing import random_bytes, store_tree
+from support.thorough import times
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="each life is a fork"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(900),
 ]
 
-KILLS = 60
+KILLS = times(60, 200)
 LONGEST_LIFE_S = 0.15
 GRACE_S = 0.2
 WRITER, COLLECTOR = "a" * 32, "b" * 32

@@ -19,10 +19,11 @@ from pollinator.chunks.upload import Uploader
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 from support.storing import File, Link, Listing, listed, random_bytes, store_tree, weight
+from support.thorough import times
 
 pytestmark = pytest.mark.timeout(900)
 
-KILLS = int(os.environ.get("POLLINATOR_KILLS", "20"))
+KILLS = times(20, 200)
 """Of each kind."""
 LONGEST_LIFE_S = 0.4
 

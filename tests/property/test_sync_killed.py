@@ -23,6 +23,7 @@ from pollinator.v1.tree_pb2 import SnapshotRef
 from support.s3_servers import S3Server
 from support.storing import MemoryStore, random_bytes
 from support.syncing import Listing, crash_image, on_disk, read_back
+from support.thorough import times
 from support.watching import Mischief
 
 pytestmark = [
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-KILLS = 200 if os.environ.get("POLLINATOR_THOROUGH") else 30
+KILLS = times(30, 200)
 """For each store."""
 LONGEST_LIFE_S = 0.3
 PROJECT = "killed"

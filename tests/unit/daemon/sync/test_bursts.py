@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import subprocess
 import sys
@@ -18,11 +17,12 @@ from pollinator.daemon.watch.kernel import HEADER, OVERFLOW, Inotify
 from support.projects import Project, project
 from support.storing import random_bytes
 from support.syncing import read_back
+from support.thorough import times
 
 __all__ = ["project"]
 
 
-FILES, REWRITES = (100_000, 200_000) if os.environ.get("POLLINATOR_THOROUGH") else (2_000, 20_000)
+FILES, REWRITES = times(2_000, 100_000), times(20_000, 200_000)
 
 # In place: file systems flush a file to the disk that was cut off and written anew.
 WRITER = """
