@@ -114,10 +114,11 @@ def _by(value: float | None, first: float | None) -> str:
 
 
 def merged(documents: Iterable[Words]) -> Words:
-    """The rows of all runs, and which runs they were."""
+    """The rows of all runs, a later one in place of an earlier; and which runs they were."""
     runs = list(documents)
     told = [f"{each['at']} at commit {each['commit']}" for each in runs]
-    return {**runs[0], "rows": [row for each in runs for row in each["rows"]], "runs": "; ".join(told)}
+    rows = {(row["name"], row["round_trip_ms"]): row for each in runs for row in each["rows"]}
+    return {**runs[0], "rows": list(rows.values()), "runs": "; ".join(told)}
 
 
 def main() -> None:

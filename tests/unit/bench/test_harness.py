@@ -54,6 +54,16 @@ def test_a_bound_that_is_missed_is_seen_in_the_table_and_on_the_page() -> None:
     assert "- **some work**: at most 0.5 x peer, is 0.75." in page(merged([words]))
 
 
+def test_a_row_that_was_measured_again_takes_the_place_of_the_earlier_one() -> None:
+    first, other, again = (
+        {"name": name, "round_trip_ms": away, "value": value}
+        for name, away, value in (("row", 0.0, 1), ("row", 20.0, 2), ("row", 0.0, 3))
+    )
+    runs = [{"at": "1", "commit": "a", "rows": [first, other]}, {"at": "2", "commit": "b", "rows": [again]}]
+
+    assert [again, other] == merged(runs)["rows"]
+
+
 def test_requests_are_counted_wherever_their_bytes_are_cut() -> None:
     put = b"PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /\r"
     sent = put[:-1] + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + put[:-1]
