@@ -152,6 +152,8 @@ class Outbox:
             return self._retry_at - now
         if not self._uploader.open_bytes:
             return math.inf
+        if self._uploader.open_bytes > LARGE_REST:
+            return 0.0
         return max(0.0, min(self._fed_at + QUIET_S, self._opened_at + PATIENCE_S) - now)
 
     def work(self, more: bool = False) -> None:
@@ -160,7 +162,7 @@ class Outbox:
         Args:
             more: files are being read whose chunks it may take.
         """
-        if not more and (self.rest_s() <= 0.0 or self._uploader.open_bytes > LARGE_REST):
+        if not more and self.rest_s() <= 0.0:
             self._uploader.send()
         self._uploader.reap()
         self._list_packs()
