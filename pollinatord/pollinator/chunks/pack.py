@@ -22,8 +22,13 @@ MAGIC = b"PLNPACK1"
 VERSION = 1
 _TAIL = struct.Struct("<I32s8s")
 
+SMALL_BYTES = 256 * 1024
 TRY_BYTES = 64 * 1024
-"""Of a big chunk only so much is compressed at first, to see whether it pays."""
+"""Of a chunk that is not small only so much is compressed at first, to see whether it pays."""
+PATIENCE = 16
+EACH = 8
+"""After so many chunks in a row for which it did not pay, of the small ones only each eighth is tried: for a
+folder of images that would cost as much again as to read them."""
 WORTH = 0.97
 LEVEL = 1
 
@@ -51,6 +56,8 @@ class PackBuilder:
         self._append(MAGIC)
         self._footer = PackFooter(version=VERSION, writer=writer)
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
+        self._plain = 0
+        """Chunks in a row that are not compressed."""
 
     @property
     def chunks(self) -> int:
@@ -109,14 +116,22 @@ class PackBuilder:
         self._buffer += data[fits:]
 
     def _encode(self, data: bytes | memoryview) -> tuple[bytes | memoryview, Codec.ValueType]:
-        if len(data) > 4 * TRY_BYTES:
+        if len(data) > SMALL_BYTES or self._plain < PATIENCE or not self._plain % EACH:
+            packed = self._packed(data)
+            if packed is not None:
+                self._plain = 0
+                return packed, _ZSTD
+        self._plain += 1
+        return data, _PLAIN
+
+    def _packed(self, data: bytes | memoryview) -> bytes | None:
+        """Compressed, if that pays."""
+        if len(data) > SMALL_BYTES:
             sample = data[:TRY_BYTES]
             if len(self._compressor.compress(sample)) > WORTH * len(sample):
-                return data, _PLAIN
+                return None
         packed = self._compressor.compress(data)
-        if len(packed) > WORTH * len(data):
-            return data, _PLAIN
-        return packed, _ZSTD
+        return packed if len(packed) <= WORTH * len(data) else None
 
 
 def footer_reach(tail: bytes) -> int:
@@ -168,16 +183,20 @@ def decode(
     Raises:
         Corrupt: they are not those its digest names.
     """
-    where = f"chunk {entry.digest.hex()} in {key} at {entry.offset}"
     data = stored
     if entry.codec == _ZSTD:
         try:
             data = _unpack(stored, min(entry.size, MAX_CHUNK_BYTES), unpacker)
         except zstandard.ZstdError as error:
-            raise Corrupt(f"{where} is damaged: {error}", reason="bad_chunk", about=key) from error
+            raise _damaged(key, entry, str(error)) from error
     if len(data) != entry.size or digest_of(data) != entry.digest:
-        raise Corrupt(f"{where} is damaged: these are not its bytes", reason="bad_chunk", about=key)
+        raise _damaged(key, entry, "these are not its bytes")
     return data
+
+
+def _damaged(key: str, entry: PackEntry, why: str) -> Corrupt:
+    where = f"chunk {entry.digest.hex()} in {key} at {entry.offset}"
+    return Corrupt(f"{where} is damaged: {why}", reason="bad_chunk", about=key)
 
 
 def mended(key: str, body: bytes, chunk: Callable[[bytes], bytes]) -> bytes:

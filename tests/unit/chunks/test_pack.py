@@ -9,7 +9,7 @@ import zstandard
 
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keys import pack_key
-from pollinator.chunks.pack import MAGIC, PackBuilder, decode, parse_footer, verify
+from pollinator.chunks.pack import EACH, MAGIC, PATIENCE, PackBuilder, decode, parse_footer, verify
 from pollinator.v1.tree_pb2 import Codec, PackEntry, PackFooter, PackIndex, Snapshot
 from pollinator.wire.errors import Corrupt, WrongState
 from support.storing import random_bytes
@@ -56,6 +56,19 @@ def test_only_what_gets_smaller_is_compressed() -> None:
         Codec.CODEC_ZSTD,
     ]
     assert len(body) < len(large_noise) + 20_000
+
+
+def test_after_much_that_gets_no_smaller_small_chunks_are_tried_now_and_then() -> None:
+    noise = [random_bytes(900 + size) for size in range(PATIENCE + 1)]
+    large_text, texts = TEXT * 400, [TEXT + bytes([number]) for number in range(3 * EACH)]
+    beside_large, _ = pack(*noise, large_text)
+    row, _ = pack(*noise, *texts)
+    codecs = [entry.codec for entry in row.entries[len(noise) :]]
+    first = codecs.index(Codec.CODEC_ZSTD)
+
+    assert beside_large.entries[-1].codec == Codec.CODEC_ZSTD
+    assert 0 < first < EACH
+    assert [Codec.CODEC_ZSTD] * (len(texts) - first) == codecs[first:]
 
 
 def test_a_pack_has_the_published_layout() -> None:
