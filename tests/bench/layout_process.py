@@ -3,7 +3,7 @@
 ``python -m bench.layout_process FOLDER``; the store is the one that the environment names, and the folder is
 where an executor keeps things for later runs. Each line on standard input is a command, answered by a line
 of JSON: ``lay-out KEY DIGEST WORK`` tells what that took, ``prepare KEY DIGEST`` waits until the spare for
-the next run is there. As in an executor, which outlives its runs, all imports are there already.
+the next run is there. As in an executor, which outlives its runs, a store like this one was opened before.
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ import time
 from pathlib import Path
 
 from bench.engine_process import PROJECT, store
-from pollinator.chunks import s3
 from pollinator.executors.files import CACHE_BYTES, Files
 from pollinator.v1.run_pb2 import SnapshotSource, StartRunRequest
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
-
-WARM = s3
-"""boto3, which is imported when the first store in a bucket is opened."""
 
 
 def request(key: str, digest: str) -> StartRunRequest:
@@ -54,6 +50,10 @@ def prepare(files: Files, run: StartRunRequest, folder: Path) -> dict[str, float
 def main() -> None:
     """Obey until standard input ends."""
     folder = Path(sys.argv[1])
+    # The first store of a process imports boto3, and has it read what it knows of S3.
+    earlier = store()
+    earlier.check()
+    earlier.close()
     files = Files(lambda _: store(), folder, CACHE_BYTES)
     for line in sys.stdin:
         match line.split():

@@ -1,4 +1,4 @@
-"""A store in an S3 bucket, through boto3. The only module that imports it.
+"""A store in an S3 bucket, through boto3.
 
 Needs single PUT, ranged GET, HEAD, LIST and DELETE. Nothing rests on conditional writes or on the server's
 checksums: several servers ignore or garble them, and BLAKE3 covers every byte.
@@ -6,20 +6,14 @@ checksums: several servers ignore or garble them, and BLAKE3 covers every byte.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-import boto3.session
-import botocore.session
-import urllib3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
@@ -27,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from pollinator.chunks.flow import Flow
 from pollinator.chunks.keys import INDEX, PACK, SNAPSHOT, check_key
 from pollinator.chunks.s3_body import Body, receive
-from pollinator.chunks.s3_client import Client, Entry, Page, Request
+from pollinator.chunks.s3_client import Client, Entry, Page, make_client
 from pollinator.chunks.s3_errors import (
     age_by_server_s,
     ahead_of_server_s,
@@ -281,7 +275,9 @@ class S3Store:
         with self._lock:
             if self._made is None:
                 try:
-                    self._made = _make_client(self._settings, self._patience)
+                    self._made = make_client(
+                        self._settings, self._patience.connect_s, self._patience.silence_s
+                    )
                 except _FOREIGN as error:
                     raise unanswered(self._endpoint, error) from error
             return self._made
@@ -312,77 +308,6 @@ def _whole(page: Page) -> tuple[Sequence[Entry], str]:
     if not told or not counted or page.get("IsTruncated") != bool(token):
         raise ValueError("a list of objects is not whole")
     return entries, token
-
-
-def _make_client(settings: S3Settings, patience: Patience) -> Client:
-    if settings.skip_verify:
-        # The user asked for it; one warning for every request helps nobody.
-        urllib3.disable_warnings()
-    elif settings.ca_bundle and not os.path.isfile(settings.ca_bundle):
-        raise InvalidInput(
-            f"the certificates in {settings.ca_bundle} cannot be read",
-            reason="bad_store",
-            hint="AWS_CA_BUNDLE names the file",
-        )
-    # Our own tries count requests and know what may be repeated; boto3 must not repeat as well.
-    config = Config(
-        signature_version="s3v4",
-        connect_timeout=patience.connect_s,
-        read_timeout=patience.silence_s,
-        max_pool_connections=32,
-        retries={"total_max_attempts": 1},
-        s3={"addressing_style": _addressing(settings)},
-        # Several servers take no checksums, and a profile of the AWS chain may name one of those.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    session = boto3.session.Session(
-        aws_access_key_id=settings.access_key or None,
-        aws_secret_access_key=settings.secret_key or None,
-        aws_session_token=settings.session_token or None,
-        profile_name=settings.profile or None,
-        region_name=settings.region or ("us-east-1" if settings.endpoint else None),
-        botocore_session=_core(),
-    )
-    client: Client = session.client(
-        "s3",
-        endpoint_url=settings.endpoint or None,
-        # None leaves the choice to the AWS chain.
-        verify=False if settings.skip_verify else settings.ca_bundle or None,
-        config=config,
-    )
-    client.meta.events.register("before-send.s3.PutObject", _send)
-    return client
-
-
-def _send(request: Request, **_: object) -> None:
-    """A body that is signed goes on its way at once; what a server has against it, it says afterwards."""
-    del request.headers["Expect"]
-    if isinstance(request.body, Body):
-        request.body.send()
-
-
-def _core() -> botocore.session.Session:
-    """A session that shares with all others of this process what botocore says about S3.
-
-    To read that takes 60 ms, and a store is opened for each run.
-    """
-    core = botocore.session.get_session()
-    core.register_component("data_loader", _descriptions())
-    return core
-
-
-@functools.cache
-def _descriptions() -> object:
-    return botocore.session.get_session().get_component("data_loader")
-
-
-def _addressing(settings: S3Settings) -> Literal["auto", "path", "virtual"]:
-    match settings.addressing:
-        case "path" | "virtual" | "auto" as named:
-            return named
-        case _:
-            return "path" if settings.endpoint else "auto"
 
 
 def _check(settings: S3Settings) -> None:
