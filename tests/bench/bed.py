@@ -118,8 +118,15 @@ class Bed:
 
     def engine(self, root: Path, index: Path) -> Measured:
         """Open a project, send all and seal, in a fresh process."""
+        return self._ours(self.engine_command(root, index))
+
+    def puts(self, file: str) -> Measured:
+        """Put a file's bytes as they are, in a fresh process."""
+        return self._ours([sys.executable, "-m", "bench.put_process", file])
+
+    def _ours(self, command: Sequence[str]) -> Measured:
         before = self.network.traffic()
-        self.last = run(self.engine_command(root, index), os.environ | self.engine_env, TESTS)
+        self.last = run(command, os.environ | self.engine_env, TESTS)
         return measured(self.last.wall_ms, self.last.cpu_ms, self.network.traffic().since(before))
 
     def first_look(self, root: Path) -> Ran:
