@@ -187,7 +187,7 @@ def new_rules_ignored() -> AbstractContextManager[object]:
     """What is ignored by now stays, and what is not any more stays away."""
 
     class Stubborn(Ignore):
-        def changed(self, below: Iterable[bytes] = ()) -> bool:
+        def changed(self, below: Iterable[bytes] = (), **_announced: object) -> bool:
             return False
 
     return patch.object(lookout, "Ignore", Stubborn)

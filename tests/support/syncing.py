@@ -133,6 +133,7 @@ class LateWatch:
         return Changes(
             paths=frozenset[bytes]().union(*(each.paths for each in delivered)),
             subtrees=topmost(frozenset[bytes]().union(*(each.subtrees for each in delivered))),
+            beside=True,
         )
 
     def wait(self, timeout_s: float) -> bool:

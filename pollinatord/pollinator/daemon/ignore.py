@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pollinator.daemon.gitignore import Rule, RuleSet, Suspects, parse
-
-IGNORE_FILE = b".pollinatorignore"
+from pollinator.daemon.watch.base import IGNORE_FILE
 
 OWN_PREFIX = b".pollinator-"
 """Names of our own temporary files start like this. They are left out whatever the rules say."""
@@ -92,11 +91,12 @@ class _Level:
 class _Loaded:
     """What has been read since the last reload. Threads may share it: filling a slot twice is harmless."""
 
-    __slots__ = ("_suspects", "levels", "problems", "stamps")
+    __slots__ = ("_suspects", "elsewhere", "levels", "problems", "stamps")
 
     def __init__(self) -> None:
         self.levels: dict[bytes, _Level] = {}
         self.stamps: dict[bytes, _Stamp | None] = {}
+        self.elsewhere: set[bytes] = set()
         self.problems: dict[bytes, str] = {}
         self._suspects: dict[tuple[tuple[RuleSet, tuple[Rule, ...]], ...], Suspects] = {}
 
@@ -165,20 +165,36 @@ class Ignore:
         """Forget all rules; they are read again when asked for."""
         self._loaded = _Loaded()
 
-    def changed(self, below: Iterable[bytes] = ()) -> bool:
+    def changed(
+        self, below: Iterable[bytes] = (), *, announced: Callable[[bytes], bool] | None = None
+    ) -> bool:
         """Whether a file in use is not what was read.
 
         A new one deep in a tree is a change that the watcher announces. It is looked for only in and below
         the directories ``below``, of which is known no more than that anything in them may have changed.
+
+        Args:
+            below: relative to ``under``, as what ``announced`` is asked.
+            announced: the watcher tells of every file that changes, and says whether all in a directory may
+                have; None where it does not, so that every file in use has to be looked at.
         """
         loaded = self._loaded
-        if any(self._stat(directory) != stamp for directory, stamp in list(loaded.stamps.items())):
-            return True
+        for directory, stamp in list(loaded.stamps.items()):
+            if self._may_differ(loaded, directory, announced) and self._stat(directory) != stamp:
+                return True
         return any(
             directory not in loaded.stamps and self._stat(directory) is not None
             for subtree in below
             for directory in self._in_use(loaded, self._under + subtree)
         )
+
+    def _may_differ(
+        self, loaded: _Loaded, directory: bytes, announced: Callable[[bytes], bool] | None
+    ) -> bool:
+        if announced is None or directory in loaded.elsewhere:
+            return True
+        inside = directory + b"/"
+        return inside.startswith(self._under) and announced(inside[len(self._under) :].rstrip(b"/"))
 
     def _in_use(self, loaded: _Loaded, top: bytes) -> Iterator[bytes]:
         """Directories at or below ``top`` that were asked about and are not ignored themselves."""
@@ -228,6 +244,8 @@ class Ignore:
         stamp = self._stat(directory)
         if stamp is not None or directory in self._outer:
             loaded.stamps[directory] = stamp
+            if self._may_be_written_elsewhere(directory):
+                loaded.elsewhere.add(directory)
         if stamp is None:
             return chain
         name = os.path.join(directory, IGNORE_FILE)
@@ -243,6 +261,14 @@ class Ignore:
             loaded.problems[directory] = f"{shown} cannot be read: {error.strerror}"
             return chain
         return ((b"", parse(shown, text)), *chain)
+
+    def _may_be_written_elsewhere(self, directory: bytes) -> bool:
+        """A link, or a file with another name: nobody who watches the directory is told what is written."""
+        try:
+            info = os.lstat(os.path.join(self._root, directory, IGNORE_FILE))
+        except OSError:
+            return False
+        return stat.S_ISLNK(info.st_mode) or info.st_nlink > 1
 
     def _stat(self, directory: bytes) -> _Stamp | None:
         try:

@@ -22,6 +22,7 @@ from pollinator.daemon.sync.lookout import ROOT_GONE, Lookout, WatchOpener
 from pollinator.daemon.sync.meter import Meter
 from pollinator.daemon.sync.outbox import Outbox
 from pollinator.daemon.sync.safety import (
+    Devices,
     changing,
     check_links,
     check_readable,
@@ -80,6 +81,7 @@ class SyncEngine:
     ) -> None:
         """``wake`` is called, on any thread, when it is time for a step that ``wait`` does not tell of."""
         self._cfs = root / "cfs"
+        self._devices = Devices(self._cfs)
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self.meter = Meter(monotonic)
@@ -133,6 +135,7 @@ class SyncEngine:
         if self._halted is not None and self._halted.reason == ROOT_GONE:
             self._halted = None
         self._dirty.add(changes)
+        self._devices.add(changes)
         return changes
 
     # Background
@@ -194,6 +197,7 @@ class SyncEngine:
         """Look at everything: what changed, and no event said so, was missed."""
         self._audited_at = self._monotonic()
         self._dirty.suspect(b"")
+        self._lookout.audit()
         changed = self._dirty.audit()
         # What happened meanwhile is announced by now.
         changes = self._look()
@@ -302,7 +306,7 @@ class SyncEngine:
         with self._unsent_is_read_again(outbox):
             for name in TREES:
                 getattr(snapshot, name).CopyFrom(self._tree(name, outbox))
-            return outbox.publish(snapshot, tree_records(self._cfs, self._state))
+            return outbox.publish(snapshot, tree_records(self._devices, self._state))
 
     def _check(
         self, outbox: Outbox, spec: RunSpec, writing: frozenset[bytes], *, strict: bool, accepted: bool

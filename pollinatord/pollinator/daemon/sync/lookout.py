@@ -11,6 +11,7 @@ from pathlib import Path
 from pollinator.daemon.ignore import Ignore, is_ignore_file
 from pollinator.daemon.sync.state import TREES
 from pollinator.daemon.watch.base import Changes, Watch
+from pollinator.daemon.watch.filesystem import identity_of
 from pollinator.wire.errors import Denied, Halted, Unavailable
 
 WatchOpener = Callable[[Path, Callable[[bytes], bool]], Watch]
@@ -31,6 +32,8 @@ class Lookout:
         self._ignore = Ignore(root, b"cfs")
         self._watch: Watch | None = None
         self._anything = True
+        self._told = False
+        self._audits = False
         self._trees: list[tuple[int, int] | None] = []
 
     @property
@@ -96,9 +99,13 @@ class Lookout:
                 raise self._gone()
         return self._with_new_rules(changes)
 
+    def audit(self) -> None:
+        """The next drain looks at every ignore file: what was written through a map makes no event."""
+        self._audits = True
+
     def rules_changed(self) -> bool:
         """Where ignore files are that nobody watches, one has changed: it is time to drain."""
-        return self._ignore.changed()
+        return self._ignore.changed(announced=Changes().announces if self._told else None)
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until there may be something to drain; False when nothing was within the time.
@@ -118,7 +125,12 @@ class Lookout:
             self._watch = None
 
     def _with_new_rules(self, changes: Changes) -> Changes:
-        if any(map(is_ignore_file, changes.paths)) or self._ignore.changed(changes.subtrees):
+        self._told = not changes.beside and b"" not in changes.subtrees
+        announced = changes.announces if self._told and not self._audits else None
+        self._audits = False
+        if any(map(is_ignore_file, changes.paths)) or self._ignore.changed(
+            changes.subtrees, announced=announced
+        ):
             self._ignore.reload()
             self.start().refresh()
             self._anything = True
@@ -131,7 +143,7 @@ class Lookout:
         """Something was mounted where a tree is, or not any more; only inotify's watcher knows of itself."""
         if self.kind == "inotify":
             return False
-        before, self._trees = self._trees, [_identity(os.path.join(self._cfs, name)) for name in TREES]
+        before, self._trees = self._trees, [identity_of(os.path.join(self._cfs, name)) for name in TREES]
         return before != self._trees
 
     def _gone(self) -> Halted:
@@ -140,11 +152,3 @@ class Lookout:
             reason=ROOT_GONE,
             hint="put the folder back, or mount its disk; was the project moved, run pollinator there",
         )
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        info = os.stat(path)
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino

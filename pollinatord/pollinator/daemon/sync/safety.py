@@ -10,6 +10,7 @@ from pollinator.chunks.links import chain_leaves, refuse_link
 from pollinator.chunks.nodes import shown
 from pollinator.daemon.index import TreeRecord
 from pollinator.daemon.sync.state import TREES, Dir, State
+from pollinator.daemon.watch.base import Changes
 from pollinator.v1.run_pb2 import Notice, Severity
 from pollinator.wire.errors import Halted, InvalidInput, Violation, WrongState
 
@@ -53,9 +54,28 @@ def check_links(state: State, allowed: bool) -> None:
     state.links_checked = True
 
 
-def tree_records(cfs: Path, state: State) -> dict[str, TreeRecord]:
+class Devices:
+    """Which file system each tree is on; looked at again only where changes say that it may be another."""
+
+    def __init__(self, cfs: Path) -> None:
+        self._cfs = cfs
+        self._known: dict[str, int] = {}
+
+    def add(self, changes: Changes) -> None:
+        """Take over what the watcher names."""
+        for name in [name for name in self._known if changes.covers(name.encode())]:
+            del self._known[name]
+
+    def of(self, name: str) -> int:
+        """That of a tree; 0 when it is not there."""
+        if name not in self._known:
+            self._known[name] = _device(self._cfs / name)
+        return self._known[name]
+
+
+def tree_records(devices: Devices, state: State) -> dict[str, TreeRecord]:
     """What the trees are now."""
-    return {name: TreeRecord(state.total(name).files, _device(cfs / name)) for name in TREES}
+    return {name: TreeRecord(state.total(name).files, devices.of(name)) for name in TREES}
 
 
 def trees_problem(

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+IGNORE_FILE = b".pollinatorignore"
+"""Files of this name say what is skipped. The one in the folder that holds the root does so too."""
+
 COOKIE_DIR = b".pollinator-cookies"
 """Directory for the marker files of watchers that need them; always ignored."""
 
@@ -33,6 +36,8 @@ class Changes:
     """Anything below each of these may have changed: they need a stat pass. None lies below another."""
     writing: frozenset[bytes] = frozenset()
     """Written to and, as far as is known, not closed yet."""
+    beside: bool = False
+    """The ignore file in the folder that holds the root may have changed: also where nobody can tell."""
     root_gone: bool = False
     """The root was deleted, moved, replaced or unmounted. The watcher is of no use any more."""
 

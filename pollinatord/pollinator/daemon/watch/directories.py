@@ -97,6 +97,10 @@ class Directories:
             directory = directory.parent
         return b"/".join(reversed(parts)) if directory is self._root else None
 
+    def uses(self, watch: int) -> bool:
+        """Whether a watch stands for one of them."""
+        return watch in self._known
+
     def place_of(self, watch: int) -> Place | None:
         """The name and directory above of a watched directory other than the root."""
         directory = self._known.get(watch)

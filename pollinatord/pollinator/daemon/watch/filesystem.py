@@ -66,12 +66,24 @@ def is_network_fs(path: str | bytes | Path) -> bool:
 def network_mounts(root: Path) -> frozenset[bytes]:
     """Shared file systems mounted below ``root``, relative to it."""
     above = os.fsencode(root.resolve())
-    points = (point for point, _ in _mounts_below(above) if is_network_fs(point))
-    return frozenset(point[len(above) :].lstrip(b"/") for point in points)
+    points = (point for point, _ in _mounts() if point != above and _within(point, above))
+    return frozenset(point[len(above) :].lstrip(b"/") for point in points if is_network_fs(point))
+
+
+def identity_of(path: str | bytes) -> tuple[int, int] | None:
+    """What tells the folder that a path leads to from any other; None when it leads to nothing."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 class MountTable:
-    """What is mounted below a folder. Linux says when a mount changes, by a file that becomes exceptional."""
+    """What is mounted near a folder: on it, on what lies in the folder above it, or on one further above.
+
+    Linux says when a mount changes, by a file that becomes exceptional.
+    """
 
     def __init__(self, root: bytes) -> None:
         self._root = os.path.realpath(root)
@@ -83,13 +95,18 @@ class MountTable:
             return
         self._poll.register(self.fd, EXCEPTIONAL)
         self._poll.poll(0)
-        self._known = _mounts_below(self._root)
+        self._known = self._near()
+
+    @property
+    def readable(self) -> bool:
+        """Without it nobody says when a mount changes."""
+        return self.fd >= 0
 
     def changed(self) -> bool:
-        """Whether something else is mounted below the folder than at the last call."""
+        """Whether something else is mounted near the folder than at the last call."""
         if not self._poll.poll(0):
             return False
-        before, self._known = self._known, _mounts_below(self._root)
+        before, self._known = self._known, self._near()
         return before != self._known
 
     def close(self) -> None:
@@ -99,22 +116,26 @@ class MountTable:
             os.close(self.fd)
             self.fd = -1
 
+    def _near(self) -> frozenset[tuple[bytes, bytes]]:
+        above = os.path.dirname(self._root)
+        mounts = _mounts()
+        return frozenset(each for each in mounts if _within(each[0], above) or _within(above, each[0]))
 
-def _mounts_below(above: bytes) -> frozenset[tuple[bytes, bytes]]:
-    """Mount points below a folder, each with what tells one mount there from another."""
+
+def _mounts() -> list[tuple[bytes, bytes]]:
+    """Mount points, each with what tells one mount there from another."""
     try:
         with open(_MOUNTS, "rb") as file:
             table = file.read()
     except OSError:
-        return frozenset()
-    prefix = above if above.endswith(b"/") else above + b"/"
-    found: set[tuple[bytes, bytes]] = set()
-    for line in table.splitlines():
-        fields = line.split(b" ", 5)
-        point = _unescape(fields[4]) if len(fields) > 4 else b""
-        if point.startswith(prefix):
-            found.add((point, b" ".join(fields[:4])))
-    return frozenset(found)
+        return []
+    lines = [line.split(b" ", 5) for line in table.splitlines()]
+    return [(_unescape(fields[4]), b" ".join(fields[:4])) for fields in lines if len(fields) > 4]
+
+
+def _within(path: bytes, folder: bytes) -> bool:
+    """Whether a path is a folder, or below it."""
+    return path == folder or path.startswith(folder if folder.endswith(b"/") else folder + b"/")
 
 
 def _unescape(field: bytes) -> bytes:

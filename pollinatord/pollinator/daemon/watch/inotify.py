@@ -24,9 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pollinator.daemon.watch import kernel
+from pollinator.daemon.watch.above import Above
 from pollinator.daemon.watch.base import Changes, Skip, topmost
 from pollinator.daemon.watch.directories import Directories, Place
-from pollinator.daemon.watch.filesystem import EXCEPTIONAL, MountTable, network_mounts
+from pollinator.daemon.watch.filesystem import EXCEPTIONAL, MountTable, identity_of, network_mounts
 from pollinator.daemon.watch.poll import Pace
 
 WRITING_FORGOTTEN_S = 60.0
@@ -70,6 +71,7 @@ class InotifyWatch:
         self._mounts = MountTable(self._location)
         self._alarm = MountTable(self._location)
         self._directories = Directories(self._events, self._location, skip, remote)
+        self._above = Above(self._events, self._location, self._directories.uses)
         self._dirty: set[Place] = set()
         self._unknown: set[Place] = set()
         self._writing: dict[Place, float] = {}
@@ -87,7 +89,7 @@ class InotifyWatch:
         """Watch the whole tree. A root that is not there is announced by ``drain``."""
         self._thread.start()
         with self._table_lock:
-            self._identity = self._look_at_root()
+            self._identity = identity_of(self._location)
             self._walk()
             self._describe()
 
@@ -99,11 +101,12 @@ class InotifyWatch:
                 return Changes()
             self._absorb()
             self._recover()
-            if self._gone or self._look_at_root() != self._identity:
+            beside = self._above.uncertain or not self._mounts.readable
+            if self._gone or (beside and self._above.look() != self._identity):
                 self._gone = True
                 return Changes(root_gone=True)
             self._pace.looked()
-            return self._hand_over()
+            return self._hand_over(beside)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for an event, or until it is time to look at what has no watch."""
@@ -178,12 +181,15 @@ class InotifyWatch:
     def _process(self, block: bytes) -> None:
         # Every event of a burst passes through this loop: no objects, no calls for the usual ones.
         add, writing, now = self._dirty.add, self._writing, self._clock()
+        above = self._above.watches
         unpack, header = kernel.HEADER.unpack_from, kernel.HEADER.size
         start = 0
         while start < len(block):
             watch, mask, cookie, length = unpack(block, start)
             start += header + length
             name = block[start - length : start].rstrip(b"\0")
+            if watch in above:
+                self._above.note(watch, name)
             if mask & _UNUSUAL or not name:
                 self._process_directory(watch, mask, name)
                 continue
@@ -247,10 +253,12 @@ class InotifyWatch:
         if self._lost:
             self._lost = False
             self._all_unknown = True
+            self._above.doubt()
             self._walk()
-        if self._directories.missing and self._clock() >= self._retry_at:
+        if (self._directories.missing or self._above.uncertain) and self._clock() >= self._retry_at:
             self._retry_at = self._clock() + RETRY_S
             self._directories.retry()
+            self._above.doubt()
         self._describe()
 
     def _walk(self) -> None:
@@ -259,14 +267,7 @@ class InotifyWatch:
         except OSError:
             self._gone = True
 
-    def _look_at_root(self) -> tuple[int, int] | None:
-        try:
-            info = os.stat(self._location)
-        except OSError:
-            return None
-        return info.st_dev, info.st_ino
-
-    def _hand_over(self) -> Changes:
+    def _hand_over(self, beside: bool) -> Changes:
         subtrees = set(self._paths(self._unknown)) | self._directories.unwatched()
         if self._all_unknown:
             subtrees.add(b"")
@@ -277,6 +278,7 @@ class InotifyWatch:
             paths=frozenset(self._paths(self._dirty)),
             subtrees=topmost(subtrees),
             writing=frozenset(self._paths(set(self._writing))),
+            beside=beside,
         )
         self._dirty.clear()
         self._unknown.clear()

@@ -34,6 +34,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from pollinator.daemon.watch.base import COOKIE_DIR, Changes, Skip, lineage, topmost
+from pollinator.daemon.watch.filesystem import identity_of
 from pollinator.daemon.watch.poll import Pace
 
 COOKIE_TIMEOUT_S = 5.0
@@ -89,7 +90,7 @@ class WatchdogWatch(FileSystemEventHandler):
 
     def start(self) -> None:
         """Watch the whole tree; without the system's help when it has none to give."""
-        self._identity = self._look_at_root()
+        self._identity = identity_of(self._location)
         with contextlib.suppress(OSError):
             os.mkdir(os.path.join(self._location, COOKIE_DIR))
         self._observer.schedule(self, os.fsdecode(self._location), recursive=True, event_filter=_WANTED)
@@ -111,11 +112,11 @@ class WatchdogWatch(FileSystemEventHandler):
             paths, self._paths = self._paths, set()
             subtrees, self._subtrees = self._subtrees, set()
             writing = frozenset(self._writing)
-        if self._look_at_root() != self._identity:
+        if identity_of(self._location) != self._identity:
             return Changes(root_gone=True)
         if not arrived:
             subtrees.add(b"")
-        return Changes(frozenset(paths), topmost(subtrees), writing)
+        return Changes(frozenset(paths), topmost(subtrees), writing, beside=True)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for an event, or until it is time to look without one."""
@@ -184,10 +185,3 @@ class WatchdogWatch(FileSystemEventHandler):
         with contextlib.suppress(OSError):
             os.unlink(marker)
         return seen
-
-    def _look_at_root(self) -> tuple[int, int] | None:
-        try:
-            info = os.stat(self._location)
-        except OSError:
-            return None
-        return info.st_dev, info.st_ino
