@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pollinator.daemon.sync import engine
+from pollinator.daemon.watch.choose import VARIABLE
 from pollinator.wire.errors import InvalidInput
 from support.looking import looked_at
 from support.people import ground, nobody
@@ -89,6 +90,22 @@ def test_what_is_counted_would_be_seen(project: Project) -> None:
     assert f"inotify_add_watch {folder!r}" in seen
     assert f"open {folder + b'/f'!r}" in seen
     assert f"stat {os.fsencode(project.root / RULES)!r}" in seen
+
+
+@pytest.mark.parametrize("watch", ["inotify", "watchdog", "poll"])
+@pytest.mark.parametrize("place", PLACES)
+def test_whoever_watches_rules_count_at_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, place: str, watch: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, watch)
+    looks(project)
+    assert {b"a.log", b"d/a.log"} == logs(project)
+    (project.root / place / RULES).write_text("a.log\n")
+    assert b"d/a.log" not in logs(project)
+    looks(project)
+    (project.root / place / RULES).unlink()
+
+    assert {b"a.log", b"d/a.log"} == logs(project)
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -180,6 +180,24 @@ def test_a_disk_that_is_not_mounted_halts_however_few_files_it_has(
     assert IN_SYNC == project.settle().state
 
 
+@pytest.mark.parametrize("watch", ["inotify", "watchdog", "poll"])
+def test_a_disk_that_is_mounted_later_and_not_any_more_halts_as_well(
+    project: Project, disk: Path, monkeypatch: pytest.MonkeyPatch, watch: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, watch)
+    subprocess.run(["umount", project.data], check=True)
+    project.seal()
+    project.seal()
+    (disk / "model").touch()
+    mount(disk, project.data)
+    assert project.disk == project.sealed()
+    subprocess.run(["umount", project.data], check=True)
+    with pytest.raises(Halted) as caught:
+        project.seal()
+
+    assert "tree_emptied" == caught.value.reason
+
+
 def test_what_is_mounted_deep_in_a_tree_is_seen_and_watched(project: Project, disk: Path) -> None:
     subprocess.run(["umount", project.data], check=True)
     (project.src / "d").mkdir()

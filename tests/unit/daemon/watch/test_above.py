@@ -181,18 +181,23 @@ def test_moved_away_and_back_it_is_there_and_later_moves_are_told(root: Path, tm
 def test_where_the_way_leads_through_a_mount_that_came_later_its_folders_are_watched(
     root: Path, tmp_path: Path, mount: Callable[..., None]
 ) -> None:
-    """The root stays the same folder, and no folder above it does."""
-    other = tmp_path / "other"
+    """The root stays the same folder, and no folder above it does: one that was shows in the tree."""
+    other, kept, far = tmp_path / "other", tmp_path / "kept", tmp_path / "kept far"
     (other / "project/cfs").mkdir(parents=True)
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    mount(kept, root)
+    for folder, what in ((kept, root), (far, tmp_path / "far")):
+        folder.mkdir()
+        mount(folder, what)
+    mount(root / "d", far)
     with inotify(root) as watch:
         mount(tmp_path / "far", other)
         mount(root, kept)
+        mount(root / "d", far)
 
         assert not watch.drain().root_gone
         assert not watch.drain().beside
+        (far / "f").touch()
+
+        assert {b"d/f"} == watch.drain().paths
         root.parent.rename(root.parent.with_name("moved"))
 
         assert watch.drain().root_gone
