@@ -15,11 +15,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from bench.process import resident_mb
 from pollinator.chunks.flow import Flow
@@ -31,9 +29,9 @@ from pollinator.daemon.sync.worker import ProjectWorker
 from pollinator.v1.project_pb2 import ProjectState
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.store_env import store_settings_from_environment
+from support.looking import looked_at
 
 PROJECT = "bench"
-TREES = (b"/cfs/src", b"/cfs/data")
 
 
 class Nowhere:
@@ -128,7 +126,7 @@ class Resident:
                 case ["seal", count]:
                     tell({"seals": [await self._seal() for _ in range(int(count))]})
                 case ["looks", count]:
-                    with looked_at() as paths:
+                    with looked_at(self._worker.root) as paths:
                         for _ in range(int(count)):
                             await self._seal()
                     tell({"looks": len(paths)})
@@ -159,25 +157,6 @@ async def resident(root: Path, index: Path) -> None:
             await Resident(worker).obey()
         finally:
             await worker.close()
-
-
-@contextmanager
-def looked_at() -> Generator[list[str]]:
-    """Notes all that is looked at in the trees meanwhile, by whatever means of ``os``."""
-    seen: list[str] = []
-
-    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(path: Any = ".", *more: Any, **options: Any) -> Any:
-            if "dir_fd" in options or isinstance(path, int) or any(t in os.fsencode(path) for t in TREES):
-                seen.append(f"{name} {path!r}")
-            return real(path, *more, **options)
-
-        return call
-
-    with ExitStack() as patches:
-        for name in ("stat", "lstat", "open", "scandir", "listdir"):
-            patches.enter_context(patch.object(os, name, noting(name, getattr(os, name))))
-        yield seen
 
 
 def tell(what: object) -> None:

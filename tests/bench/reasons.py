@@ -24,8 +24,4 @@ REASONS: dict[str, str] = {
         "nobody touched what was laid out ahead, and 100 are made anew with one request to the store in "
         "between."
     ),
-    "no-change": (
-        "A seal looks at the two trees themselves, for what is mounted there, and at the ignore file, "
-        "about four times in all, whatever the size of the project. It looks at no other file."
-    ),
 }

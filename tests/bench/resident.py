@@ -62,5 +62,5 @@ class Resident(Companion):
         ]
 
     def looks(self, count: int) -> int:
-        """How often something in the trees is looked at on disk while so many snapshots are published."""
+        """How often the project, or a folder above it, is looked at while so many snapshots are published."""
         return int(self.ask(f"looks {count}")["looks"])
