@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,12 +17,13 @@ import pytest
 from pollinator.daemon.watch import above, filesystem
 from pollinator.daemon.watch.base import IGNORE_FILE, Changes, Watch
 from pollinator.daemon.watch.inotify import InotifyWatch
-from pollinator.daemon.watch.kernel import HEADER, OVERFLOW, Inotify
+from pollinator.daemon.watch.kernel import Inotify
 from support.looking import looked_at
+from support.mounts import mount, unmount
 from support.people import ground, nobody
 from support.watching import inotify, nothing, started
 
-__all__ = ["ground"]
+__all__ = ["ground", "mount"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
@@ -35,33 +36,11 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def mount() -> Iterator[Callable[..., None]]:
-    """Mounts a folder on another, or a new file system; all is unmounted in the end."""
-    points: list[Path] = []
-
-    def do(point: Path, what: Path | None = None) -> None:
-        source = ["--bind", str(what)] if what else ["-t", "tmpfs", "-o", "mode=755", "none"]
-        done = subprocess.run(["mount", *source, str(point)], capture_output=True, check=False)
-        if os.geteuid() != 0 or done.returncode:
-            pytest.skip("nothing may be mounted here")
-        points.append(point)
-
-    yield do
-    for point in reversed(points):
-        subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
-
-
 def exchange(one: Path, other: Path) -> None:
     """Each gets the other's name, at once."""
     rename, here, exchanging = ctypes.CDLL(None).renameat2, -100, 2
     if rename(here, os.fsencode(one), here, os.fsencode(other), exchanging):
         pytest.skip("nothing can be exchanged here")
-
-
-def unmount(point: Path) -> None:
-    """Also where somebody uses it."""
-    subprocess.run(["umount", "--lazy", point], check=True)
 
 
 def test_what_is_idle_is_not_looked_at(root: Path) -> None:
@@ -312,84 +291,6 @@ class TestNotTold:
 
             assert watch.drain().beside
             assert not watch.drain().beside
-
-
-class TestIgnoreFile:
-    """The one in the folder that holds the root."""
-
-    @pytest.fixture
-    def rules(self, root: Path) -> Path:
-        return root.parent / os.fsdecode(IGNORE_FILE)
-
-    def told(self, watch: Watch) -> bool:
-        """That it may have changed is said, once."""
-        return watch.wait(10) and watch.drain().beside and not watch.drain().beside
-
-    def test_all_that_happens_to_it_is_told(self, root: Path, rules: Path) -> None:
-        with inotify(root) as watch:
-            rules.write_text("a\n")
-            assert self.told(watch)
-            with rules.open("a") as file:
-                file.write("b\n")
-                file.flush()
-                assert self.told(watch), "not closed yet"
-                file.write("c\n")
-                file.flush()
-                assert self.told(watch), "again"
-            rules.with_name("new").write_text("d\n")
-            rules.with_name("new").replace(rules)
-            assert self.told(watch)
-            os.truncate(rules, 0)
-            assert self.told(watch), "the new one is watched"
-            rules.chmod(0o600)
-            assert self.told(watch)
-            rules.rename(rules.with_name("old"))
-            assert self.told(watch)
-            rules.with_name("old").write_text("e\n")
-            assert not watch.drain().beside, "it is another file now"
-            rules.with_name("old").rename(rules)
-            assert self.told(watch)
-            rules.unlink()
-
-            assert self.told(watch)
-
-    def test_other_files_beside_the_root_do_not_matter(self, root: Path, rules: Path) -> None:
-        rules.touch()
-        with inotify(root) as watch, looked_at(root) as seen:
-            descriptor = os.open(root.parent / "other", os.O_CREAT | os.O_WRONLY)
-            os.write(descriptor, b"x")
-            os.close(descriptor)
-            os.rename(root.parent / "other", root.parent / "another")
-            os.rmdir(root / "d")
-            seen.clear()
-
-            assert Changes(paths=frozenset((b"d",))) == watch.drain()
-        assert not seen
-
-    def test_something_mounted_on_it_is_told(
-        self, root: Path, rules: Path, tmp_path: Path, mount: Callable[..., None]
-    ) -> None:
-        rules.touch()
-        (tmp_path / "other").write_text("*\n")
-        with inotify(root) as watch:
-            mount(rules, tmp_path / "other")
-
-            assert watch.drain().beside
-
-    def test_lost_events_may_have_been_about_it(self, root: Path) -> None:
-        class Losing(Inotify):
-            lost = False
-
-            def read(self) -> list[bytes]:
-                blocks = [HEADER.pack(-1, OVERFLOW, 0, 0)] if self.lost else []
-                return blocks + super().read()
-
-        events = Losing()
-        with inotify(root, events=events) as watch:
-            assert not watch.drain().beside
-            events.lost = True
-
-            assert watch.drain().beside
 
 
 def test_watches_are_given_back(root: Path, tmp_path: Path) -> None:
