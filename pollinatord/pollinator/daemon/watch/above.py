@@ -83,11 +83,16 @@ class Above:
 
 
 def _way_to(root: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each folder above a root, with the name in it that leads on; one that is not absolute has no way."""
+    """Each folder above a root with the name in it that leads on, the topmost first.
+
+    A root that is not absolute has none at the top that could be watched.
+    """
+    steps: list[tuple[bytes, bytes]] = []
     folder, name = os.path.split(root)
-    if name:
-        yield from _way_to(folder)
-        yield folder, name
+    while name:
+        steps.append((folder, name))
+        folder, name = os.path.split(folder)
+    return reversed(steps)
 
 
 def _entries(folder: bytes, name: bytes, root: bytes) -> int:
