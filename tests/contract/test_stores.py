@@ -329,7 +329,7 @@ def test_a_snapshot_goes_in_and_comes_out_the_same(store: Store, tmp_path: Path)
     uploader = Uploader(store, on_stored=rows.append, pack_bytes=1024 * 1024)
     tree = Tree(digest=store_tree(listing, uploader))
     uploader.flush()
-    index = uploader.write_index(rows)
+    index = uploader.write_index(rows).result()
     ref = uploader.publish(Snapshot(version=1, src=tree), [], [index])
     uploader.close()
     target = tmp_path / "laid out"

@@ -51,6 +51,7 @@ from support.syncing import small_chunks
 
 outbox.QUIET_S = 0.0
 outbox.UNLISTED_PACKS = 5
+outbox.TOO_MANY = 1
 root, index = map(Path, sys.argv[1:3])
 settings = StoreSettings.FromString(bytes.fromhex(sys.argv[3]))
 

@@ -87,7 +87,8 @@ class GarbageMachine(RuleBasedStateMachine):
         self.store = Shared(clock_ns=lambda: self.now_ns)
         self._patches = ExitStack()
         for place, name, value in (
-            (outbox, "UNLISTED_PACKS", 2), (outbox, "QUIET_S", 0.0), (outbox, "BACK_OFF_S", 0.0),
+            (outbox, "UNLISTED_PACKS", 2), (outbox, "TOO_MANY", 1),
+            (outbox, "QUIET_S", 0.0), (outbox, "BACK_OFF_S", 0.0),
             (upload, "ThreadPoolExecutor", AtOnce), (upload, "wait", _no_wait),
             (outbox, "Uploader", _uploader),
         ):  # fmt: skip

@@ -189,7 +189,7 @@ class SyncMachine(RuleBasedStateMachine):
             enter(self.stamps.used())
         enter(self.puts.used())
         enter(small_chunks())
-        enter(patch.object(outbox, "UNLISTED_PACKS", 3))
+        enter(patch.multiple(outbox, UNLISTED_PACKS=3, TOO_MANY=1))
 
     def _start(self, place: Place) -> None:
         def uploader(store: WitnessStore, **options: object) -> Uploader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -270,7 +271,7 @@ def index_object_lists_a_pack_under_way() -> AbstractContextManager[object]:
     """A list of packs in the store has one that has not arrived, and perhaps never will."""
 
     class Early(Uploader):
-        def write_index(self, rows: Sequence[PackIndex]) -> str:
+        def write_index(self, rows: Sequence[PackIndex]) -> Future[str]:
             return super().write_index([*rows, *(pack.row for pack in self._sending.values())])
 
     return patch.object(machine, "Uploader", Early)

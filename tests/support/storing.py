@@ -178,7 +178,7 @@ class Publisher:
                 uploader.flush()
             indexes: list[str] = []
             if index:
-                indexes.append(uploader.write_index(self.rows))
+                indexes.append(uploader.write_index(self.rows).result())
                 self.rows.clear()
             snapshot = Snapshot(version=1, src=tree, spec=RunSpec())
             return uploader.publish(snapshot, self.rows, indexes), tree

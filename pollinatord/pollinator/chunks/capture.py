@@ -76,7 +76,7 @@ class _Capture:
             self._uploader.settle()
             rows, indexes = self._rows, list[str]()
             if sum(len(row.entries) for row in rows) > LISTED_CHUNKS:
-                rows, indexes = [], [self._uploader.write_index(rows)]
+                rows, indexes = [], [self._uploader.write_index(rows).result()]
             ref = self._uploader.publish(Snapshot(version=1, result=tree), rows, indexes)
         finally:
             self._uploader.close()

@@ -44,7 +44,7 @@ class Uploader:
     Attributes:
         chunks: number of chunks the store acknowledged.
         bytes_sent: bytes the store acknowledged, as stored.
-        puts: objects the store acknowledged.
+        puts: packs and snapshots the store acknowledged.
     """
 
     def __init__(
@@ -194,12 +194,17 @@ class Uploader:
         self._stored(row, len(body))
         return SnapshotRef(digest=digest_of(snapshot.SerializeToString(deterministic=True)), key=row.key)
 
-    def write_index(self, rows: Sequence[PackIndex]) -> str:
-        """Store an index object that lists these packs; returns its key."""
+    def write_index(self, rows: Sequence[PackIndex]) -> Future[str]:
+        """Store an index object that lists these packs, and do not wait; gives its key, or why it failed."""
         row, body = PackBuilder(self._writer).finish(INDEX, packs=rows, avoid=self._avoid)
-        self._put_now(row.key, body)
-        self._stored(row, len(body))
-        return row.key
+
+        def write() -> str:
+            self._put_now(row.key, body)
+            return row.key
+
+        future = self._threads.submit(write)
+        future.add_done_callback(lambda _: self._on_arrival())
+        return future
 
     def discard(self) -> None:
         """Forget what was not acknowledged, after a failure: its chunks must be added again."""

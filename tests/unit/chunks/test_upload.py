@@ -224,7 +224,7 @@ def test_a_snapshot_is_not_put_when_a_pack_failed(sent: Sent) -> None:
 def test_an_index_object_lists_packs(sent: Sent) -> None:
     sent.add(1, 2, 3)
     sent.uploader.settle()
-    key = sent.uploader.write_index(sent.rows)
+    key = sent.uploader.write_index(sent.rows).result()
 
     assert key.startswith("i/")
     assert sent.rows == list(parse_footer(key, sent.store.objects[key]).packs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +33,11 @@ LARGE_REST = 4 * 1024 * 1024
 BACK_OFF_S = 30.0
 UNLISTED_PACKS = 64
 UNLISTED_CHUNKS = 4096
-HURRY = 4
-"""A seal, for which somebody waits, leaves the list of so many times more packs to the background."""
+"""Every snapshot carries what no list has. What is more than this gets a list of its own."""
+LIST_QUIET_S = 5.0
+"""It is sent so long after the last chunk or snapshot: on a slow line it would hold up a run that starts."""
+TOO_MANY = 4
+"""So many times more are listed at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +86,9 @@ class Outbox:
         )
         self._unnamed: set[str] = set()
         self._look_again_at = 0.0
-        self._opened_at = self._fed_at = monotonic()
+        self._opened_at = self._used_at = monotonic()
+        self._listing: _Listing | None = None
+        self._list_again_at = 0.0
         self._retry_at = 0.0
         self._failures = 0
         self._puts_before = 0
@@ -135,10 +141,13 @@ class Outbox:
         """Take a chunk or node, if the store lacks it."""
         self.look_if_needed()
         if digest not in self._index.stored:
-            self._fed_at = self._monotonic()
+            self._used_at = self._monotonic()
             if not self._uploader.open_bytes:
-                self._opened_at = self._fed_at
+                self._opened_at = self._used_at
             self._uploader.add(digest, data)
+            if not self._uploader.open_bytes:
+                # A full pack was sent: there may be many of them.
+                self._list_packs()
 
     def save(self, changed: Mapping[bytes, File], gone: set[bytes]) -> None:
         """Remember what was read and what is gone."""
@@ -150,11 +159,7 @@ class Outbox:
         now = self._monotonic()
         if self.resting:
             return self._retry_at - now
-        if not self._uploader.open_bytes:
-            return math.inf
-        if self._uploader.open_bytes > LARGE_REST:
-            return 0.0
-        return max(0.0, min(self._fed_at + QUIET_S, self._opened_at + PATIENCE_S) - now)
+        return max(0.0, min(self._pack_due(), self._list_due()) - now)
 
     def work(self, more: bool = False) -> None:
         """Send a pack that waited long enough, and take in what the store acknowledged.
@@ -162,7 +167,7 @@ class Outbox:
         Args:
             more: files are being read whose chunks it may take.
         """
-        if not more and self.rest_s() <= 0.0:
+        if not more and self._pack_due() <= self._monotonic():
             self._uploader.send()
         self._uploader.reap()
         self._list_packs()
@@ -184,10 +189,11 @@ class Outbox:
                 self._index.save_snapshot(known, trees)
             return known
         self._uploader.settle(LARGE_REST)
-        self._list_packs(HURRY)
+        self._take_listing()
         rows = [self._index.unlisted[key] for key in sorted(self._index.unlisted)]
         ref = self._uploader.publish(snapshot, rows, self._index.index_keys)
         self._index.save_snapshot(ref, trees)
+        self._used_at = self._monotonic()
         self._failures, self.problem = 0, ""
         # A machine that slept in the middle of it cannot know what was removed meanwhile.
         self.look_if_needed()
@@ -259,6 +265,8 @@ class Outbox:
         """These objects are not in the store, or not to be used any more."""
         self._index.forget(gone)
         self._unnamed.difference_update(gone)
+        # It may lead readers to them.
+        self._listing = None
         self.lost = True
 
     def abandon(self, damaged: Collection[str]) -> None:
@@ -286,13 +294,60 @@ class Outbox:
         self._index.save_pack(row)
         self._unnamed.add(row.key)
 
-    def _list_packs(self, times: int = 1) -> None:
-        rows = list(self._index.unlisted.values())
-        chunks = sum(len(row.entries) for row in rows)
-        if len(rows) > times * UNLISTED_PACKS or chunks > times * UNLISTED_CHUNKS:
-            key = self._uploader.write_index(rows)
-            self._index.save_listing(key, rows)
+    def _pack_due(self) -> float:
+        """When the open pack is sent, full or not."""
+        if not self._uploader.open_bytes:
+            return math.inf
+        if self._uploader.open_bytes > LARGE_REST:
+            return -math.inf
+        return min(self._used_at + QUIET_S, self._opened_at + PATIENCE_S)
+
+    def _list_due(self) -> float:
+        """When to write a list of packs, as it stands."""
+        if self._listing is not None or not self._unlisted_exceed(1):
+            return math.inf
+        if self._unlisted_exceed(TOO_MANY):
+            return self._list_again_at
+        if self._uploader.unsent_bytes:
+            return math.inf
+        return max(self._list_again_at, self._used_at + LIST_QUIET_S)
+
+    def _unlisted_exceed(self, times: int) -> bool:
+        rows = self._index.unlisted.values()
+        return len(rows) > times * UNLISTED_PACKS or (
+            sum(len(row.entries) for row in rows) > times * UNLISTED_CHUNKS
+        )
+
+    def _list_packs(self) -> None:
+        """Take in the list that was written, and begin the next one if it is due."""
+        self._take_listing()
+        if self._list_due() <= self._monotonic():
+            rows = tuple(self._index.unlisted.values())
+            self._listing = _Listing(rows, self._uploader.write_index(rows))
+
+    def _take_listing(self) -> None:
+        listing = self._listing
+        if listing is None or not listing.written.done():
+            return
+        self._listing = None
+        try:
+            key = listing.written.result()
+        except PollinatorError as error:
+            # Nothing is lost: the next snapshots say where their chunks are.
+            _log.info("cannot list packs in %s: %s", self._store.identity, error.message)
+            self._list_again_at = self._monotonic() + BACK_OFF_S
+            return
+        if key not in self._avoid:
+            self._index.save_listing(key, listing.rows)
             self._unnamed.add(key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A list of packs under way. Nobody waits for it."""
+
+    rows: tuple[PackIndex, ...]
+    written: Future[str]
 
 
 class _Any(Container[str]):

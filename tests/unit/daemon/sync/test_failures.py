@@ -12,9 +12,11 @@ import pytest
 
 from pollinator.chunks.folder import FolderStore
 from pollinator.daemon.sync import engine, outbox
+from pollinator.daemon.sync.outbox import Outbox
 from pollinator.wire.errors import Denied, Exhausted, Unavailable
 from support.disk import full_disk, grow, small_disk
 from support.projects import IN_SYNC, SYNCING, Project, project
+from support.sandbox import wait_until
 from support.storing import MemoryStore, random_bytes
 from support.syncing import FAILURE, read_back
 
@@ -33,6 +35,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for quiet, or for a store to recover."""
     monkeypatch.setattr(outbox, "QUIET_S", 0.0)
     monkeypatch.setattr(outbox, "BACK_OFF_S", 0.0)
+
+
+def listed(project: Project) -> bool:
+    """Let the background work; True when a list of packs is known to be stored."""
+    project.engine.step()
+    return any(key.startswith("i/") for key in project.engine.with_outbox(Outbox.claims).packs)
 
 
 class TestStore:
@@ -177,7 +185,7 @@ class TestForgetfulStore:
             patched.setattr(outbox, "UNLISTED_PACKS", 0)
             project.write("src/new", random_bytes(700))
             project.seal()
-        assert any(key.startswith("i/") for key in memory.objects)
+            wait_until(lambda: listed(project), "the packs are listed")
         for key in [key for key in memory.objects if key[0] in "pi"]:
             project.restart()
             del memory.objects[key]
