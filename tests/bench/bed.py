@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -140,7 +141,18 @@ class Bed:
         with Resident(root, self.fresh("index"), settings) as resident:
             resident.settle()
             resident.seal()
+            self.rest(resident)
             yield resident
+
+    def rest(self, resident: Resident) -> int:
+        """Wait until nothing is left to do in the background; returns how many requests it made meanwhile."""
+        before = self.network.traffic()
+        resident.settle()
+        while (now := self.network.traffic()).puts != now.puts_answered:
+            time.sleep(0.005)
+        # The last answer has to come all the way.
+        time.sleep(self.round_trip_ms / 1000)
+        return now.since(before).requests
 
     # The store
 

@@ -23,7 +23,7 @@ from bench.process import resident_mb
 from pollinator.chunks.flow import Flow
 from pollinator.chunks.store import Listed, Store
 from pollinator.chunks.stores import open_store
-from pollinator.daemon.sync.engine import SyncEngine
+from pollinator.daemon.sync.engine import RULES_S, SyncEngine
 from pollinator.daemon.sync.sealed import Sealed
 from pollinator.daemon.sync.worker import ProjectWorker
 from pollinator.v1.project_pb2 import ProjectState
@@ -103,10 +103,19 @@ def once(root: Path, index: Path) -> None:
         target.close()
 
 
+class Worker(ProjectWorker):
+    """One that says when it has nothing to do."""
+
+    @property
+    def at_rest(self) -> bool:
+        """All is in the store, and lists of packs were sent as well, which wait for a quiet moment."""
+        return self.status.state == ProjectState.PROJECT_STATE_IN_SYNC and self._rest_s >= RULES_S
+
+
 class Resident:
     """Obeys commands while the worker is at work."""
 
-    def __init__(self, worker: ProjectWorker) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._mark = 0.0
 
@@ -141,16 +150,16 @@ class Resident:
         return {**shown(sealed), "cpu_ms": cpu_ms}
 
     async def _settle(self) -> None:
-        """Wait until all is in the store, as far as the worker knows."""
-        while self._worker.status.state != ProjectState.PROJECT_STATE_IN_SYNC:
+        """Wait until the worker is at rest."""
+        while not self._worker.at_rest:
             if self._worker.problem:
                 raise RuntimeError(self._worker.problem)
-            await self._worker.changed(self._worker.version, 1.0)
+            await self._worker.changed(self._worker.version, 0.02)
 
 
 async def resident(root: Path, index: Path) -> None:
     """Work and obey until standard input ends."""
-    worker = ProjectWorker(root, index, store())
+    worker = Worker(root, index, store())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(worker.run())
         try:

@@ -39,7 +39,7 @@ class Resident(Companion):
         self.ask("mark")
 
     def settle(self) -> int:
-        """Wait until everything is in the store; returns the number of files."""
+        """Wait until everything is in the store and nothing is left to do; returns the number of files."""
         return int(self.ask("settle")["files"])
 
     def seal(self) -> Seal:

@@ -64,6 +64,7 @@ def change_one(bed: Bed) -> Row:
             figure(samples, OURS, "puts", 1, "exactly 1 PUT"),
             figure(samples, OURS, "requests", 1, "no other request"),
         ],
+        notes=changes.notes,
     )
 
 
@@ -87,6 +88,7 @@ def change_hundred(bed: Bed) -> Row:
             figure(samples, OURS, "puts", 1, "1 PUT"),
             figure(samples, OURS, "requests", 1, "no other request"),
         ],
+        notes=changes.notes,
     )
 
 
@@ -150,9 +152,16 @@ class _Changes:
         self._resident = resident
         self._paths = tree_files(tree, count, of)
         self._seeds = itertools.count(1)
+        self._later = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What was sent when nobody waited."""
+        return [f"between the rounds, when nothing had happened for a while, {self._later} requests of ours"]
 
     def seal(self) -> Measured:
         """CPU time is that of the whole process from before the first write."""
+        self._later += self._bed.rest(self._resident)
         before = self._bed.network.traffic()
         self._resident.mark()
         rewrite(self._paths, next(self._seeds))
