@@ -120,6 +120,17 @@ def test_no_more_transfers_are_under_way_than_are_allowed() -> None:
     assert script.most_at_once == 2
 
 
+def test_a_snapshot_does_not_wait_for_what_others_send() -> None:
+    with serving(Answer(200)) as (script, port):
+        traffic = Traffic(transfers=1)
+        store = store_at(port, traffic=traffic)
+        with traffic.slots:
+            store.put(pack_key("s", digest_of(b"snapshot")), b"snapshot")
+        store.close()
+
+    assert len(script.asked) == 1
+
+
 def test_a_pack_is_sent_without_asking_first_whether_it_may_be() -> None:
     """That would cost one more round trip, and a second at servers that do not answer it."""
     with serving(Answer(200)) as (script, port):
