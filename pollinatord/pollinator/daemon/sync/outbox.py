@@ -134,7 +134,7 @@ class Outbox:
 
     def holds(self, digest: bytes) -> bool:
         """A chunk is in the store, or on its way there."""
-        self.look_now_and_then()
+        self.look_if_needed()
         return digest in self._index.stored or self._uploader.pending(digest)
 
     def sink(self, digest: bytes, data: bytes | memoryview) -> None:

@@ -102,6 +102,21 @@ def test_a_seal_without_changes_asks_for_nothing_while_the_view_is_young(
     assert requests == writer.store.requests
 
 
+def test_a_seal_leaves_the_look_that_is_due_to_the_background(writer: Writer) -> None:
+    """Also where chunks of a large file are found to be stored already."""
+    large = random_bytes(8 * 2**20)
+    first = writer.seal_data(large)
+    writer.condemn(first.key)
+    writer.now += VIEW_S / LOOKS + 1
+    writer.file.write_bytes(large + b"more")
+    sealed = writer.engine.seal(RunSpec())
+    gets = len(writer.store.gets)
+    writer.engine.step()
+
+    assert 1 == sealed.report.requests
+    assert gets < len(writer.store.gets)
+
+
 def test_a_machine_that_slept_while_it_published_looks_again(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
