@@ -115,7 +115,7 @@ class Bed:
 
     def engine_command(self, root: Path, index: Path) -> list[str]:
         """A fresh process of our engine; it runs in the folder of the tests."""
-        return [sys.executable, "-m", "bench.engine_process", "once", str(root), str(index)]
+        return [sys.executable, "-m", "bench.engine_process", str(root), str(index)]
 
     def engine(self, root: Path, index: Path) -> Measured:
         """Open a project, send all and seal, in a fresh process."""

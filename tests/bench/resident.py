@@ -1,4 +1,4 @@
-"""Starting and asking the resident engine of ``engine_process``."""
+"""Starting and asking the resident engine of ``resident_process``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Resident(Companion):
     """A project that is open in a process of its own."""
 
     def __init__(self, root: Path, index: Path, env: Mapping[str, str]) -> None:
-        super().__init__("engine_process", "resident", str(root), str(index), env=env)
+        super().__init__("resident_process", str(root), str(index), env=env)
 
     @property
     def peak_mb(self) -> float:

@@ -11,7 +11,6 @@ from pollinator.daemon.watch.base import Skip, Watch
 from pollinator.daemon.watch.filesystem import network_fs, network_mounts
 from pollinator.daemon.watch.inotify import InotifyWatch
 from pollinator.daemon.watch.poll import PollWatch
-from pollinator.daemon.watch.portable import WatchdogWatch
 from pollinator.wire.errors import InvalidInput
 
 VARIABLE = "POLLINATOR_WATCH"
@@ -27,7 +26,7 @@ def open_watch(root: Path, skip: Skip) -> Watch:
         case "poll":
             return PollWatch(root, f"polling because {VARIABLE}=poll is set")
         case "watchdog":
-            return WatchdogWatch(root, skip)
+            return _watchdog(root, skip)
         case "inotify":
             return _inotify(root, skip)
         case "":
@@ -48,7 +47,7 @@ def _by_system(root: Path, skip: Skip) -> Watch:
         )
     if sys.platform == "linux":
         return _inotify(root, skip)
-    return WatchdogWatch(root, skip)
+    return _watchdog(root, skip)
 
 
 def _inotify(root: Path, skip: Skip) -> Watch:
@@ -57,3 +56,10 @@ def _inotify(root: Path, skip: Skip) -> Watch:
     except OSError as error:
         return PollWatch(root, kernel.no_instance(error))
     return InotifyWatch(root, skip, events=events, remote=network_mounts(root))
+
+
+def _watchdog(root: Path, skip: Skip) -> Watch:
+    # Only those without inotify pay for its import.
+    from pollinator.daemon.watch.portable import WatchdogWatch
+
+    return WatchdogWatch(root, skip)
