@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,33 +18,45 @@ _Result = TypeVar("_Result")
 
 
 def ahead(
-    items: Sequence[_Item], work: Callable[[_Item], _Result], weight: Callable[[_Item], int]
+    items: Iterable[_Item], work: Callable[[_Item], _Result], weight: Callable[[_Item], int]
 ) -> Generator[_Result]:
     """Do ``work`` for each item and give the results in order.
 
     Args:
-        items: what to work on.
+        items: what to work on. Work on the first begins while others are in the making; results are given
+            after the last was made.
         work: is called on several threads at once.
         weight: how many bytes the result of an item takes.
     """
-    if len(items) < 2:
+    if isinstance(items, Sequence) and len(items) < 2:
         yield from (work(item) for item in items)
         return
+    waiting: deque[tuple[int, _Item]] = deque()
     under_way: deque[tuple[int, Future[_Result]]] = deque()
     held = 0
-    with ThreadPoolExecutor(min(AHEAD, len(items)), thread_name_prefix="read") as threads:
-        try:
-            for item in items:
-                heavy = weight(item)
-                while under_way and (len(under_way) >= AHEAD or held + heavy > AHEAD_BYTES):
-                    lighter, future = under_way.popleft()
-                    yield future.result()
-                    # What was given away is in use until the next one is asked for.
-                    held -= lighter
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="read") as threads:
+
+        def begin() -> None:
+            nonlocal held
+            while waiting and _fits(len(under_way), held, waiting[0][0]):
+                heavy, item = waiting.popleft()
                 held += heavy
                 under_way.append((heavy, threads.submit(work, item)))
+
+        try:
+            for item in items:
+                waiting.append((weight(item), item))
+                begin()
             while under_way:
-                yield under_way.popleft()[1].result()
+                heavy, future = under_way.popleft()
+                yield future.result()
+                # What was given away is in use until the next one is asked for.
+                held -= heavy
+                begin()
         finally:
             for _, future in under_way:
                 future.cancel()
+
+
+def _fits(count: int, held: int, more: int) -> bool:
+    return not count or (count < AHEAD and held + more <= AHEAD_BYTES)

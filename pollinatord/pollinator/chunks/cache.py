@@ -13,6 +13,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from zstandard import ZstdDecompressor
+
+from pollinator.chunks.pack import decode
+from pollinator.chunks.ranges import Range
+from pollinator.v1.tree_pb2 import PackEntry
+from pollinator.wire.errors import Corrupt
 from pollinator.wire.places import private_dir
 
 SPARE_SHARE = 0.1
@@ -51,6 +57,22 @@ class PackCache:
                 return file.read(-1 if length is None else length)
         except OSError:
             return b""
+
+    def chunks(self, wanted: Range) -> tuple[list[tuple[bytes, bytes | memoryview]], list[PackEntry]]:
+        """What is here of the chunks of a request, verified, and what is not."""
+        body = memoryview(self.read(wanted.key, wanted.start, wanted.end - wanted.start))
+        unpacker = ZstdDecompressor()
+        found: list[tuple[bytes, bytes | memoryview]] = []
+        absent: list[PackEntry] = []
+        for entry in wanted.entries:
+            start = entry.offset - wanted.start
+            try:
+                data = decode(wanted.key, entry, body[start : start + entry.stored_size], unpacker)
+            except Corrupt:
+                absent.append(entry)
+            else:
+                found.append((entry.digest, data))
+        return found, absent
 
     def keep(self, key: str, body: bytes | memoryview, start: int = 0) -> None:
         """Keep a part of an object, if there is room."""

@@ -15,8 +15,8 @@ import secrets
 import shutil
 import stat
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from typing import Self
 
 from pollinator.chunks.links import chain_leaves, link_leaves, refuse_link
 from pollinator.chunks.nodes import PERMISSIONS, check_name, shown
-from pollinator.chunks.read import Data, SnapshotReader, check_size
+from pollinator.chunks.read import Data, Node, SnapshotReader, check_size
 from pollinator.v1.tree_pb2 import Chunk, DirectoryNode, FileNode, SymlinkNode, Tree
 from pollinator.wire.errors import Corrupt, Exhausted, WrongState
 
@@ -78,10 +78,7 @@ def lay_out(
         Corrupt: a chunk is damaged.
     """
     with disk_errors(directory), Folders(directory) as folders:
-        job = Layout(reader, folders, external_links, progress)
-        for path, node in reader.walk(tree):
-            job.add(path, node)
-        return job.finish()
+        return Layout(reader, folders, external_links, progress).make(reader.walk(tree))
 
 
 def temporary_name(name: bytes) -> bytes:
@@ -216,10 +213,8 @@ class Layout:
         self._folders = folders
         self._external_links = external_links
         self._progress = progress
-        self._wanted: dict[bytes, _Wish] = {}
-        self._again: dict[bytes, list[_Wish]] = {}
-        """Further places of the same chunks."""
-        self._gathered = 0
+        self._wanted: dict[bytes, list[_Wish]] = {}
+        """Where each chunk goes that was asked for and is not written yet."""
         self._modes: list[tuple[bytes, int]] = []
         self._given: dict[int, int] = {}
         """Which mode a file has that was opened with a mode: what umask and default ACLs leave of it."""
@@ -227,28 +222,46 @@ class Layout:
         self._files = 0
         self._bytes = 0
 
-    def add(self, path: bytes, node: FileNode | DirectoryNode | SymlinkNode) -> None:
-        """Take the next entry of the tree."""
-        match node:
-            case DirectoryNode():
-                folder, name = self._folders.above(path)
-                # Writable until everything is in it.
-                os.mkdir(name, 0o700, dir_fd=folder)
-                self.end_with_mode(path, node.mode)
-            case SymlinkNode():
-                if not self._external_links and link_leaves(path, node.target):
-                    raise refuse_link(path, node.target)
-                self._links[path] = node.target
-            case FileNode():
-                self._ask(path, node)
+    def make(self, entries: Iterable[tuple[bytes, Node]]) -> LaidOut:
+        """Make these entries of the tree, parents before what they hold."""
+        asked = self._ask(entries)
+        for first in asked:
+            with closing(self._reader.fetch_along(self._batch(first, asked))) as fetched:
+                for digest, data in fetched:
+                    for wish in self._wanted.pop(digest):
+                        if wish[-1] is not None:
+                            wish[-1].missing -= 1
+                        self._write(wish, data)
+        return self._finish()
+
+    def _batch(self, first: bytes, asked: Iterator[bytes]) -> Iterator[bytes]:
+        """As many chunks as are gathered at once, without those that are on their way."""
+        for digest in itertools.chain((first,), itertools.islice(asked, BATCH_CHUNKS - 1)):
+            if len(self._wanted[digest]) == 1:
+                yield digest
+
+    def _ask(self, entries: Iterable[tuple[bytes, Node]]) -> Iterator[bytes]:
+        """Make folders and note links; gives the chunk for each place that was noted for one."""
+        for path, node in entries:
+            match node:
+                case FileNode():
+                    yield from self._ask_for_file(path, node)
+                case DirectoryNode():
+                    folder, name = self._folders.above(path)
+                    # Writable until everything is in it.
+                    os.mkdir(name, 0o700, dir_fd=folder)
+                    self.end_with_mode(path, node.mode)
+                case SymlinkNode():
+                    if not self._external_links and link_leaves(path, node.target):
+                        raise refuse_link(path, node.target)
+                    self._links[path] = node.target
 
     def end_with_mode(self, path: bytes, mode: int) -> None:
         """Give a directory its mode once everything is in it."""
         self._modes.append((path, mode & PERMISSIONS))
 
-    def finish(self) -> LaidOut:
-        """Write what is still to be written."""
-        self._write_gathered()
+    def _finish(self) -> LaidOut:
+        """Make what can only be made when everything is in place."""
         for path, target in self._links.items():
             if not self._external_links and chain_leaves(path, target, self._links):
                 raise refuse_link(path, target)
@@ -258,36 +271,24 @@ class Layout:
             os.fchmod(self._folders.at(path), mode)
         return LaidOut(self._files, self._bytes)
 
-    def _ask(self, path: bytes, node: FileNode) -> None:
+    def _ask_for_file(self, path: bytes, node: FileNode) -> Iterator[bytes]:
         size, mode = node.size, node.mode & PERMISSIONS
         chunks = node.chunks
         if len(chunks) == 1 and chunks[0].size == size and not (node.inline or node.holes):
             # Nearly all files are one chunk.
-            self._want(chunks[0].digest, (path, 0, size, size, mode, None))
+            yield self._want(chunks[0].digest, (path, 0, size, size, mode, None))
             return
         pieces = _Pieces(sum(hole.length for hole in node.holes))
         for offset, chunk in self._reader.chunks(node):
             pieces.missing += 1
-            self._want(chunk.digest, (path, offset, chunk.size, size, mode, pieces))
+            yield self._want(chunk.digest, (path, offset, chunk.size, size, mode, pieces))
         pieces.asked = True
         if not pieces.missing:
             self._write((path, 0, len(node.inline), size, mode, pieces), node.inline)
 
-    def _want(self, digest: bytes, wish: _Wish) -> None:
-        if self._wanted.setdefault(digest, wish) is not wish:
-            self._again.setdefault(digest, []).append(wish)
-        self._gathered += 1
-        if self._gathered >= BATCH_CHUNKS:
-            self._write_gathered()
-
-    def _write_gathered(self) -> None:
-        wanted, self._wanted, self._gathered = self._wanted, {}, 0
-        again, self._again = self._again, {}
-        for digest, data in self._reader.fetch(wanted):
-            for wish in (wanted[digest], *again.get(digest, ())):
-                if wish[-1] is not None:
-                    wish[-1].missing -= 1
-                self._write(wish, data)
+    def _want(self, digest: bytes, wish: _Wish) -> bytes:
+        self._wanted.setdefault(digest, []).append(wish)
+        return digest
 
     def _write(self, wish: _Wish, data: Data) -> None:
         path, offset, chunk_size, size, mode, pieces = wish

@@ -7,7 +7,7 @@ Writing to disk is the business of ``layout``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -47,6 +47,9 @@ BODIES = 2
 NODE_BYTES = 128 * 1024 * 1024
 """Directory nodes of a tree are fetched level by level up to so many bytes, then one by one."""
 
+SMALL_CHUNK = 64 * 1024
+"""Chunks that are smaller than this, on average, are verified by who uses them."""
+
 INDEX_BYTES = 4 * 1024 * 1024
 """What an index object weighs, roughly."""
 
@@ -74,8 +77,8 @@ class SnapshotReader:
         self._indexes: dict[str, bool] = {}
         """Index objects that were named, and whether they were read."""
         self._bodies: dict[str, bytes] = {}
-        self._gone: list[Range] = []
-        """Requests for packs that are not there any more."""
+        # The chunk of no bytes is everywhere.
+        self._learn(PackIndex(entries=[PackEntry(digest=EMPTY)]))
 
     def open(self, ref: SnapshotRef) -> Snapshot:
         """The snapshot ``ref`` names; from here on its chunks can be read.
@@ -112,32 +115,17 @@ class SnapshotReader:
         raise AssertionError("fetch gives every chunk or raises")
 
     def fetch(self, digests: Iterable[bytes]) -> Generator[tuple[bytes, Data]]:
-        """Each of the chunks once, pack by pack. Read and verified on threads, a little ahead of its use.
+        """Each of the chunks once, pack by pack. Read on threads, a little ahead of its use, and verified.
 
         Raises:
             NotFound: a pack is gone.
             Corrupt: a chunk is damaged also when read again, or nobody knows where it is.
         """
-        wanted: dict[int, list[PackEntry]] = {}
-        for digest in dict.fromkeys(digests):
-            if digest == EMPTY:
-                yield EMPTY, b""
-                continue
-            if (place := self._places.get(digest)) is None:
-                place = self._place_by_index(digest)
-            entry = self._rows[place // ROW].entries[place % ROW]
-            wanted.setdefault(place // ROW, []).append(entry)
-        if self._cache is not None and self._cache.packs:
-            kept = {row: entries for row, entries in wanted.items() if self._cache.has(self._rows[row].key)}
-            absent: set[bytes] = set()
-            for found in self._ahead(kept, partial(self._read_kept, self._cache, absent)):
-                yield from found
-            for row, entries in kept.items():
-                wanted[row] = [entry for entry in entries if entry.digest in absent]
-        for found in self._ahead(wanted, self._read):
-            yield from found
-        if self._gone:
-            yield from self._elsewhere()
+        return self._fetch(tuple(self._requests(dict.fromkeys(digests))))
+
+    def fetch_along(self, digests: Iterator[bytes]) -> Generator[tuple[bytes, Data]]:
+        """The same, each named once: a pack is read once all of it is named, and given after the last one."""
+        return self._fetch(self._requests(digests))
 
     def walk(self, tree: Tree) -> Iterator[tuple[bytes, Node]]:
         """All entries of a tree with their paths, parents before children, sorted in each directory.
@@ -247,20 +235,34 @@ class SnapshotReader:
             raise _lost(digest)
         return self._places[digest]
 
-    def _ahead(
-        self, wanted: Mapping[int, list[PackEntry]], work: Callable[[Range], list[tuple[bytes, Data]]]
-    ) -> Iterator[list[tuple[bytes, Data]]]:
-        """Work on requests for these entries of each row, some of them ahead."""
-        ranges: list[Range] = []
+    def _requests(self, digests: Iterable[bytes]) -> Iterator[Range]:
+        """What to read for these chunks, each of them named once."""
+        wanted: dict[int, list[PackEntry]] = {}
+        for digest in digests:
+            if (place := self._places.get(digest)) is None:
+                place = self._place_by_index(digest)
+            row, at = divmod(place, ROW)
+            here = wanted.setdefault(row, [])
+            here.append(self._rows[row].entries[at])
+            if len(here) == len(self._rows[row].entries):
+                yield from self._plan(row, wanted.pop(row))
         for row, entries in wanted.items():
-            pack = self._rows[row]
-            last = pack.entries[-1]
-            ranges += plan(pack.key, entries, last.offset + last.stored_size)
-        return ahead(ranges, work, lambda each: each.weight)
+            yield from self._plan(row, entries)
 
-    def _elsewhere(self) -> Iterator[tuple[bytes, Data]]:
+    def _plan(self, row: int, entries: list[PackEntry]) -> Iterator[Range]:
+        pack = self._rows[row]
+        last = pack.entries[-1]
+        return plan(pack.key, entries, last.offset + last.stored_size)
+
+    def _fetch(self, requests: Iterable[Range]) -> Generator[tuple[bytes, Data]]:
+        gone: list[Range] = []
+        for found in ahead(requests, partial(self._read, gone), lambda each: each.weight):
+            yield from found
+        if gone:
+            yield from self._elsewhere(gone)
+
+    def _elsewhere(self, gone: list[Range]) -> Iterator[tuple[bytes, Data]]:
         """Chunks of packs that are gone: whoever removed those has said where the chunks are now."""
-        gone, self._gone = self._gone, []
         moved = self._learn_moves()
         for each in gone:
             for digest in (entry.digest for entry in each.entries):
@@ -285,37 +287,35 @@ class SnapshotReader:
             self._learn(rows[key])
         return rows.keys() - absent
 
-    def _read_kept(self, cache: PackCache, absent: set[bytes], wanted: Range) -> list[tuple[bytes, Data]]:
-        """What the cache has of it; the rest is noted as absent."""
-        view = memoryview(cache.read(wanted.key, wanted.start, wanted.end - wanted.start))
-        unpacker = ZstdDecompressor()
-        found: list[tuple[bytes, Data]] = []
-        for entry in wanted.entries:
-            start = entry.offset - wanted.start
-            try:
-                data = decode(wanted.key, entry, view[start : start + entry.stored_size], unpacker)
-            except Corrupt:
-                absent.add(entry.digest)
-            else:
-                found.append((entry.digest, data))
+    def _read(self, gone: list[Range], wanted: Range) -> Iterable[tuple[bytes, Data]]:
+        """Make a request, on any thread; one for a pack that is gone is noted as such."""
+        body = b"" if not wanted.key else self._bodies.get(wanted.key)
+        if body is not None:
+            return self._verified(wanted, memoryview(body)[wanted.start : wanted.end])
+        if self._cache is None or not self._cache.packs or not self._cache.has(wanted.key):
+            return self._read_stored(gone, wanted)
+        found, absent = self._cache.chunks(wanted)
+        for each in plan(wanted.key, absent, wanted.end):
+            found += self._read_stored(gone, each)
         return found
 
-    def _read(self, wanted: Range) -> list[tuple[bytes, Data]]:
-        body = self._bodies.get(wanted.key)
-        if body is not None:
-            view = memoryview(body)[wanted.start : wanted.end]
-        else:
-            try:
-                view = memoryview(self._store.get(wanted.key, wanted.start, wanted.end - wanted.start))
-            except NotFound as error:
-                if error.reason != "object_missing":
-                    raise
-                self._gone.append(wanted)
-                return []
-            if self._cache is not None and self._cache.packs:
-                self._cache.keep(wanted.key, view, wanted.start)
+    def _read_stored(self, gone: list[Range], wanted: Range) -> Iterable[tuple[bytes, Data]]:
+        try:
+            view = memoryview(self._store.get(wanted.key, wanted.start, wanted.end - wanted.start))
+        except NotFound as error:
+            if error.reason != "object_missing":
+                raise
+            gone.append(wanted)
+            return ()
+        if self._cache is not None and self._cache.packs:
+            self._cache.keep(wanted.key, view, wanted.start)
+        return self._verified(wanted, view)
+
+    def _verified(self, wanted: Range, body: memoryview) -> Iterable[tuple[bytes, Data]]:
+        """The chunks of a request; small ones when they are used, for threads would wait for each other."""
         unpacker = ZstdDecompressor()
-        return [(entry.digest, self._decode(wanted, entry, view, unpacker)) for entry in wanted.entries]
+        found = ((entry.digest, self._decode(wanted, entry, body, unpacker)) for entry in wanted.entries)
+        return found if wanted.weight < SMALL_CHUNK * len(wanted.entries) else list(found)
 
     def _decode(self, place: Range, entry: PackEntry, body: memoryview, unpacker: ZstdDecompressor) -> Data:
         start = entry.offset - place.start

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from blake3 import blake3
@@ -59,19 +59,23 @@ def update(
         _check_links(reader, new)
     with disk_errors(directory), Folders(directory) as folders:
         job = Layout(reader, folders, True, progress)
-        for path, before, after in changes:
-            if isinstance(before, DirectoryNode) and isinstance(after, DirectoryNode):
-                job.end_with_mode(path, after.mode)
-                continue
-            if before is not None:
-                folder, name = folders.above(path)
-                if isinstance(before, DirectoryNode):
-                    shutil.rmtree(name, dir_fd=folder)
-                else:
-                    os.unlink(name, dir_fd=folder)
-            if after is not None:
-                job.add(path, after)
-        return job.finish()
+        return job.make(_removed_first(changes, folders, job))
+
+
+def _removed_first(changes: Iterable[Change], folders: Folders, job: Layout) -> Iterator[tuple[bytes, Node]]:
+    """What is to be made, after what stands in its way, and what shall not be there, was removed."""
+    for path, before, after in changes:
+        if isinstance(before, DirectoryNode) and isinstance(after, DirectoryNode):
+            job.end_with_mode(path, after.mode)
+            continue
+        if before is not None:
+            folder, name = folders.above(path)
+            if isinstance(before, DirectoryNode):
+                shutil.rmtree(name, dir_fd=folder)
+            else:
+                os.unlink(name, dir_fd=folder)
+        if after is not None:
+            yield path, after
 
 
 def differences(reader: SnapshotReader, old: Tree, new: Tree) -> Iterator[Change]:

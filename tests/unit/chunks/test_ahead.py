@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -39,6 +39,17 @@ def test_work_overlaps() -> None:
         together.wait()
 
     assert [0, 10, 20, 30] == list(ahead(range(4), Work(meet), lambda _: 1))
+
+
+def test_work_begins_while_there_are_items_in_the_making() -> None:
+    work = Work()
+
+    def items() -> Iterator[int]:
+        yield 0
+        wait_until(lambda: work.begun == 1, "the first is begun")
+        yield 1
+
+    assert [0, 10] == list(ahead(items(), work, lambda _: 1))
 
 
 def test_no_more_is_begun_ahead_than_may_be() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pollinator.chunks import layout as under_test
+from pollinator.chunks.ahead import AHEAD
 from pollinator.chunks.cut import Content, cut
 from pollinator.chunks.digest import EMPTY, digest_of
 from pollinator.chunks.layout import LaidOut, clear_leftovers, lay_out, make_file, temporary_name
@@ -114,6 +115,16 @@ def test_equal_files_are_fetched_once(place: Place) -> None:
 
     assert {(kind, content) for kind, _, content in listed(place.root).values()} == {("file", data)}
     assert len(place.store.gets) <= 2
+
+
+def test_equal_folders_of_more_packs_than_are_read_ahead_are_fetched_once(place: Place) -> None:
+    files = {b"%02d" % at: random_bytes(5000, b"%d" % at) for at in range(2 * AHEAD)}
+    place.publisher.pack_bytes = 5000
+    reader, tree = place.publish({b"a": files, b"b": files}, flush=True)
+    laid = lay_out(reader, tree, place.root)
+
+    assert 4 * AHEAD == laid.files
+    assert len(files) <= len(place.store.gets) <= len(files) + 2
 
 
 def test_many_small_files_cost_a_request_for_each_pack(place: Place) -> None:

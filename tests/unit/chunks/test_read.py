@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from pollinator.v1.tree_pb2 import (
     Tree,
 )
 from pollinator.wire.errors import Corrupt, InvalidInput, NotFound
+from support.sandbox import wait_until
 from support.storing import File, Link, Listing, MemoryStore, Publisher, content_of, random_bytes
 
 MUCH = 1 << 30
@@ -289,6 +292,24 @@ def test_requests_run_only_a_little_ahead_of_what_is_used(store: MemoryStore, pu
     fetching.close()
 
     assert 1 <= len(store.gets) <= AHEAD + 1
+
+
+def test_a_pack_is_read_as_soon_as_all_of_it_is_named(store: MemoryStore, publisher: Publisher) -> None:
+    publisher.pack_bytes = 5000
+    chunks = [random_bytes(5000, b"%d" % at) for at in range(3)]
+    ref, _ = publisher.publish({b"%d" % at: data for at, data in enumerate(chunks)}, flush=True)
+    reader = opened(store, ref)
+    packs = [row.key for row in publisher.rows]
+
+    def read(keys: list[str]) -> bool:
+        return [key for key, _, _ in store.gets] == keys
+
+    def named() -> Iterator[bytes]:
+        for number, data in enumerate(chunks):
+            wait_until(partial(read, packs[:number]), "those before are read")
+            yield digest_of(data)
+
+    assert dict(reader.fetch_along(named())) == {digest_of(data): data for data in chunks}
 
 
 def test_two_snapshots_can_be_read_side_by_side(store: MemoryStore, publisher: Publisher) -> None:

@@ -242,10 +242,8 @@ class _Application:
             self._tell(before + done)
 
         with Folders(folder) as folders:
-            job = Layout(self._reader, folders, True, tell)
-            for number, node in enumerate(nodes):
-                job.add(b"%d" % number, node)
-            job.finish()
+            named = ((b"%d" % number, node) for number, node in enumerate(nodes))
+            Layout(self._reader, folders, True, tell).make(named)
 
     def _lay(
         self,

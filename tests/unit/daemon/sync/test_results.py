@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from pollinator.chunks.layout import LaidOut, Layout
+from pollinator.chunks.read import Node
 from pollinator.daemon.database import connect
 from pollinator.daemon.sync.ledger import Ledger
 from pollinator.daemon.sync.results import Applied
@@ -117,7 +119,7 @@ def test_a_file_not_yet_written_before_a_crash_is_ours(home: Home) -> None:
     """The ledger was told already that it would be."""
     home.bring("r1", {b"f": b"one"})
 
-    with patch.object(Layout, "finish", die), pytest.raises(Killed):
+    with patch.object(Layout, "make", die), pytest.raises(Killed):
         home.bring("r2", {b"f": b"two"})
     home.bring("r3", {b"f": b"three"})
 
@@ -138,14 +140,14 @@ def test_files_in_the_making_that_a_killed_daemon_left_are_cleared_away(home: Ho
 def test_an_edit_while_the_new_version_is_fetched_stays(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.bring("r1", {b"f": b"one"})
 
-    finish = Layout.finish
+    make = Layout.make
 
-    def slowly(layout: Layout) -> LaidOut:
-        laid = finish(layout)
+    def slowly(layout: Layout, entries: Iterable[tuple[bytes, Node]]) -> LaidOut:
+        laid = make(layout, entries)
         (home.folder / "f").write_bytes(b"mine")
         return laid
 
-    monkeypatch.setattr(Layout, "finish", slowly)
+    monkeypatch.setattr(Layout, "make", slowly)
     home.bring("r2", {b"f": b"two"})
 
     assert {b"f": b"mine", b"f.r2": b"two"} == home.found
