@@ -31,8 +31,10 @@ def lay_out(bed: Bed) -> Row:
             return bed.peer(*command, str(target))
 
     def ours() -> Measured:
-        # A fresh executor that has nothing yet.
-        with _target(bed) as target, Layouts(bed) as layouts:
+        # An executor that was at work before, and has nothing any more.
+        with _target(bed) as earlier, _target(bed) as target, Layouts(bed) as layouts:
+            layouts.lay_out(seal, earlier)
+            layouts.forget()
             return layouts.lay_out(seal, target)
 
     # Its default of 4 would take minutes when the store is far away.
@@ -86,7 +88,7 @@ def lay_out_changed(bed: Bed) -> Row:
 
 
 class Layouts(Companion):
-    """An executor that has laid nothing out yet."""
+    """An executor with its files."""
 
     def __init__(self, bed: Bed) -> None:
         super().__init__("layout_process", str(bed.fresh("executor")), env=bed.engine_env)
@@ -97,6 +99,10 @@ class Layouts(Companion):
         before = self._bed.network.traffic()
         took = self.ask(f"lay-out {seal.key} {seal.digest} {work}")
         return measured(took["wall_ms"], took["cpu_ms"], self._bed.network.traffic().since(before))
+
+    def forget(self) -> None:
+        """Drop all that it has kept of earlier runs."""
+        self.ask("forget")
 
     def prepare(self, seal: Seal) -> None:
         """What an executor does while a run is at work: have the next one's files ready."""

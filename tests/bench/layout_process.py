@@ -3,12 +3,13 @@
 ``python -m bench.layout_process FOLDER``; the store is the one that the environment names, and the folder is
 where an executor keeps things for later runs. Each line on standard input is a command, answered by a line
 of JSON: ``lay-out KEY DIGEST WORK`` tells what that took, ``prepare KEY DIGEST`` waits until the spare for
-the next run is there. As in an executor, which outlives its runs, a store like this one was opened before.
+the next run is there, ``forget`` drops all that was kept.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -50,10 +51,6 @@ def prepare(files: Files, run: StartRunRequest, folder: Path) -> dict[str, float
 def main() -> None:
     """Obey until standard input ends."""
     folder = Path(sys.argv[1])
-    # The first store of a process imports boto3, and has it read what it knows of S3.
-    earlier = store()
-    earlier.check()
-    earlier.close()
     files = Files(lambda _: store(), folder, CACHE_BYTES)
     for line in sys.stdin:
         match line.split():
@@ -61,6 +58,10 @@ def main() -> None:
                 answer = lay_out(files, request(key, digest), Path(work))
             case ["prepare", key, digest]:
                 answer = prepare(files, request(key, digest), folder)
+            case ["forget"]:
+                files.close()
+                shutil.rmtree(folder)
+                files, answer = Files(lambda _: store(), folder, CACHE_BYTES), {}
             case _:
                 raise ValueError(f"no command: {line!r}")
         sys.stdout.write(json.dumps(answer) + "\n")
