@@ -4,11 +4,11 @@ from __future__ import annotations
 
 REASONS: dict[str, str] = {
     "cold-big": (
-        "The server shares the cores, and takes 9 s of CPU time for these 2 GiB, whoever sends them; with the "
-        "3.9 s of aws both cores are full. The PUTs alone, of bytes in memory that are neither read, cut nor "
-        "hashed into chunks, take 0.8 x aws in the same run: nothing that puts these bytes in signed requests "
-        "can take less here. A third of our own CPU time is the SHA-256 by which boto3 signs what it sends; "
-        "it makes a server refuse a byte that flipped on the way."
+        "The server shares the cores, and takes 9 s of CPU time for these 2 GiB, whoever sends them; with "
+        "the 3.9 s of aws both cores are full. The PUTs alone, of bytes in memory that are neither read, cut "
+        "nor hashed into chunks, take 0.8 x aws in the same run: nothing that puts these bytes in signed "
+        "requests can take less here. A third of our own CPU time is the SHA-256 by which boto3 signs what "
+        "it sends; it makes a server refuse a byte that flipped on the way."
     ),
     "cold-small": (
         "A third of our time is spent before the first file is read: Python with its imports, boto3 and "
