@@ -77,7 +77,6 @@ class SnapshotReader:
         self._indexes: dict[str, bool] = {}
         """Index objects that were named, and whether they were read."""
         self._bodies: dict[str, bytes] = {}
-        # The chunk of no bytes is everywhere.
         self._learn(PackIndex(entries=[PackEntry(digest=EMPTY)]))
 
     def open(self, ref: SnapshotRef) -> Snapshot:
@@ -349,6 +348,8 @@ class SnapshotReader:
         first = len(self._rows) * ROW
         self._rows.append(row)
         self._places.update((entry.digest, first + at) for at, entry in enumerate(row.entries))
+        # The chunk of no bytes is everywhere, in the first row: no pack is kept for it.
+        self._places[EMPTY] = 0
 
 
 def read_footer(store: Store, key: str, size: int) -> PackFooter:

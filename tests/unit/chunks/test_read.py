@@ -418,3 +418,14 @@ def test_a_tree_without_digest_is_empty(store: MemoryStore) -> None:
 def test_the_empty_tree_needs_no_chunk(store: MemoryStore) -> None:
     assert encode_directory({}, lambda digest, data: None) == EMPTY
     assert list(SnapshotReader(store).walk(Tree(digest=EMPTY))) == []
+
+
+def test_the_chunk_of_no_bytes_is_there_without_its_pack(store: MemoryStore, publisher: Publisher) -> None:
+    """Nobody keeps a pack for it."""
+    ref, _ = publisher.publish({b"none": {}}, flush=True)
+    reader = opened(store, ref)
+    (row,) = publisher.rows
+    store.delete(row.key)
+
+    assert EMPTY in [entry.digest for entry in row.entries]
+    assert b"" == reader.chunk(EMPTY)
