@@ -146,26 +146,28 @@ class InotifyWatch:
             anything.register(self._alarm.fd, EXCEPTIONAL)
         closing.register(self._wake_r, select.POLLIN)
         while not self._closed:
-            anything.poll()
-            self._ready.set()
+            mounts = self._alarm.fd in dict(anything.poll())
             # Events come in bunches, and a drain that is just being called should find the locks free.
             closing.poll(GATHER_MS)
-            if self._take_in():
+            if self._read_ahead() or mounts:
                 self._ready.set()
-            # Whoever holds the table takes the blocks in himself, now or at the next drain.
-            if self._table_lock.acquire(blocking=False):
-                try:
-                    self._absorb()
-                finally:
-                    self._table_lock.release()
 
-    def _take_in(self) -> bool:
+    def _read_ahead(self) -> bool:
+        """Empty the queue; whether there is anything in it that somebody should be woken up for."""
+        if not self._table_lock.acquire(blocking=False):
+            # Whoever holds the table takes the blocks in himself, now or at the next drain.
+            self._take_in()
+            return True
+        try:
+            self._absorb()
+            return bool(self._dirty or self._unknown or self._lost or self._gone or self._above.uncertain)
+        finally:
+            self._table_lock.release()
+
+    def _take_in(self) -> None:
         with self._queue_lock:
-            if self._closed:
-                return False
-            blocks = self._events.read()
-            self._blocks += blocks
-            return bool(blocks)
+            if not self._closed:
+                self._blocks += self._events.read()
 
     def _absorb(self) -> None:
         """Bring the table and the dirty sets to where the queue was when this was called."""
@@ -190,6 +192,9 @@ class InotifyWatch:
             name = block[start - length : start].rstrip(b"\0")
             if watch in above:
                 self._above.note(watch, name)
+                if not self._directories.uses(watch):
+                    # A folder above may be anybody's, and full of files that come and go.
+                    continue
             if mask & _UNUSUAL or not name:
                 self._process_directory(watch, mask, name)
                 continue

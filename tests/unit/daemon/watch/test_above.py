@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pollinator.daemon.watch.kernel import Inotify
 from support.looking import looked_at
 from support.mounts import mount, unmount
 from support.people import ground, nobody
+from support.sandbox import wait_until
 from support.watching import inotify, nothing, started
 
 __all__ = ["ground", "mount"]
@@ -58,6 +60,37 @@ def test_a_change_in_the_tree_is_no_reason_to_look_above(root: Path) -> None:
 
         assert {b"d/f"} == watch.drain().paths
     assert not seen
+
+
+def test_files_of_others_above_wake_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(Inotify):
+        reads = 0
+
+        def read(self) -> list[bytes]:
+            blocks = super().read()
+            self.reads += bool(blocks)
+            return blocks
+
+        def has_read_more_than(self, times: int) -> bool:
+            return self.reads > times
+
+    # Others may mount something meanwhile, and that does wake up.
+    monkeypatch.setattr(filesystem, "_MOUNTS", "/nowhere")
+    events = Counting()
+    with inotify(root, events=events) as watch:
+        for turn in range(2):
+            for folder in root.parents[:2]:
+                (folder / "other").touch()
+                (folder / "other").chmod(0o600)
+                (folder / "other").unlink()
+                (folder / "others").mkdir()
+                (folder / "others").rmdir()
+            wait_until(partial(events.has_read_more_than, turn), "it is read")
+
+        assert not watch.wait(0), "what was read before is done with"
+        (root / "d/f").touch()
+
+        assert watch.wait(10)
 
 
 class TestGone:
