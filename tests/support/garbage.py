@@ -24,7 +24,7 @@ from pollinator.daemon.garbage.collect import Collector
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.outbox import Outbox
-from pollinator.v1.keeping_pb2 import Kept, Lease, Ref
+from pollinator.v1.keeping_pb2 import KeepReason, Kept, Lease, Ref
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import NotFound, PollinatorError
@@ -155,7 +155,7 @@ class GarbageMachine(RuleBasedStateMachine):
         by=who,
         name=st.sampled_from(NAMES),
         times=st.tuples(*map(st.sampled_from, (LONG, SHORT, SHORT, (60, 60, 62, 130, 5)))),
-        ways=st.tuples(*[st.booleans()] * 6),
+        ways=st.tuples(*[st.booleans()] * 7),
         surprise=surprises,
         late=surprises,
     )
@@ -165,13 +165,16 @@ class GarbageMachine(RuleBasedStateMachine):
         by: int,
         name: str,
         times: tuple[int, int, int, int],
-        ways: tuple[bool, bool, bool, bool, bool, bool],
+        ways: tuple[bool, bool, bool, bool, bool, bool, bool],
         surprise: Surprise,
         late: Surprise,
     ) -> None:
-        """A change is taken back, perhaps, about when what it had replaced is collected."""
+        """A change is taken back, perhaps, about when what it had replaced is collected, or later.
+
+        Then the index may be lost.
+        """
         first, second, third, fourth = times
-        run, said, seen, more, early, back = ways
+        run, said, seen, more, early, back, lost = ways
         none = ("none", 0, 0)
         self.seal(at, name, CONTENTS[0], none, False, True, early)
         self.seal(at, name, CONTENTS[1], none, False, True, early)
@@ -185,6 +188,9 @@ class GarbageMachine(RuleBasedStateMachine):
         if back:
             self.seal(at, name, CONTENTS[0], surprise, run, said, early)
         self.collect(by, late, fourth)
+        if lost:
+            self.lose(at)
+            self.seal(at, name, CONTENTS[0], none, run, said, early)
 
     @rule(at=who, surprise=surprises)
     def say(self, at: int, surprise: Surprise) -> None:
@@ -204,6 +210,15 @@ class GarbageMachine(RuleBasedStateMachine):
                 self._publish(run.result)
                 write_lease(self.store, key, Lease(source=run.source, result=run.result))
                 return
+
+    @rule(at=who)
+    def lose(self, at: int) -> None:
+        """The daemon ends, and its index is deleted before it is started again."""
+        client = self.clients[at]
+        if client.engine is not None:
+            client.engine.close()
+            client.engine = None
+        client.lives += 1
 
     @rule(at=who)
     def drop(self, at: int) -> None:
@@ -319,6 +334,8 @@ class GarbageMachine(RuleBasedStateMachine):
             other.way.surprise = None
             self._pass((20, 65)[length % 2])
             self._collect(other)
+            if length == 1:
+                self.lose(1 - at)
             self.seal(1 - at, NAMES[0], CONTENTS[length // 2], ("none", 0, 0), False, True, True)
         self.busy = False
 
@@ -339,7 +356,7 @@ class GarbageMachine(RuleBasedStateMachine):
         claims = self._engine(client).with_outbox(Outbox.claims)
         ref = Ref(packs=claims.packs, view_s=claims.view_s)
         if claims.head is not None:
-            ref.kept.append(Kept(snapshot=claims.head))
+            ref.kept.append(Kept(snapshot=claims.head, why=KeepReason.KEEP_REASON_HEAD))
         runs = list(client.runs.items())
         for key, run in runs:
             known = [each for each in (run.source, run.result) if each is not None and self._kept(each)]

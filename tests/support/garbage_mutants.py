@@ -11,15 +11,17 @@ from pollinator.daemon.garbage import roots
 from pollinator.daemon.garbage.collect import Collector, Plan
 from pollinator.daemon.garbage.mark import Marked, Marker
 from pollinator.daemon.garbage.roots import Roots
-from pollinator.daemon.sync import outbox
+from pollinator.daemon.sync import held, outbox
 from pollinator.daemon.sync.outbox import Outbox
 from pollinator.daemon.sync.view import View
 from pollinator.v1.keeping_pb2 import CondemnedObject
+from pollinator.v1.tree_pb2 import PackIndex
 from support import garbage
 from support.shared_store import Way
 
 Mutant = Callable[[], AbstractContextManager[object]]
 _plan = Collector._plan  # pyright: ignore[reportPrivateUsage] # a defect is put in
+_rows = held._rows  # pyright: ignore[reportPrivateUsage] # a defect is put in
 
 
 def no_second_mark() -> AbstractContextManager[object]:
@@ -176,6 +178,28 @@ def _together(*mutants: AbstractContextManager[object]) -> Generator[None]:
         yield
 
 
+def a_new_index_takes_over_what_is_condemned() -> AbstractContextManager[object]:
+    """What heads name counts as stored, also where somebody means to remove it."""
+
+    def rows(store: Store, condemned: Container[str]) -> list[PackIndex]:
+        del condemned
+        return held.rows_held(store, ())
+
+    return patch.object(outbox, "rows_held", rows)
+
+
+def a_new_index_believes_what_heads_name() -> AbstractContextManager[object]:
+    """What heads list counts as stored, whether it is there or not."""
+
+    def rows(store: Store, named: set[str], sizes: Mapping[str, int]) -> dict[str, PackIndex]:
+        found = _rows(store, named, sizes)
+        assert isinstance(sizes, dict)
+        sizes.update(dict.fromkeys(found, 0))
+        return found
+
+    return patch.object(held, "_rows", rows)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     no_second_mark,
     removed_at_once,
@@ -189,4 +213,6 @@ MUTANTS: tuple[Mutant, ...] = (
     only_the_lists_are_read_after_a_long_sleep,
     moves_removed_too_early,
     moved_chunks_counted_where_they_were,
+    a_new_index_takes_over_what_is_condemned,
+    a_new_index_believes_what_heads_name,
 )

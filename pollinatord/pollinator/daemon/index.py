@@ -184,7 +184,9 @@ class Index:
             row = database.execute("SELECT value FROM meta WHERE name = 'store'").fetchone()
             if row is None:
                 if not self.rebuilt:
-                    _log.info("index %s is new: all files are read, and sent", self._path)
+                    _log.info(
+                        "index %s is new: all files are read, and sent where the store lacks them", self._path
+                    )
                 with database:
                     database.execute("INSERT INTO meta VALUES ('store', ?)", (store,))
             elif row[0] != store:

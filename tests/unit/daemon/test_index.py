@@ -29,7 +29,9 @@ def test_an_index_that_was_deleted_is_made_again_and_one_that_was_damaged_rebuil
     path.write_bytes(b"x" * 20_000)
     damaged = said(path, caplog)
 
-    assert [f"index {path} is new: all files are read, and sent"] == first == deleted
+    assert (
+        [f"index {path} is new: all files are read, and sent where the store lacks them"] == first == deleted
+    )
     assert [] == again
     assert 1 == len(damaged)
     assert damaged[0].startswith(f"index {path} is rebuilt: ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pollinator.chunks.store import Store
 from pollinator.chunks.upload import Uploader
 from pollinator.daemon.index import Index, TreeRecord
 from pollinator.daemon.known import File
+from pollinator.daemon.sync.held import rows_held
 from pollinator.daemon.sync.sealed import Counters
 from pollinator.daemon.sync.view import VIEW_S, View, uptime
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef
@@ -78,6 +79,7 @@ class Outbox:
         self._store = store
         self._monotonic = monotonic
         self._index = Index(index_path, store.identity)
+        self._new = not self._index.keys(1)
         self._abandoned: set[str] = set()
         self._view = View(store, clock, view_s)
         self._avoid = _Any(self._view.condemned, self._abandoned)
@@ -233,7 +235,7 @@ class Outbox:
 
     def look_if_needed(self) -> None:
         """Nothing is put, or said to be stored, by a view that is too old."""
-        if self._view.too_old:
+        if self._new or self._view.too_old:
             self.look()
 
     def look_now_and_then(self) -> None:
@@ -250,6 +252,8 @@ class Outbox:
     def look(self, *, everything: bool = False) -> None:
         """Learn what is to be removed; after a long time without a look, also what is gone already."""
         everything = everything or self._view.worthless
+        if everything:
+            self._settle()
         self._view.look()
         known = self._index.keys()
         gone = known & self._view.condemned
@@ -260,6 +264,24 @@ class Outbox:
             for row in list(self._moved(gone)):
                 self._stored(row)
             self.forget(gone)
+        if self._new:
+            self._adopt()
+
+    def _settle(self) -> None:
+        """Take in all that was put, for it may be gone again as what was put before."""
+        self._uploader.settle()
+        if self._listing is not None:
+            wait((self._listing.written,))
+            self._take_listing()
+
+    def _adopt(self) -> None:
+        """With a new index: what is in the store already need not be sent."""
+        rows = rows_held(self._store, self._view.condemned)
+        self._new = False
+        for row in rows:
+            self._stored(row)
+        if rows:
+            _log.info("%s holds %d packs, which are not sent again", self._store.identity, len(rows))
 
     def forget(self, gone: Collection[str]) -> None:
         """These objects are not in the store, or not to be used any more."""

@@ -142,4 +142,4 @@ async def test_a_seal_under_way_is_finished_before_its_store_is_left(tmp_path: P
                 await projects.open(root, folder)
 
     assert script.asked[-1].path.endswith(sealing.result().ref.key)
-    assert [each.method for each in script.asked] == ["GET", "GET", "PUT"]
+    assert [each.method for each in script.asked] == ["GET", "GET", "GET", "PUT"]

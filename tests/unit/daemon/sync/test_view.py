@@ -17,6 +17,7 @@ from pollinator.v1.keeping_pb2 import Condemned, CondemnedObject, Moves
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import Denied, Unavailable
+from support.sandbox import wait_until
 from support.storing import MemoryStore, random_bytes
 from support.syncing import FAILURE, on_disk, read_back
 
@@ -142,6 +143,23 @@ def test_after_a_long_sleep_what_is_gone_is_noticed_though_no_list_tells_of_it(w
     first = writer.seal_data(random_bytes(5000))
     del writer.store.objects[first.key]
     writer.now += 2 * VIEW_S + 1
+
+    assert writer.readable(writer.seal())
+
+
+def test_a_list_that_was_written_before_a_long_sleep_and_is_gone_is_not_named(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "UNLISTED_PACKS", 0)
+    monkeypatch.setattr(outbox, "LIST_QUIET_S", 0.0)
+    writer.seal_data(random_bytes(5000))
+    writer.engine.step()
+    wait_until(lambda: any(writer.store.keys("i/")), "a list is written")
+    writer.now += 2 * VIEW_S + 1
+    for key in list(writer.store.keys("i/")):
+        writer.store.delete(key)
+
+    (writer.folder / "cfs" / "data" / "other").write_bytes(random_bytes(6000))
 
     assert writer.readable(writer.seal())
 
