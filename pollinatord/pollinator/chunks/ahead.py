@@ -59,4 +59,5 @@ def ahead(
 
 
 def _fits(count: int, held: int, more: int) -> bool:
+    # What weighs more than all may weigh is worked on alone.
     return not count or (count < AHEAD and held + more <= AHEAD_BYTES)

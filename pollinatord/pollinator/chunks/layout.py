@@ -225,6 +225,7 @@ class Layout:
     def make(self, entries: Iterable[tuple[bytes, Node]]) -> LaidOut:
         """Make these entries of the tree, parents before what they hold."""
         asked = self._ask(entries)
+        # Nothing of a batch is written before all of it was asked for, and all is before the next one begins.
         for first in asked:
             with closing(self._reader.fetch_along(self._batch(first, asked))) as fetched:
                 for digest, data in fetched:

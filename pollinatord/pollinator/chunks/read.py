@@ -18,11 +18,12 @@ from zstandard import ZstdDecompressor
 from pollinator.chunks.ahead import ahead
 from pollinator.chunks.cache import PackCache
 from pollinator.chunks.cut import Content
-from pollinator.chunks.digest import EMPTY, digest_of
+from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keeping import all_moves
 from pollinator.chunks.keys import check_key
 from pollinator.chunks.nodes import check_name, check_names, place_chunks, shown
 from pollinator.chunks.pack import decode, footer_reach, parse_footer
+from pollinator.chunks.places import Places
 from pollinator.chunks.ranges import Range, plan
 from pollinator.chunks.store import Store
 from pollinator.v1.tree_pb2 import (
@@ -53,9 +54,6 @@ SMALL_CHUNK = 64 * 1024
 INDEX_BYTES = 4 * 1024 * 1024
 """What an index object weighs, roughly."""
 
-ROW = 1 << 32
-"""More than a pack can have entries."""
-
 FOOTER_BYTES = 256 * 1024
 """As much of a pack is read for its footer: nearly always enough."""
 
@@ -71,13 +69,10 @@ class SnapshotReader:
     def __init__(self, store: Store, cache: PackCache | None = None) -> None:
         self._store = store
         self._cache = cache
-        self._rows: list[PackIndex] = []
-        self._places: dict[bytes, int] = {}
-        """For each chunk the number of a row and of an entry in it: numbers, for there may be a million."""
+        self._places = Places()
         self._indexes: dict[str, bool] = {}
         """Index objects that were named, and whether they were read."""
         self._bodies: dict[str, bytes] = {}
-        self._learn(PackIndex(entries=[PackEntry(digest=EMPTY)]))
 
     def open(self, ref: SnapshotRef) -> Snapshot:
         """The snapshot ``ref`` names; from here on its chunks can be read.
@@ -95,9 +90,9 @@ class SnapshotReader:
         self._bodies[ref.key] = body
         while len(self._bodies) > BODIES:
             del self._bodies[next(iter(self._bodies))]
-        self._learn(PackIndex(key=ref.key, entries=footer.entries))
+        self._places.learn(PackIndex(key=ref.key, entries=footer.entries))
         for row in footer.packs:
-            self._learn(row)
+            self._places.learn(row)
         for key in footer.indexes:
             # Read when something is asked for that nobody else lists: most often it is at hand already.
             self._indexes.setdefault(check_key(key), False)
@@ -105,7 +100,7 @@ class SnapshotReader:
 
     def learn(self, row: PackIndex) -> None:
         """Chunks of this pack can be read from here on, as if a snapshot had named it."""
-        self._learn(row)
+        self._places.learn(row)
 
     def chunk(self, digest: bytes) -> bytes:
         """One chunk."""
@@ -224,32 +219,37 @@ class SnapshotReader:
     def _directory(self, digest: bytes, loaded: dict[bytes, Directory]) -> Directory:
         return loaded.get(digest) or _parse(Directory, digest, self.chunk(digest))
 
-    def _place_by_index(self, digest: bytes) -> int:
+    def _learn_indexes(self) -> None:
+        """Read the index objects that were named and not read yet."""
         unread = [key for key, read in self._indexes.items() if not read]
         for key, footer in zip(unread, ahead(unread, self._index, lambda _: INDEX_BYTES), strict=True):
             for row in footer.packs:
-                self._learn(row)
+                self._places.learn(row)
             self._indexes[key] = True
-        if digest not in self._places:
+
+    def _place(self, digest: bytes) -> tuple[int, PackEntry]:
+        place = self._places.of(digest)
+        if place is None:
+            self._learn_indexes()
+            place = self._places.of(digest)
+        if place is None:
             raise _lost(digest)
-        return self._places[digest]
+        return place
 
     def _requests(self, digests: Iterable[bytes]) -> Iterator[Range]:
         """What to read for these chunks, each of them named once."""
         wanted: dict[int, list[PackEntry]] = {}
         for digest in digests:
-            if (place := self._places.get(digest)) is None:
-                place = self._place_by_index(digest)
-            row, at = divmod(place, ROW)
+            row, entry = self._place(digest)
             here = wanted.setdefault(row, [])
-            here.append(self._rows[row].entries[at])
-            if len(here) == len(self._rows[row].entries):
+            here.append(entry)
+            if len(here) == len(self._places.rows[row].entries):
                 yield from self._plan(row, wanted.pop(row))
         for row, entries in wanted.items():
             yield from self._plan(row, entries)
 
     def _plan(self, row: int, entries: list[PackEntry]) -> Iterator[Range]:
-        pack = self._rows[row]
+        pack = self._places.rows[row]
         last = pack.entries[-1]
         return plan(pack.key, entries, last.offset + last.stored_size)
 
@@ -261,30 +261,32 @@ class SnapshotReader:
             yield from self._elsewhere(gone)
 
     def _elsewhere(self, gone: list[Range]) -> Iterator[tuple[bytes, Data]]:
-        """Chunks of packs that are gone: whoever removed those has said where the chunks are now."""
-        moved = self._learn_moves()
-        for each in gone:
-            for digest in (entry.digest for entry in each.entries):
-                if self._rows[self._places[digest] // ROW].key not in moved:
-                    raise NotFound(
-                        f"{each.key} is gone from {self._store.identity}, and chunk {digest.hex()} with it",
-                        reason="object_missing",
-                        hint="pollinator fsck says what else is missing",
-                        about=each.key,
-                    )
-        yield from self.fetch(entry.digest for each in gone for entry in each.entries)
+        """Chunks of packs that are gone: other packs hold them, or it was said where they were moved to."""
+        packs = {entry.digest: each.key for each in gone for entry in each.entries}
+        self._places.forget({each.key for each in gone})
+        for learn in (self._learn_indexes, self._learn_moves):
+            if not all(digest in self._places for digest in packs):
+                learn()
+        for digest, key in packs.items():
+            if digest not in self._places:
+                raise NotFound(
+                    f"{key} is gone from {self._store.identity}, and chunk {digest.hex()} with it",
+                    reason="object_missing",
+                    hint="pollinator fsck says what else is missing",
+                    about=key,
+                )
+        yield from self.fetch(packs)
 
-    def _learn_moves(self) -> set[str]:
-        """Learn what all packs hold to which anything was moved; returns those that are there."""
+    def _learn_moves(self) -> None:
+        """Learn what all packs hold to which anything was moved, and that are there."""
         try:
             rows = {row.key: row for moves in all_moves(self._store).values() for row in moves.packs}
             absent = set(self._store.missing(list(rows)))
         except (Denied, InvalidInput) as error:
             _log.warning("cannot see what was moved in %s: %s", self._store.identity, error.message)
-            return set()
+            return
         for key in rows.keys() - absent:
-            self._learn(rows[key])
-        return rows.keys() - absent
+            self._places.learn(rows[key])
 
     def _read(self, gone: list[Range], wanted: Range) -> Iterable[tuple[bytes, Data]]:
         """Make a request, on any thread; one for a pack that is gone is noted as such."""
@@ -343,13 +345,6 @@ class SnapshotReader:
 
     def _index(self, key: str) -> PackFooter:
         return self._object(key)[0]
-
-    def _learn(self, row: PackIndex) -> None:
-        first = len(self._rows) * ROW
-        self._rows.append(row)
-        self._places.update((entry.digest, first + at) for at, entry in enumerate(row.entries))
-        # The chunk of no bytes is everywhere, in the first row: no pack is kept for it.
-        self._places[EMPTY] = 0
 
 
 def read_footer(store: Store, key: str, size: int) -> PackFooter:

@@ -19,6 +19,7 @@ from pollinator.v1.tree_pb2 import (
     DirectoryNode,
     DirectoryPart,
     FileNode,
+    PackIndex,
     Snapshot,
     SnapshotRef,
     SymlinkNode,
@@ -429,3 +430,25 @@ def test_the_chunk_of_no_bytes_is_there_without_its_pack(store: MemoryStore, pub
 
     assert EMPTY in [entry.digest for entry in row.entries]
     assert b"" == reader.chunk(EMPTY)
+
+
+def test_a_chunk_that_a_list_places_in_a_pack_that_is_gone_is_read_where_the_snapshot_has_it(
+    store: MemoryStore,
+) -> None:
+    """Lists are never rewritten: they go on naming packs that were removed."""
+    twice, once, other = (random_bytes(1000, name) for name in (b"twice", b"once", b"other"))
+    rows: list[PackIndex] = []
+    first, second = (Uploader(store, on_stored=rows.append) for _ in range(2))
+    for uploader, chunks in ((first, [twice]), (first, [once]), (second, [twice, other])):
+        for data in chunks:
+            uploader.add(digest_of(data), data)
+        uploader.flush()
+    listed, again = rows[:2], rows[2:]
+    ref = second.publish(Snapshot(version=1), again, [first.write_index(listed).result()])
+    first.close()
+    second.close()
+    store.delete(listed[0].key)
+    reader = opened(store, ref)
+    found = [reader.chunk(digest_of(data)) for data in (twice, once, twice)]
+
+    assert [twice, once, twice] == found

@@ -38,7 +38,7 @@ UNLISTED_CHUNKS = 4096
 LIST_QUIET_S = 5.0
 """It is sent so long after the last chunk or snapshot: on a slow line it would hold up a run that starts."""
 TOO_MANY = 4
-"""Where it is so many times more, the list is sent at once."""
+"""With so many times the two numbers above, the list is sent at once."""
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,57 @@
+"""Where chunks are, as snapshots, index objects and moves say. To read them is the business of ``read``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pollinator.chunks.digest import EMPTY
+from pollinator.v1.tree_pb2 import PackEntry, PackIndex
+
+_ROW = 1 << 32
+"""More than a pack can have entries."""
+
+
+class Places:
+    """The pack of each chunk, and the entry in it. Who is believed last is believed most.
+
+    Attributes:
+        rows: packs in the order in which they were learned; their numbers never change.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[PackIndex] = []
+        self._places: dict[bytes, int] = {}
+        """For each chunk the number of a row and of an entry in it as one: there may be millions."""
+        self._gone: set[str] = set()
+        self.learn(PackIndex(entries=[PackEntry(digest=EMPTY)]))
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._places
+
+    def learn(self, row: PackIndex) -> None:
+        """A pack holds this."""
+        self.rows.append(row)
+        self._place(len(self.rows) - 1, row)
+
+    def of(self, digest: bytes) -> tuple[int, PackEntry] | None:
+        """The number of a row, and the entry in it."""
+        place = self._places.get(digest)
+        if place is None:
+            return None
+        number, at = divmod(place, _ROW)
+        return number, self.rows[number].entries[at]
+
+    def forget(self, gone: Collection[str]) -> None:
+        """These packs are gone: their chunks are where others say, also if somebody names them again."""
+        self._gone.update(gone)
+        self._places = {}
+        for number, row in enumerate(self.rows):
+            self._place(number, row)
+
+    def _place(self, number: int, row: PackIndex) -> None:
+        if row.key in self._gone:
+            return
+        first = number * _ROW
+        self._places.update((entry.digest, first + at) for at, entry in enumerate(row.entries))
+        # The chunk of no bytes is everywhere, in the first row: no pack is kept for it.
+        self._places[EMPTY] = 0
