@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
@@ -28,7 +27,7 @@ from pollinator.v1.keeping_pb2 import KeepReason, Kept, Lease, Ref
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import NotFound, PollinatorError
-from support.shared_store import AllChanged, AtOnce, Killed, Shared, Way
+from support.shared_store import AllChanged, AtOnce, Client, Killed, Run, Shared, Way
 from support.storing import random_bytes
 from support.syncing import crash_image, tree_listing
 
@@ -44,32 +43,6 @@ NAMES = ("a", "b")
 SHORT = (0, 5, 20)
 LONG = (60, 62, 130)
 MINUTES = SHORT + LONG
-
-
-@dataclass
-class Run:
-    """A run as its daemon knows it."""
-
-    source: SnapshotRef
-    result: SnapshotRef | None = None
-    taken_over: bool = False
-    """The ref of its client names all that there is of it, and its lease is gone."""
-
-
-@dataclass
-class Client:
-    """One daemon with one folder of the project."""
-
-    name: str
-    folder: Path
-    way: Way
-    engine: SyncEngine | None = None
-    lives: int = 0
-    runs: dict[str, Run] = field(default_factory=dict[str, Run])
-
-    @property
-    def index(self) -> Path:
-        return self.folder / f"index-{self.lives}.db"
 
 
 surprises = st.tuples(st.sampled_from(("none", "none", "nap", "kill")), st.integers(0, 16), st.integers(0, 3))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from pollinator.chunks.flow import Flow
 from pollinator.chunks.store import Listed
+from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.watch.base import Changes, Skip
+from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import PollinatorError
 from support.storing import MemoryStore
 
@@ -136,3 +138,29 @@ class Way:
         if self.countdown < 0:
             surprise, self.surprise = self.surprise, None
             surprise()
+
+
+@dataclass
+class Run:
+    """A run as its daemon knows it."""
+
+    source: SnapshotRef
+    result: SnapshotRef | None = None
+    taken_over: bool = False
+    """The ref of its client names all that there is of it, and its lease is gone."""
+
+
+@dataclass
+class Client:
+    """One daemon with one folder of the project."""
+
+    name: str
+    folder: Path
+    way: Way
+    engine: SyncEngine | None = None
+    lives: int = 0
+    runs: dict[str, Run] = field(default_factory=dict[str, Run])
+
+    @property
+    def index(self) -> Path:
+        return self.folder / f"index-{self.lives}.db"

@@ -16,13 +16,14 @@ class Places:
 
     Attributes:
         rows: packs in the order in which they were learned; their numbers never change.
+        gone: packs that are not there any more.
     """
 
     def __init__(self) -> None:
         self.rows: list[PackIndex] = []
         self._places: dict[bytes, int] = {}
         """For each chunk the number of a row and of an entry in it as one: there may be millions."""
-        self._gone: set[str] = set()
+        self.gone: set[str] = set()
         self.learn(PackIndex(entries=[PackEntry(digest=EMPTY)]))
 
     def __contains__(self, digest: bytes) -> bool:
@@ -43,13 +44,13 @@ class Places:
 
     def forget(self, gone: Collection[str]) -> None:
         """These packs are gone: their chunks are where others say, also if somebody names them again."""
-        self._gone.update(gone)
+        self.gone.update(gone)
         self._places = {}
         for number, row in enumerate(self.rows):
             self._place(number, row)
 
     def _place(self, number: int, row: PackIndex) -> None:
-        if row.key in self._gone:
+        if row.key in self.gone:
             return
         first = number * _ROW
         self._places.update((entry.digest, first + at) for at, entry in enumerate(row.entries))

@@ -7,7 +7,7 @@ Writing to disk is the business of ``layout``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -227,10 +227,17 @@ class SnapshotReader:
                 self._places.learn(row)
             self._indexes[key] = True
 
+    def _search(self, digests: Collection[bytes]) -> None:
+        """Learn more, where it is not known of all of these chunks where they are."""
+        if not all(digest in self._places for digest in digests):
+            self._learn_indexes()
+        if self._places.gone and not all(digest in self._places for digest in digests):
+            self._learn_moves()
+
     def _place(self, digest: bytes) -> tuple[int, PackEntry]:
         place = self._places.of(digest)
         if place is None:
-            self._learn_indexes()
+            self._search((digest,))
             place = self._places.of(digest)
         if place is None:
             raise _lost(digest)
@@ -264,9 +271,7 @@ class SnapshotReader:
         """Chunks of packs that are gone: other packs hold them, or it was said where they were moved to."""
         packs = {entry.digest: each.key for each in gone for entry in each.entries}
         self._places.forget({each.key for each in gone})
-        for learn in (self._learn_indexes, self._learn_moves):
-            if not all(digest in self._places for digest in packs):
-                learn()
+        self._search(packs.keys())
         for digest, key in packs.items():
             if digest not in self._places:
                 raise NotFound(

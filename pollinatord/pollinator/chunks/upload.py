@@ -206,6 +206,10 @@ class Uploader:
         future.add_done_callback(lambda _: self._on_arrival())
         return future
 
+    def wait_for(self, written: Future[str]) -> None:
+        """Wait until an index object is stored, or failed."""
+        wait((written,))
+
     def discard(self) -> None:
         """Forget what was not acknowledged, after a failure: its chunks must be added again."""
         wait(self._sending)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -271,7 +271,7 @@ class Outbox:
         """Take in all that was put, for it may be gone again as what was put before."""
         self._uploader.settle()
         if self._listing is not None:
-            wait((self._listing.written,))
+            self._uploader.wait_for(self._listing.written)
             self._take_listing()
 
     def _adopt(self) -> None:
