@@ -22,7 +22,7 @@ SEARCH = settings(
     phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-HUNT = settings(SEARCH, max_examples=1000, phases=[Phase.generate], report_multiple_bugs=False)
+HUNT = settings(SEARCH, max_examples=3000, phases=[Phase.generate], report_multiple_bugs=False)
 
 
 @pytest.mark.timeout(300)

@@ -307,8 +307,6 @@ class GarbageMachine(RuleBasedStateMachine):
             other.way.surprise = None
             self._pass((20, 65)[length % 2])
             self._collect(other)
-            if length == 1:
-                self.lose(1 - at)
             self.seal(1 - at, NAMES[0], CONTENTS[length // 2], ("none", 0, 0), False, True, True)
         self.busy = False
 
