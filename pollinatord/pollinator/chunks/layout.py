@@ -163,6 +163,12 @@ class Folders:
         """The open folder at ``path``. Good until the next call."""
         if not path:
             return self._root
+        if path not in self._open:
+            self._open_down_to(path)
+        self._open.move_to_end(path)
+        return self._open[path]
+
+    def _open_down_to(self, path: bytes) -> None:
         known, missing = path, deque[bytes]()
         while known and known not in self._open:
             known, _, name = known.rpartition(b"/")
@@ -171,9 +177,7 @@ class Folders:
         for name in missing:
             known = known + b"/" + name if known else name
             descriptor = self._open[known] = os.open(name, _FOLDER, dir_fd=descriptor)
-        self._open.move_to_end(path)
         self._close_some()
-        return descriptor
 
     def _close_some(self) -> None:
         while len(self._open) > OPEN_FOLDERS:
@@ -246,7 +250,13 @@ class Layout:
         for path, node in entries:
             match node:
                 case FileNode():
-                    yield from self._ask_for_file(path, node)
+                    chunks, size = node.chunks, node.size
+                    if len(chunks) == 1 and chunks[0].size == size and not (node.inline or node.holes):
+                        # Nearly all files are one chunk.
+                        wish = (path, 0, size, size, node.mode & PERMISSIONS, None)
+                        yield self._want(chunks[0].digest, wish)
+                    else:
+                        yield from self._ask_for_pieces(path, node)
                 case DirectoryNode():
                     folder, name = self._folders.above(path)
                     # Writable until everything is in it.
@@ -272,13 +282,8 @@ class Layout:
             os.fchmod(self._folders.at(path), mode)
         return LaidOut(self._files, self._bytes)
 
-    def _ask_for_file(self, path: bytes, node: FileNode) -> Iterator[bytes]:
+    def _ask_for_pieces(self, path: bytes, node: FileNode) -> Iterator[bytes]:
         size, mode = node.size, node.mode & PERMISSIONS
-        chunks = node.chunks
-        if len(chunks) == 1 and chunks[0].size == size and not (node.inline or node.holes):
-            # Nearly all files are one chunk.
-            yield self._want(chunks[0].digest, (path, 0, size, size, mode, None))
-            return
         pieces = _Pieces(sum(hole.length for hole in node.holes))
         for offset, chunk in self._reader.chunks(node):
             pieces.missing += 1

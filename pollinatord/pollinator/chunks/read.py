@@ -235,10 +235,9 @@ class SnapshotReader:
             self._learn_moves()
 
     def _place(self, digest: bytes) -> tuple[int, PackEntry]:
+        """Where a chunk is of which that is not known."""
+        self._search((digest,))
         place = self._places.of(digest)
-        if place is None:
-            self._search((digest,))
-            place = self._places.of(digest)
         if place is None:
             raise _lost(digest)
         return place
@@ -246,11 +245,13 @@ class SnapshotReader:
     def _requests(self, digests: Iterable[bytes]) -> Iterator[Range]:
         """What to read for these chunks, each of them named once."""
         wanted: dict[int, list[PackEntry]] = {}
+        # Every file of a tree passes through this loop.
+        known, counts = self._places.of, self._places.counts
         for digest in digests:
-            row, entry = self._place(digest)
+            row, entry = known(digest) or self._place(digest)
             here = wanted.setdefault(row, [])
             here.append(entry)
-            if len(here) == len(self._places.rows[row].entries):
+            if len(here) == counts[row]:
                 yield from self._plan(row, wanted.pop(row))
         for row, entries in wanted.items():
             yield from self._plan(row, entries)
