@@ -47,6 +47,13 @@ class Project:
         claims = engine.with_outbox(Outbox.claims)
         write_ref(self.store, client, make_ref(claims.head, claims.packs, claims.view_s, ()))
 
+    def left_behind(self, client: str = FIRST) -> None:
+        """All is sealed, the ref of an engine's client says so, and the engine ends."""
+        engine = self.opened()
+        engine.seal(RunSpec())
+        self.say(engine, client)
+        engine.close()
+
     def sealed_anew(self) -> tuple[SnapshotRef, int]:
         """A snapshot by an engine that knows nothing, and how many bytes it sent."""
         sealed = self.opened().seal(RunSpec(project="again"))
@@ -62,10 +69,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 def test_what_the_last_snapshot_needs_is_not_sent_again(project: Project) -> None:
-    engine = project.opened()
-    engine.seal(RunSpec())
-    project.say(engine)
-    engine.close()
+    project.left_behind()
     ref, sent = project.sealed_anew()
 
     assert read_back(project.store, ref) == on_disk(project.folder)
@@ -106,9 +110,7 @@ def test_what_lists_of_packs_tell_of_is_not_sent_again(
 
 
 def test_another_machine_with_the_same_files_sends_nothing_of_them(project: Project) -> None:
-    engine = project.opened()
-    engine.seal(RunSpec())
-    project.say(engine, SECOND)
+    project.left_behind(SECOND)
     ref, sent = project.sealed_anew()
 
     assert read_back(project.store, ref) == on_disk(project.folder)
@@ -139,10 +141,7 @@ def test_what_is_to_be_removed_or_gone_is_sent_again(project: Project, how: str)
 
 
 def test_all_is_sent_where_nobody_can_tell_what_is_there(project: Project) -> None:
-    engine = project.opened()
-    engine.seal(RunSpec())
-    project.say(engine)
-    engine.close()
+    project.left_behind()
     project.store.put(f"r/{SECOND}", b"no ref")
     ref, sent = project.sealed_anew()
 
@@ -151,10 +150,7 @@ def test_all_is_sent_where_nobody_can_tell_what_is_there(project: Project) -> No
 
 
 def test_one_who_may_not_list_sends_all(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = project.opened()
-    engine.seal(RunSpec())
-    project.say(engine)
-    engine.close()
+    project.left_behind()
 
     def refuse(*_prefix: str) -> Iterator[str]:
         raise Denied("no listing", reason="store_refused")
@@ -168,10 +164,7 @@ def test_one_who_may_not_list_sends_all(project: Project, monkeypatch: pytest.Mo
 def test_a_store_that_does_not_answer_is_asked_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = project.opened()
-    engine.seal(RunSpec())
-    project.say(engine)
-    engine.close()
+    project.left_behind()
     again = project.opened()
     listing = project.store.listing
 
