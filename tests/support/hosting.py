@@ -6,11 +6,12 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -64,6 +65,10 @@ class Directed(Executor):
         self.forgotten: list[str] = []
         self.trouble: list[Exception] = []
         """Raised by the next looks, one each."""
+
+    @classmethod
+    def create(cls, state: Path, settings: Mapping[str, str]) -> Self:
+        return cls()
 
     def capabilities(self) -> Capabilities:
         return Capabilities(cpu_millis=1000)
@@ -183,7 +188,7 @@ async def hosting(place: Place) -> AsyncGenerator[Host]:
         async with asyncio.TaskGroup() as group:
             servicer = RunServicer(place.backend, folders, lifecycle, group)
             run_pb2_grpc.add_RunServiceServicer_to_server(servicer, server)
-            about = ExecutorServicer(place.backend, folders, f"unix:{socket}")
+            about = ExecutorServicer(place.backend, folders, threads, f"unix:{socket}")
             executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
             servicer.recover()
             bind_unix(server, socket)

@@ -8,12 +8,16 @@ point line.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol, Self
 
-from pollinator.v1.executor_pb2 import Capabilities
+from pollinator.v1.executor_pb2 import Capabilities, Image
 from pollinator.v1.run_pb2 import Notice, Outcome, PendingReason, RunState, Usage
 from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.wire.errors import InvalidInput, Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,63 @@ class Observation:
     usage: Usage | None = None
 
 
+Tell = Callable[[int], None]
+"""Told how many bytes are done; what it raises ends the work."""
+
+
+class Images(Protocol):
+    """Container images that are kept ready for runs. Blocking; several threads may use it at once."""
+
+    def all(self) -> list[Image]:
+        """What is there, newest use first."""
+        ...
+
+    def pull(self, reference: str, engine: str, *, rebuild: bool, tell: Tell) -> Image:
+        """Make an image ready.
+
+        Raises:
+            PollinatorError: it cannot be had.
+        """
+        ...
+
+    def prune(self, unused_s: int, *, dry_run: bool) -> list[Image]:
+        """Remove what no run used for so long; returns what that is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would become of a spec."""
+
+    script: str = ""
+    """What would be handed to the backend."""
+    eta: datetime | None = None
+    """When it might start, as the backend estimates."""
+
+
 class Executor(ABC):
     """One backend. Methods are called on the loop's thread, must not block, and may be repeated."""
 
     kind: str
+    images: Images | None = None
+    """None where there is no container engine."""
+
+    @classmethod
+    @abstractmethod
+    def create(cls, state: Path, settings: Mapping[str, str]) -> Self:
+        """One that keeps what it needs below ``state``.
+
+        Args:
+            state: a folder that only this user can read, and that outlives the process.
+            settings: those it was added with, as ``{"slurm.account": "project_1"}``.
+
+        Raises:
+            InvalidInput: a setting is unknown or cannot be meant.
+        """
+
+    async def serve(self) -> None:
+        """What the backend needs done all the time; cancelled when the process ends."""
+        return
 
     @abstractmethod
     def capabilities(self) -> Capabilities:
@@ -68,6 +125,24 @@ class Executor(ABC):
         Raises:
             InvalidInput: it cannot run here.
         """
+
+    async def preview(self, spec: RunSpec, *, script: bool, estimate: bool) -> Preview:
+        """What would become of a spec that has passed preflight; only what is asked for."""
+        return Preview()
+
+    async def explain(
+        self, job: Job, pending: PendingReason | None, *, estimate: bool
+    ) -> PendingReason | None:
+        """Why a job waits, given what was recorded last; None when it does not."""
+        return pending
+
+    def prepare_image(self, job: Job, tell: Tell) -> None:
+        """Make the job's image ready. Called on a worker thread, before ``submit``, for jobs that name one.
+
+        Raises:
+            PollinatorError: it cannot be had; the run fails for that reason.
+        """
+        return
 
     @abstractmethod
     def submit(self, job: Job, secrets: dict[str, str]) -> None:
@@ -84,3 +159,18 @@ class Executor(ABC):
     @abstractmethod
     def forget(self, job: Job) -> None:
         """The job has ended and its results are safe: release what it holds."""
+
+
+def check_settings(settings: Mapping[str, str], known: Collection[str]) -> None:
+    """Refuse settings that an executor does not have.
+
+    Raises:
+        InvalidInput: there are some; each is named.
+    """
+    violations = [
+        Violation(name, f"is no setting of it; known are: {', '.join(known) or 'none'}")
+        for name in settings
+        if name not in known
+    ]
+    if violations:
+        raise InvalidInput("some settings are unknown", reason="bad_settings", violations=violations)

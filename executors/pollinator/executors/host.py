@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
 from pollinator.chunks.layout import disk_errors
-from pollinator.executors.base import Executor
+from pollinator.executors.base import Executor, Images
 from pollinator.executors.intake import check_contract, check_request
 from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolder, RunFolders
@@ -24,8 +26,14 @@ from pollinator.v1.executor_pb2 import (
     DescribeResponse,
     ExplainRequest,
     ExplainResponse,
+    ListImagesRequest,
+    ListImagesResponse,
     PreflightRequest,
     PreflightResponse,
+    PruneImagesRequest,
+    PruneImagesResponse,
+    PullImageRequest,
+    PullImageResponse,
 )
 from pollinator.v1.executor_pb2 import Executor as ExecutorMessage
 from pollinator.v1.run_pb2 import (
@@ -38,6 +46,8 @@ from pollinator.v1.run_pb2 import (
     GetRunResponse,
     ListRunsRequest,
     ListRunsResponse,
+    Progress,
+    ProgressKind,
     Run,
     RunEvent,
     RunState,
@@ -48,11 +58,13 @@ from pollinator.v1.run_pb2 import (
 )
 from pollinator.wire.errors import AlreadyExists, PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
+from pollinator.wire.progress import Teller
 from pollinator.wire.watching import watch_run
 
 RETRY_S = 2.0
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+_Result = TypeVar("_Result")
 _HOLDING = (RunState.RUN_STATE_STARTING, RunState.RUN_STATE_RUNNING)
 _log = logging.getLogger(__name__)
 
@@ -172,9 +184,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     """What the executor says about itself."""
 
-    def __init__(self, executor: Executor, folders: RunFolders, address: str) -> None:
+    def __init__(
+        self, executor: Executor, folders: RunFolders, threads: ThreadPoolExecutor, address: str
+    ) -> None:
         self._executor = executor
         self._folders = folders
+        self._threads = threads
         self._address = address
         # Read now: an upgrade of the installation would make this process claim to be what it is not.
         self._version = importlib.metadata.version("pollinatord")
@@ -199,8 +214,12 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         self, request: ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ExplainResponse:
         """Why a run waits."""
-        run = self._folders.find(request.run_id).run
-        return ExplainResponse(pending=run.pending if run.HasField("pending") else None)
+        folder = self._folders.find(request.run_id)
+        run = folder.run
+        pending = run.pending if run.HasField("pending") else None
+        if not is_terminal(run.state):
+            pending = await self._executor.explain(folder.job, pending, estimate=request.estimate)
+        return ExplainResponse(pending=pending)
 
     async def Preflight(  # noqa: N802
         self, request: PreflightRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -208,7 +227,52 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         """Check a spec."""
         check_spec(request.spec)
         check_contract(request.spec)
-        return PreflightResponse(notices=self._executor.preflight(request.spec))
+        answer = PreflightResponse(notices=self._executor.preflight(request.spec))
+        if request.script or request.estimate:
+            preview = await self._executor.preview(
+                request.spec, script=request.script, estimate=request.estimate
+            )
+            answer.script = preview.script
+            if preview.eta is not None:
+                answer.eta.FromDatetime(preview.eta)
+        return answer
+
+    async def ListImages(  # noqa: N802
+        self, request: ListImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListImagesResponse:
+        """Images that are ready."""
+        images = self._executor.images
+        return ListImagesResponse(images=await self._in_thread(images.all) if images else ())
+
+    async def PullImage(  # noqa: N802
+        self, request: PullImageRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[PullImageResponse]:
+        """Make an image ready."""
+        images = self._images()
+        told: asyncio.Queue[Progress | None] = asyncio.Queue()
+        teller = Teller(told.put_nowait, ProgressKind.PROGRESS_KIND_IMAGE)
+        pull = partial(images.pull, request.reference, request.engine, rebuild=request.rebuild, tell=teller)
+        async with asyncio.TaskGroup() as group:
+            pulling = group.create_task(self._in_thread(pull), name="pull")
+            pulling.add_done_callback(lambda _: told.put_nowait(None))
+            while (progress := await told.get()) is not None:
+                yield PullImageResponse(progress=progress)
+        yield PullImageResponse(image=pulling.result())
+
+    async def PruneImages(  # noqa: N802
+        self, request: PruneImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> PruneImagesResponse:
+        """Remove images that nobody used for some time."""
+        prune = partial(self._images().prune, request.unused_s, dry_run=request.dry_run)
+        return PruneImagesResponse(images=await self._in_thread(prune))
+
+    def _images(self) -> Images:
+        if self._executor.images is None:
+            raise WrongState("there is no container engine here", reason="no_container_engine")
+        return self._executor.images
+
+    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _fits(run: Run, request: ListRunsRequest) -> bool:

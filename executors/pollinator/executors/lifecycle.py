@@ -109,9 +109,16 @@ class Lifecycle:
                 crash_point("after_lay_out")
         except PollinatorError as error:
             if not folder.run.cancel_requested:
-                detail = f"{error.message}\n{error.hint}".strip()
-                outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_MATERIALISE, detail=detail)
-                await self._end(folder, _S.RUN_STATE_FAILED, outcome)
+                await self._end(folder, *_refused(OutcomeReason.OUTCOME_REASON_MATERIALISE, error))
+                return False
+        try:
+            if folder.run.spec.image and not folder.run.cancel_requested:
+                await self._telling(
+                    ProgressKind.PROGRESS_KIND_IMAGE, "image", self._image, folder, FILES_PATIENCE_S
+                )
+        except PollinatorError as error:
+            if not folder.run.cancel_requested:
+                await self._end(folder, *_refused(OutcomeReason.OUTCOME_REASON_IMAGE, error))
                 return False
         if folder.run.cancel_requested and not (folder.path / "handed-over").exists():
             await self._end(folder, _S.RUN_STATE_CANCELLED, Outcome())
@@ -132,6 +139,13 @@ class Lifecycle:
         with disk_errors(work):
             (work / "result").mkdir(mode=0o755)
             (folder.path / _LAID_OUT).write_bytes(boot_id().encode())
+
+    def _image(self, teller: Teller, folder: RunFolder) -> None:
+        def note(done: int) -> None:
+            _go_on(folder)
+            teller(done)
+
+        self._executor.prepare_image(folder.job, note)
 
     def _lease_source(self, folder: RunFolder) -> None:
         store = self._open_store(folder.request())
@@ -309,6 +323,11 @@ def _is_laid_out(folder: RunFolder) -> bool:
         return (folder.path / _LAID_OUT).read_bytes() == boot_id().encode()
     except FileNotFoundError:
         return False
+
+
+def _refused(reason: OutcomeReason.ValueType, error: PollinatorError) -> tuple[RunState.ValueType, Outcome]:
+    detail = f"{error.message}\n{error.hint}".strip()
+    return _S.RUN_STATE_FAILED, Outcome(reason=reason, detail=detail)
 
 
 def _go_on(folder: RunFolder) -> None:

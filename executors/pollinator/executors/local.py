@@ -12,10 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pollinator.executors.base import Executor, Job, Observation
+from pollinator.executors.base import Executor, Job, Observation, check_settings
 from pollinator.executors.cgroups import kill_group
 from pollinator.executors.environment import RankPlace, base_environment, rank_environment
 from pollinator.executors.memory import memory_source
@@ -70,6 +71,12 @@ class LocalExecutor(Executor):
         self._starts: dict[str, int] = {}
         self._ports: dict[str, int] = {}
         """Of runs that have started: a rank may take its port late."""
+
+    @classmethod
+    def create(cls, state: Path, settings: Mapping[str, str]) -> Self:
+        """One for this machine; it has no settings."""
+        check_settings(settings, ())
+        return cls()
 
     def capabilities(self) -> Capabilities:
         """This machine."""

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolders
 from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.v1.run_pb2 import StartRunRequest
+from pollinator.wire.errors import InvalidInput
 from pollinator.wire.places import SOCKET_PATH_LIMIT, private_dir
 from pollinator.wire.presence import announce, take_lock
 from pollinator.wire.serving import (
@@ -61,6 +61,13 @@ def _private(_context: click.Context, _option: click.Parameter, path: Path) -> P
         raise click.BadParameter(str(error)) from error
 
 
+def _settings(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    if bad := [name for name, equals, _ in pairs if not (name and equals)]:
+        raise click.BadParameter(f"{bad[0]!r} is not NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
 @click.command()
 @click.argument("kind")
 @click.option("--socket", type=_PATH, callback=_socket, required=True, help="Unix socket to listen on.")
@@ -73,12 +80,17 @@ def _private(_context: click.Context, _option: click.Parameter, path: Path) -> P
     show_default=True,
     help="How much to keep for later runs of the same project; 0 keeps nothing.",
 )
-def main(kind: str, socket: Path, state: Path, cache_bytes: int) -> None:
+@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help="A setting.")
+def main(kind: str, socket: Path, state: Path, cache_bytes: int, settings: dict[str, str]) -> None:
     """Serve runs on one backend until told to end. Runs outlive this process."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    executor = load_executor(kind)
+    try:
+        executor = load_executor(kind).create(state, settings)
+    except InvalidInput as error:
+        lines = [f"{each.where} {each.message}" for each in error.violations]
+        raise click.BadParameter("\n".join([error.message, *lines])) from error
     # Held until the process is gone, so that none of its threads meets its successor.
     lock = take_lock(state / "executor.lock", PATIENCE_S, moving_to=socket)
     if lock is None:
@@ -87,13 +99,13 @@ def main(kind: str, socket: Path, state: Path, cache_bytes: int) -> None:
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Whoever started this may have been told to ignore its children; their exit codes are wanted here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    asyncio.run(_serve(executor(), socket, state, lock, cache_bytes))
+    asyncio.run(_serve(executor, socket, state, lock, cache_bytes))
     logging.shutdown()
     # A thread that lays files out or collects results must not keep the next executor waiting.
     os._exit(0)
 
 
-def load_executor(kind: str) -> Callable[[], Executor]:
+def load_executor(kind: str) -> type[Executor]:
     """The executor that is registered under this name.
 
     Raises:
@@ -104,7 +116,7 @@ def load_executor(kind: str) -> Callable[[], Executor]:
         known = ", ".join(sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)}))
         text = "is registered by several packages" if found else f"is not known; known are: {known}"
         raise click.BadParameter(f"executor {kind!r} {text}")
-    loaded: Callable[[], Executor] = found[0].load()
+    loaded: type[Executor] = found[0].load()
     return loaded
 
 
@@ -130,7 +142,7 @@ async def _serve(executor: Executor, socket: Path, state: Path, lock: int, cache
     async with asyncio.TaskGroup() as group:
         runs = RunServicer(executor, folders, lifecycle, group)
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
-        about = ExecutorServicer(executor, folders, f"unix:{socket}")
+        about = ExecutorServicer(executor, folders, threads, f"unix:{socket}")
         executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
         store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own), server)
         await add_health_and_reflection(server, SERVICES)
@@ -138,8 +150,10 @@ async def _serve(executor: Executor, socket: Path, state: Path, lock: int, cache
         bind_unix(server, socket)
         announce(lock, socket)
         await server.start()
+        serving = group.create_task(executor.serve(), name="backend")
         watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
         await stop.wait()
+        serving.cancel()
         watching.cancel()
         files.close()
         await server.stop(1.0)

@@ -23,6 +23,14 @@ from pollinator.model.quantity import (
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_COUNT = 1_000_000
+SIGNALS = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "CONT")
+"""Signals that a program may want as a warning."""
+
+SIGNAL_BEFORE_S = 60
+"""So long before the end a warning comes that says nothing about it."""
+
+ENGINES = ("apptainer", "singularity", "docker", "podman", "none")
+_SIGNAL = re.compile(rf"(?:SIG)?(?P<name>{'|'.join(SIGNALS)})(?:@(?P<before>.+))?")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,19}")
 
 
@@ -98,6 +106,33 @@ def _below_src(text: str) -> str:
     return text
 
 
+def _signal(text: str) -> str:
+    found = _SIGNAL.fullmatch(text.strip())
+    if not found or not (before := parse_duration_ms(found["before"] or f"{SIGNAL_BEFORE_S}") // 1000):
+        raise ValueError(f"write a signal and how long before the end it comes, as USR1@60, not {text!r}")
+    return f"{found['name']}@{before}"
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"write {', '.join(words[:-1])} or {words[-1]}, not {text!r}")
+        return text
+
+    return parse
+
+
+def line(text: str) -> str:
+    """The text itself, if it is one line.
+
+    Raises:
+        ValueError: it holds a character that ends lines, or another that cannot be seen.
+    """
+    if any(not character.isprintable() for character in text):
+        raise ValueError(f"{text!r} holds characters that cannot be printed")
+    return text
+
+
 def _bool(value: bool) -> str:
     return "true" if value else "false"
 
@@ -154,6 +189,16 @@ KEYS: Mapping[str, Key] = {
     ),
     "conditions.gpu.count": Key("gpu.count", _count(0), str, _counted(0), "Number of GPUs on each node."),
     "conditions.gpu.name": Key("gpu.name", str, str, _STRING, "Model of GPU, empty for any."),
+    "conditions.requeue": Key(
+        "requeue",
+        _flag,
+        _bool,
+        _BOOLEAN,
+        "Run the same snapshot again, keeping data and result, until the job ends by itself.",
+    ),
+    "conditions.maxRequeues": Key(
+        "max_requeues", _count(0), str, _counted(0), "How often at most; 0 is the executor's choice."
+    ),
     "environment.docker": Key("image", str, str, _STRING, "Container image; empty runs on the host."),
     "environment.rebuildImage": Key(
         "rebuild_image", _flag, _bool, _BOOLEAN, "Build the image again before the run."
@@ -167,6 +212,27 @@ KEYS: Mapping[str, Key] = {
     "environment.source": Key(
         "source", _below_src, str, _STRING, "File below cfs/src, the command's first argument."
     ),
+    "environment.engine": Key(
+        "engine",
+        _one_of(*ENGINES),
+        str,
+        {"enum": [*ENGINES, None]},
+        "Container engine; empty for the executor's choice, none for the host.",
+    ),
+    "environment.signal": Key(
+        "signal",
+        _signal,
+        str,
+        {"type": "string", "pattern": f"^(?:SIG)?({'|'.join(SIGNALS)})(@.+)?$", "examples": ["USR1@60"]},
+        "Signal that ranks get before their walltime is over, and how long before.",
+    ),
+    "slurm.partition": Key(
+        "slurm.partition", line, str, _STRING, "Partition; empty takes one whose limits allow the run."
+    ),
+    "slurm.account": Key("slurm.account", line, str, _STRING, "Account that is charged."),
+    "slurm.qos": Key("slurm.qos", line, str, _STRING, "Quality of service."),
+    "slurm.constraint": Key("slurm.constraint", line, str, _STRING, "Features that nodes must have."),
+    "slurm.reservation": Key("slurm.reservation", line, str, _STRING, "Reservation to run in."),
     "tunnel.user": Key("tunnel.user", str, str, _STRING, "User on the jump host."),
     "tunnel.jumpHost": Key("tunnel.jump_host", str, str, _STRING, "Name of the jump host."),
     "tunnel.jumpHostPort": Key("tunnel.jump_host_port", _port, str, _PORT, "ssh port of the jump host."),
@@ -185,8 +251,22 @@ REQUIRED = ("projectname", "environment.cmd")
 LISTS: Mapping[str, tuple[str, str]] = {
     "conditions.executorNames": ("executor_names", "Names of executors, in order of preference."),
     "environment.args": ("arguments", "Arguments after the source."),
+    "slurm.modules": ("slurm.modules", "Environment modules to load, in order."),
+    "slurm.directives": ("slurm.directives", "Further options of sbatch, as --name=value."),
 }
 """Keys with a list of strings: the field and what it is for."""
+
+_ONE_LINE = ("slurm.modules", "slurm.directives")
+
+
+def item(path: str, text: str) -> str:
+    """One item of a list.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    return line(passable(text)) if path in _ONE_LINE else passable(text)
+
 
 VARIABLES = "environment.env"
 """The key with a mapping of variables for every rank."""

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from pollinator.model.document import Document, suggestion
-from pollinator.model.keys import ALIASES, IGNORED, KEYS, LISTS, REQUIRED, VARIABLE, VARIABLES, passable
+from pollinator.model.keys import ALIASES, IGNORED, KEYS, LISTS, REQUIRED, VARIABLE, VARIABLES, item, passable
 from pollinator.v1.run_pb2 import SpecOverrides
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 from pollinator.wire.errors import InvalidInput, Violation
@@ -91,8 +91,12 @@ def check_spec(spec: RunSpec) -> None:
         for variable in spec.environment
         if (problem := _variable_problem(variable))
     ]
-    if "\0" in "".join(spec.arguments):
-        violations.append(Violation("environment.args", "hold NUL, which no program can be given"))
+    for path in LISTS:
+        try:
+            for text in _list(spec, path):
+                item(path, text)
+        except ValueError as error:
+            violations.append(Violation(path, str(error)))
     if violations:
         raise _invalid(violations, "the spec")
 
@@ -105,8 +109,8 @@ def spec_settings(spec: RunSpec) -> dict[str, str]:
         value = getattr(holder, name)
         if value:
             settings[path] = key.show(value)
-    for path, (field, _) in LISTS.items():
-        if values := getattr(spec, field):
+    for path in LISTS:
+        if values := _list(spec, path):
             settings[path] = " ".join(values)
     for variable in spec.environment:
         settings[f"{VARIABLES}.{variable.name}"] = variable.value
@@ -149,14 +153,14 @@ def _read_value(document: Document, value: yaml.Node, path: str, spec: RunSpec) 
 
 def _read_list(document: Document, value: yaml.Node, path: str, spec: RunSpec) -> None:
     items = value.value if isinstance(value, yaml.SequenceNode) else None
-    if items is None or not all(isinstance(item, yaml.ScalarNode) for item in items):
+    if items is None or not all(isinstance(each, yaml.ScalarNode) for each in items):
         document.complain(value, f"{path} takes a list, for example [local]")
         return
-    for item in items:
+    for node in items:
         try:
-            getattr(spec, LISTS[path][0]).append(_text(item))
+            _list(spec, path).append(item(path, _text(node)))
         except ValueError as error:
-            document.complain(item, f"{path}: {error}")
+            document.complain(node, f"{path}: {error}")
 
 
 def _read_variables(document: Document, value: yaml.Node, spec: RunSpec) -> None:
@@ -200,8 +204,8 @@ def _override(spec: RunSpec, name: str, value: str, has_value: bool) -> None:
     if name in KEYS:
         _assign(spec, name, value)
     elif name in LISTS:
-        parts = [part.strip() for part in passable(value).split(",")]
-        getattr(spec, LISTS[name][0])[:] = filter(None, parts)
+        parts = [part.strip() for part in item(name, value).split(",")]
+        _list(spec, name)[:] = filter(None, parts)
     elif name.startswith(f"{VARIABLES}."):
         raise ValueError("use --env NAME=VALUE for variables")
     else:
@@ -212,6 +216,11 @@ def _assign(spec: RunSpec, path: str, text: str) -> None:
     key = KEYS[path]
     holder, name = _field(spec, key.field, create=True)
     setattr(holder, name, key.parse(passable(text)))
+
+
+def _list(spec: RunSpec, path: str) -> Any:
+    holder, name = _field(spec, LISTS[path][0], create=False)
+    return getattr(holder, name)
 
 
 def _field(spec: RunSpec, field: str, *, create: bool) -> tuple[Any, str]:

@@ -6,7 +6,9 @@ What an executor tells about itself and its runs, and the daemon's list of execu
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from pollinator.v1 import run_pb2 as run_pb2
 from pollinator.v1 import spec_pb2 as spec_pb2
 import builtins as builtins
@@ -19,6 +21,41 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+class _Reach:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReachEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Reach.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    REACH_UNSPECIFIED: _Reach.ValueType  # 0
+    """Not told."""
+    REACH_IDLE: _Reach.ValueType  # 1
+    """It does not run; the first run starts it."""
+    REACH_CONNECTING: _Reach.ValueType  # 2
+    """It is being installed, started or connected to."""
+    REACH_CONNECTED: _Reach.ValueType  # 3
+    """It answers."""
+    REACH_NEEDS_AUTH: _Reach.ValueType  # 4
+    """Somebody has to log in first; what was asked of it waits."""
+    REACH_UNREACHABLE: _Reach.ValueType  # 5
+    """It does not answer; what was asked of it waits."""
+
+class Reach(_Reach, metaclass=_ReachEnumTypeWrapper):
+    """Reach says how well a daemon reaches an executor."""
+
+REACH_UNSPECIFIED: Reach.ValueType  # 0
+"""Not told."""
+REACH_IDLE: Reach.ValueType  # 1
+"""It does not run; the first run starts it."""
+REACH_CONNECTING: Reach.ValueType  # 2
+"""It is being installed, started or connected to."""
+REACH_CONNECTED: Reach.ValueType  # 3
+"""It answers."""
+REACH_NEEDS_AUTH: Reach.ValueType  # 4
+"""Somebody has to log in first; what was asked of it waits."""
+REACH_UNREACHABLE: Reach.ValueType  # 5
+"""It does not answer; what was asked of it waits."""
 
 @typing.final
 class DescribeRequest(message.Message):
@@ -68,6 +105,26 @@ class Executor(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    @typing.final
+    class SettingsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: builtins.int
     KIND_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
@@ -76,6 +133,9 @@ class Executor(message.Message):
     HEALTH_DETAIL_FIELD_NUMBER: builtins.int
     CAPABILITIES_FIELD_NUMBER: builtins.int
     ACTIVE_RUNS_FIELD_NUMBER: builtins.int
+    REACH_FIELD_NUMBER: builtins.int
+    FIX_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name at the daemon."""
     kind: builtins.str
@@ -90,9 +150,17 @@ class Executor(message.Message):
     """Why it does not, or what is degraded; empty when all is well."""
     active_runs: builtins.int
     """Runs that have not ended."""
+    reach: Reach.ValueType
+    """How well it can be reached. Told by the daemon."""
+    fix: builtins.str
+    """The command that mends what is wrong, or empty."""
     @builtins.property
     def capabilities(self) -> Capabilities:
         """What it can do."""
+
+    @builtins.property
+    def settings(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Settings it was added with, such as `slurm.account`."""
 
     def __init__(
         self,
@@ -105,10 +173,13 @@ class Executor(message.Message):
         health_detail: builtins.str = ...,
         capabilities: Capabilities | None = ...,
         active_runs: builtins.int = ...,
+        reach: Reach.ValueType = ...,
+        fix: builtins.str = ...,
+        settings: abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["active_runs", b"active_runs", "address", b"address", "capabilities", b"capabilities", "health_detail", b"health_detail", "healthy", b"healthy", "kind", b"kind", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["active_runs", b"active_runs", "address", b"address", "capabilities", b"capabilities", "fix", b"fix", "health_detail", b"health_detail", "healthy", b"healthy", "kind", b"kind", "name", b"name", "reach", b"reach", "settings", b"settings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,6 +196,7 @@ class Capabilities(message.Message):
     CONTAINER_ENGINES_FIELD_NUMBER: builtins.int
     MEMORY_SOURCE_FIELD_NUMBER: builtins.int
     FEATURES_FIELD_NUMBER: builtins.int
+    CLUSTER_FIELD_NUMBER: builtins.int
     cpu_millis: builtins.int
     """Cores in thousandths that one node of it offers."""
     memory_bytes: builtins.int
@@ -145,6 +217,10 @@ class Capabilities(message.Message):
     def features(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Features of the contract it has: `memory_limit`, `time_limit`, `cancel`, `secrets`, `containers`."""
 
+    @builtins.property
+    def cluster(self) -> Cluster:
+        """The batch system behind it, for those that have one."""
+
     def __init__(
         self,
         *,
@@ -155,10 +231,133 @@ class Capabilities(message.Message):
         container_engines: abc.Iterable[builtins.str] | None = ...,
         memory_source: builtins.str = ...,
         features: abc.Iterable[builtins.str] | None = ...,
+        cluster: Cluster | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["cluster", b"cluster"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster", b"cluster", "container_engines", b"container_engines", "cpu_millis", b"cpu_millis", "features", b"features", "gpus", b"gpus", "memory_bytes", b"memory_bytes", "memory_source", b"memory_source", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Cluster(message.Message):
+    """Cluster is what a batch system said about itself."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    PARTITIONS_FIELD_NUMBER: builtins.int
+    ACCOUNTS_FIELD_NUMBER: builtins.int
+    QOS_FIELD_NUMBER: builtins.int
+    ACCOUNTING_FIELD_NUMBER: builtins.int
+    JSON_FIELD_NUMBER: builtins.int
+    PROBE_TIME_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """Its name and version, such as `slurm 22.05.8`."""
+    accounting: builtins.bool
+    """It keeps accounts of jobs that have ended."""
+    json: builtins.bool
+    """Its programs can print JSON."""
+    @builtins.property
+    def partitions(self) -> containers.RepeatedCompositeFieldContainer[Partition]:
+        """Its partitions, the default one first."""
+
+    @builtins.property
+    def accounts(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Accounts that the user may charge; empty when that is not known."""
+
+    @builtins.property
+    def qos(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Qualities of service that the user may ask for; empty when that is not known."""
+
+    @builtins.property
+    def probe_time(self) -> timestamp_pb2.Timestamp:
+        """When it was asked."""
+
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        partitions: abc.Iterable[Partition] | None = ...,
+        accounts: abc.Iterable[builtins.str] | None = ...,
+        qos: abc.Iterable[builtins.str] | None = ...,
+        accounting: builtins.bool = ...,
+        json: builtins.bool = ...,
+        probe_time: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["probe_time", b"probe_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounting", b"accounting", "accounts", b"accounts", "json", b"json", "partitions", b"partitions", "probe_time", b"probe_time", "qos", b"qos", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Partition(message.Message):
+    """Partition is one queue of a cluster and its limits."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class GpusEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
+    MAX_WALLTIME_MS_FIELD_NUMBER: builtins.int
+    NODES_FIELD_NUMBER: builtins.int
+    MAX_NODES_FIELD_NUMBER: builtins.int
+    CPU_MILLIS_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    GPUS_FIELD_NUMBER: builtins.int
+    UP_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    max_walltime_ms: builtins.int
+    """Longest run time in milliseconds; 0 is unlimited."""
+    nodes: builtins.int
+    """Number of nodes."""
+    max_nodes: builtins.int
+    """Most nodes that one run may have; 0 is unlimited."""
+    cpu_millis: builtins.int
+    """Cores in thousandths of its largest node."""
+    memory_bytes: builtins.int
+    """Memory in bytes of its largest node."""
+    up: builtins.bool
+    """It takes runs now."""
+    @builtins.property
+    def gpus(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """GPUs of its largest node by model, such as `a100` to 4."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        max_walltime_ms: builtins.int = ...,
+        nodes: builtins.int = ...,
+        max_nodes: builtins.int = ...,
+        cpu_millis: builtins.int = ...,
+        memory_bytes: builtins.int = ...,
+        gpus: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        up: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["container_engines", b"container_engines", "cpu_millis", b"cpu_millis", "features", b"features", "gpus", b"gpus", "memory_bytes", b"memory_bytes", "memory_source", b"memory_source", "nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cpu_millis", b"cpu_millis", "gpus", b"gpus", "max_nodes", b"max_nodes", "max_walltime_ms", b"max_walltime_ms", "memory_bytes", b"memory_bytes", "name", b"name", "nodes", b"nodes", "up", b"up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,16 +368,20 @@ class ExplainRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: builtins.int
+    ESTIMATE_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Id or unique prefix."""
+    estimate: builtins.bool
+    """Ask the backend when the run may start, which may be costly there."""
     def __init__(
         self,
         *,
         run_id: builtins.str = ...,
+        estimate: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["estimate", b"estimate", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,8 +415,14 @@ class PreflightRequest(message.Message):
 
     EXECUTOR_FIELD_NUMBER: builtins.int
     SPEC_FIELD_NUMBER: builtins.int
+    SCRIPT_FIELD_NUMBER: builtins.int
+    ESTIMATE_FIELD_NUMBER: builtins.int
     executor: builtins.str
     """Name at the daemon; ignored by an executor."""
+    script: builtins.bool
+    """Tell what would be handed to the backend."""
+    estimate: builtins.bool
+    """Ask the backend when such a run may start, which may be costly there."""
     @builtins.property
     def spec(self) -> spec_pb2.RunSpec:
         """The spec."""
@@ -223,10 +432,12 @@ class PreflightRequest(message.Message):
         *,
         executor: builtins.str = ...,
         spec: spec_pb2.RunSpec | None = ...,
+        script: builtins.bool = ...,
+        estimate: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["executor", b"executor", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["estimate", b"estimate", "executor", b"executor", "script", b"script", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,18 +448,28 @@ class PreflightResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     NOTICES_FIELD_NUMBER: builtins.int
+    SCRIPT_FIELD_NUMBER: builtins.int
+    ETA_FIELD_NUMBER: builtins.int
+    script: builtins.str
+    """What would be handed to the backend, such as a job script; empty when there is nothing like it."""
     @builtins.property
     def notices(self) -> containers.RepeatedCompositeFieldContainer[run_pb2.Notice]:
         """What the user should know."""
+
+    @builtins.property
+    def eta(self) -> timestamp_pb2.Timestamp:
+        """When such a run may start, an estimate; unset when nobody knows."""
 
     def __init__(
         self,
         *,
         notices: abc.Iterable[run_pb2.Notice] | None = ...,
+        script: builtins.str = ...,
+        eta: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["eta", b"eta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["notices", b"notices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["eta", b"eta", "notices", b"notices", "script", b"script"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,5 +507,201 @@ class ListExecutorsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["executors", b"executors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Image(message.Message):
+    """Image is a container image that is ready for runs."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    ENGINE_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    USE_TIME_FIELD_NUMBER: builtins.int
+    LOCATION_FIELD_NUMBER: builtins.int
+    reference: builtins.str
+    """As users write it."""
+    digest: builtins.str
+    """What it was resolved to, such as `sha256:...`."""
+    engine: builtins.str
+    """The engine that runs it."""
+    bytes: builtins.int
+    """Its size in bytes where it is kept."""
+    location: builtins.str
+    """Where it is, for people."""
+    @builtins.property
+    def use_time(self) -> timestamp_pb2.Timestamp:
+        """When a run used it last."""
+
+    def __init__(
+        self,
+        *,
+        reference: builtins.str = ...,
+        digest: builtins.str = ...,
+        engine: builtins.str = ...,
+        bytes: builtins.int = ...,
+        use_time: timestamp_pb2.Timestamp | None = ...,
+        location: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["use_time", b"use_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bytes", b"bytes", "digest", b"digest", "engine", b"engine", "location", b"location", "reference", b"reference", "use_time", b"use_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListImagesRequest(message.Message):
+    """ListImagesRequest names an executor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    executor: builtins.str
+    """Name at the daemon; ignored by an executor."""
+    def __init__(
+        self,
+        *,
+        executor: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["executor", b"executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListImagesResponse(message.Message):
+    """ListImagesResponse answers ListImages."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def images(self) -> containers.RepeatedCompositeFieldContainer[Image]:
+        """Newest use first."""
+
+    def __init__(
+        self,
+        *,
+        images: abc.Iterable[Image] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PullImageRequest(message.Message):
+    """PullImageRequest names an image."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    REFERENCE_FIELD_NUMBER: builtins.int
+    ENGINE_FIELD_NUMBER: builtins.int
+    REBUILD_FIELD_NUMBER: builtins.int
+    executor: builtins.str
+    """Name of the executor at the daemon; ignored by an executor."""
+    reference: builtins.str
+    """The image as users write it."""
+    engine: builtins.str
+    """Engine, or empty for the executor's choice."""
+    rebuild: builtins.bool
+    """Convert it anew although it is there."""
+    def __init__(
+        self,
+        *,
+        executor: builtins.str = ...,
+        reference: builtins.str = ...,
+        engine: builtins.str = ...,
+        rebuild: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["engine", b"engine", "executor", b"executor", "rebuild", b"rebuild", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PullImageResponse(message.Message):
+    """PullImageResponse is one message of PullImage."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def progress(self) -> run_pb2.Progress:
+        """What is under way."""
+
+    @builtins.property
+    def image(self) -> Image:
+        """Last message: the image, ready."""
+
+    def __init__(
+        self,
+        *,
+        progress: run_pb2.Progress | None = ...,
+        image: Image | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["image", b"image", "kind", b"kind", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["image", b"image", "kind", b"kind", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = typing.Literal["progress", "image"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+@typing.final
+class PruneImagesRequest(message.Message):
+    """PruneImagesRequest says what to remove."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    UNUSED_S_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    executor: builtins.str
+    """Name of the executor at the daemon; ignored by an executor."""
+    unused_s: builtins.int
+    """Only those that no run has used for so many seconds; 0 is all that no run uses now."""
+    dry_run: builtins.bool
+    """Only say what would be removed."""
+    def __init__(
+        self,
+        *,
+        executor: builtins.str = ...,
+        unused_s: builtins.int = ...,
+        dry_run: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dry_run", b"dry_run", "executor", b"executor", "unused_s", b"unused_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PruneImagesResponse(message.Message):
+    """PruneImagesResponse answers PruneImages."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    IMAGES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def images(self) -> containers.RepeatedCompositeFieldContainer[Image]:
+        """What was removed."""
+
+    def __init__(
+        self,
+        *,
+        images: abc.Iterable[Image] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["images", b"images"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

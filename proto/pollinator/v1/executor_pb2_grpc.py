@@ -50,6 +50,21 @@ class ExecutorServiceStub(object):
                 request_serializer=pollinator_dot_v1_dot_executor__pb2.PreflightRequest.SerializeToString,
                 response_deserializer=pollinator_dot_v1_dot_executor__pb2.PreflightResponse.FromString,
                 _registered_method=True)
+        self.ListImages = channel.unary_unary(
+                '/pollinator.v1.ExecutorService/ListImages',
+                request_serializer=pollinator_dot_v1_dot_executor__pb2.ListImagesRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_executor__pb2.ListImagesResponse.FromString,
+                _registered_method=True)
+        self.PullImage = channel.unary_stream(
+                '/pollinator.v1.ExecutorService/PullImage',
+                request_serializer=pollinator_dot_v1_dot_executor__pb2.PullImageRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_executor__pb2.PullImageResponse.FromString,
+                _registered_method=True)
+        self.PruneImages = channel.unary_unary(
+                '/pollinator.v1.ExecutorService/PruneImages',
+                request_serializer=pollinator_dot_v1_dot_executor__pb2.PruneImagesRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_executor__pb2.PruneImagesResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutorServiceServicer(object):
@@ -77,6 +92,27 @@ class ExecutorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListImages(self, request, context):
+        """ListImages lists the container images that are kept ready where the runs are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PullImage(self, request, context):
+        """PullImage makes an image ready, and says how far it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneImages(self, request, context):
+        """PruneImages removes images that were not used for some time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +130,21 @@ def add_ExecutorServiceServicer_to_server(servicer, server):
                     servicer.Preflight,
                     request_deserializer=pollinator_dot_v1_dot_executor__pb2.PreflightRequest.FromString,
                     response_serializer=pollinator_dot_v1_dot_executor__pb2.PreflightResponse.SerializeToString,
+            ),
+            'ListImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImages,
+                    request_deserializer=pollinator_dot_v1_dot_executor__pb2.ListImagesRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_executor__pb2.ListImagesResponse.SerializeToString,
+            ),
+            'PullImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.PullImage,
+                    request_deserializer=pollinator_dot_v1_dot_executor__pb2.PullImageRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_executor__pb2.PullImageResponse.SerializeToString,
+            ),
+            'PruneImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneImages,
+                    request_deserializer=pollinator_dot_v1_dot_executor__pb2.PruneImagesRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_executor__pb2.PruneImagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +229,87 @@ class ExecutorService(object):
             '/pollinator.v1.ExecutorService/Preflight',
             pollinator_dot_v1_dot_executor__pb2.PreflightRequest.SerializeToString,
             pollinator_dot_v1_dot_executor__pb2.PreflightResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ExecutorService/ListImages',
+            pollinator_dot_v1_dot_executor__pb2.ListImagesRequest.SerializeToString,
+            pollinator_dot_v1_dot_executor__pb2.ListImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pollinator.v1.ExecutorService/PullImage',
+            pollinator_dot_v1_dot_executor__pb2.PullImageRequest.SerializeToString,
+            pollinator_dot_v1_dot_executor__pb2.PullImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ExecutorService/PruneImages',
+            pollinator_dot_v1_dot_executor__pb2.PruneImagesRequest.SerializeToString,
+            pollinator_dot_v1_dot_executor__pb2.PruneImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -21,6 +21,12 @@ class ExecutorServiceStub:
     """Explain says why a run waits."""
     Preflight: _aio.UnaryUnaryMultiCallable[_executor_pb2.PreflightRequest, _executor_pb2.PreflightResponse]
     """Preflight checks a spec without running it."""
+    ListImages: _aio.UnaryUnaryMultiCallable[_executor_pb2.ListImagesRequest, _executor_pb2.ListImagesResponse]
+    """ListImages lists the container images that are kept ready where the runs are."""
+    PullImage: _aio.UnaryStreamMultiCallable[_executor_pb2.PullImageRequest, _executor_pb2.PullImageResponse]
+    """PullImage makes an image ready, and says how far it is."""
+    PruneImages: _aio.UnaryUnaryMultiCallable[_executor_pb2.PruneImagesRequest, _executor_pb2.PruneImagesResponse]
+    """PruneImages removes images that were not used for some time."""
 
 class ExecutorServiceServicer:
     """ExecutorService is served by every executor; the daemon forwards it by name."""
@@ -45,6 +51,27 @@ class ExecutorServiceServicer:
         context: _aio.ServicerContext[_executor_pb2.PreflightRequest, _abc.Awaitable[_executor_pb2.PreflightResponse]],
     ) -> _abc.Awaitable[_executor_pb2.PreflightResponse]:
         """Preflight checks a spec without running it."""
+
+    def ListImages(
+        self,
+        request: _executor_pb2.ListImagesRequest,
+        context: _aio.ServicerContext[_executor_pb2.ListImagesRequest, _abc.Awaitable[_executor_pb2.ListImagesResponse]],
+    ) -> _abc.Awaitable[_executor_pb2.ListImagesResponse]:
+        """ListImages lists the container images that are kept ready where the runs are."""
+
+    def PullImage(
+        self,
+        request: _executor_pb2.PullImageRequest,
+        context: _aio.ServicerContext[_executor_pb2.PullImageRequest, _abc.AsyncIterator[_executor_pb2.PullImageResponse]],
+    ) -> _abc.AsyncIterator[_executor_pb2.PullImageResponse]:
+        """PullImage makes an image ready, and says how far it is."""
+
+    def PruneImages(
+        self,
+        request: _executor_pb2.PruneImagesRequest,
+        context: _aio.ServicerContext[_executor_pb2.PruneImagesRequest, _abc.Awaitable[_executor_pb2.PruneImagesResponse]],
+    ) -> _abc.Awaitable[_executor_pb2.PruneImagesResponse]:
+        """PruneImages removes images that were not used for some time."""
 
 def add_ExecutorServiceServicer_to_server(servicer: ExecutorServiceServicer, server: _aio.Server) -> None: ...
 

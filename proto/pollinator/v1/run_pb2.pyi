@@ -187,6 +187,10 @@ class _ProgressKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ProgressK
     """Results are sent to the store from where the run was."""
     PROGRESS_KIND_FETCH: _ProgressKind.ValueType  # 4
     """Results are fetched from the store."""
+    PROGRESS_KIND_IMAGE: _ProgressKind.ValueType  # 5
+    """A container image is fetched and converted where it is needed; its size is not known before."""
+    PROGRESS_KIND_BRIDGE: _ProgressKind.ValueType  # 6
+    """A snapshot is sent to an executor that cannot reach its store, or results are sent back."""
 
 class ProgressKind(_ProgressKind, metaclass=_ProgressKindEnumTypeWrapper):
     """ProgressKind is what is under way."""
@@ -201,6 +205,10 @@ PROGRESS_KIND_COLLECT: ProgressKind.ValueType  # 3
 """Results are sent to the store from where the run was."""
 PROGRESS_KIND_FETCH: ProgressKind.ValueType  # 4
 """Results are fetched from the store."""
+PROGRESS_KIND_IMAGE: ProgressKind.ValueType  # 5
+"""A container image is fetched and converted where it is needed; its size is not known before."""
+PROGRESS_KIND_BRIDGE: ProgressKind.ValueType  # 6
+"""A snapshot is sent to an executor that cannot reach its store, or results are sent back."""
 
 @typing.final
 class Outcome(message.Message):

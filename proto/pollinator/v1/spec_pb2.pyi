@@ -45,6 +45,11 @@ class RunSpec(message.Message):
     REQUIRE_CONTAINER_FIELD_NUMBER: builtins.int
     TUNNEL_FIELD_NUMBER: builtins.int
     ALLOW_EXTERNAL_LINKS_FIELD_NUMBER: builtins.int
+    ENGINE_FIELD_NUMBER: builtins.int
+    SIGNAL_FIELD_NUMBER: builtins.int
+    REQUEUE_FIELD_NUMBER: builtins.int
+    MAX_REQUEUES_FIELD_NUMBER: builtins.int
+    SLURM_FIELD_NUMBER: builtins.int
     project: builtins.str
     """Name of the project, the namespace of its files in every store."""
     nodes: builtins.int
@@ -73,6 +78,16 @@ class RunSpec(message.Message):
     """Refuse to run without a container engine when `image` is set."""
     allow_external_links: builtins.bool
     """Let links in a tree point outside of it."""
+    engine: builtins.str
+    """Container engine: `apptainer`, `singularity`, `docker`, `podman`, `none`, or empty for the executor's choice."""
+    signal: builtins.str
+    """Signal that the ranks get before their time is over, and how many seconds before, as `USR1@60`; or empty."""
+    requeue: builtins.bool
+    """Run the same snapshot again, with `data` and `result` as they are, when the job did not end by itself: its
+    time was over, its node failed, or it was preempted.
+    """
+    max_requeues: builtins.int
+    """How often at most; 0 is the executor's choice."""
     @builtins.property
     def gpu(self) -> Gpu:
         """GPUs for each node."""
@@ -92,6 +107,10 @@ class RunSpec(message.Message):
     @builtins.property
     def tunnel(self) -> Tunnel:
         """Port forwarding to the compute node."""
+
+    @builtins.property
+    def slurm(self) -> Slurm:
+        """What only Slurm knows."""
 
     def __init__(
         self,
@@ -115,10 +134,63 @@ class RunSpec(message.Message):
         require_container: builtins.bool = ...,
         tunnel: Tunnel | None = ...,
         allow_external_links: builtins.bool = ...,
+        engine: builtins.str = ...,
+        signal: builtins.str = ...,
+        requeue: builtins.bool = ...,
+        max_requeues: builtins.int = ...,
+        slurm: Slurm | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["gpu", b"gpu", "tunnel", b"tunnel"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["gpu", b"gpu", "slurm", b"slurm", "tunnel", b"tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["allow_external_links", b"allow_external_links", "arguments", b"arguments", "command", b"command", "cpu_millis", b"cpu_millis", "environment", b"environment", "executor_names", b"executor_names", "executor_type", b"executor_type", "gpu", b"gpu", "image", b"image", "init_command", b"init_command", "memory_bytes", b"memory_bytes", "nodes", b"nodes", "processes_per_node", b"processes_per_node", "project", b"project", "rebuild_image", b"rebuild_image", "require_container", b"require_container", "source", b"source", "tunnel", b"tunnel", "walltime_ms", b"walltime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allow_external_links", b"allow_external_links", "arguments", b"arguments", "command", b"command", "cpu_millis", b"cpu_millis", "engine", b"engine", "environment", b"environment", "executor_names", b"executor_names", "executor_type", b"executor_type", "gpu", b"gpu", "image", b"image", "init_command", b"init_command", "max_requeues", b"max_requeues", "memory_bytes", b"memory_bytes", "nodes", b"nodes", "processes_per_node", b"processes_per_node", "project", b"project", "rebuild_image", b"rebuild_image", "requeue", b"requeue", "require_container", b"require_container", "signal", b"signal", "slurm", b"slurm", "source", b"source", "tunnel", b"tunnel", "walltime_ms", b"walltime_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Slurm(message.Message):
+    """Slurm holds wishes in the words of that scheduler. Empty fields leave the choice to the executor's settings."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    QOS_FIELD_NUMBER: builtins.int
+    CONSTRAINT_FIELD_NUMBER: builtins.int
+    RESERVATION_FIELD_NUMBER: builtins.int
+    MODULES_FIELD_NUMBER: builtins.int
+    DIRECTIVES_FIELD_NUMBER: builtins.int
+    partition: builtins.str
+    """Partition; empty takes one whose limits allow the run."""
+    account: builtins.str
+    """Account that is charged."""
+    qos: builtins.str
+    """Quality of service."""
+    constraint: builtins.str
+    """Features that nodes must have, as for `sbatch --constraint`."""
+    reservation: builtins.str
+    """Reservation to run in."""
+    @builtins.property
+    def modules(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Environment modules that are loaded before init-cmd and ranks, in order."""
+
+    @builtins.property
+    def directives(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Further options of sbatch, each as `--name=value` or `--name`."""
+
+    def __init__(
+        self,
+        *,
+        partition: builtins.str = ...,
+        account: builtins.str = ...,
+        qos: builtins.str = ...,
+        constraint: builtins.str = ...,
+        reservation: builtins.str = ...,
+        modules: abc.Iterable[builtins.str] | None = ...,
+        directives: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "constraint", b"constraint", "directives", b"directives", "modules", b"modules", "partition", b"partition", "qos", b"qos", "reservation", b"reservation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

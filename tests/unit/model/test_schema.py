@@ -131,4 +131,4 @@ def test_the_examples_are_good(path: str) -> None:
     for example in examples:
         key.parse(str(example))
 
-        assert valid(BASE | {outer: {name: example}})
+        assert valid(BASE | {outer: BASE.get(outer, {}) | {name: example}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -18,8 +19,14 @@ from pollinator.v1.executor_pb2 import (
     ExplainResponse,
     ListExecutorsRequest,
     ListExecutorsResponse,
+    ListImagesRequest,
+    ListImagesResponse,
     PreflightRequest,
     PreflightResponse,
+    PruneImagesRequest,
+    PruneImagesResponse,
+    PullImageRequest,
+    PullImageResponse,
 )
 from pollinator.wire.errors import PollinatorError
 from pollinator.wire.status import to_error
@@ -49,7 +56,9 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         run = self._runs.find(request.run_id)
         link = self._registry.get(run.executor)
         try:
-            return await link.executor.Explain(ExplainRequest(run_id=run.id), timeout=FORWARD_S)
+            return await link.executor.Explain(
+                ExplainRequest(run_id=run.id, estimate=request.estimate), timeout=FORWARD_S
+            )
         except grpc.aio.AioRpcError as error:
             raise to_error(error) from error
 
@@ -61,6 +70,43 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         await link.ensure()
         try:
             return await link.executor.Preflight(request, timeout=FORWARD_S)
+        except grpc.aio.AioRpcError as error:
+            raise to_error(error) from error
+
+    async def ListImages(  # noqa: N802
+        self, request: ListImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListImagesResponse:
+        """Images that are ready at an executor."""
+        link = self._registry.get(request.executor)
+        await link.ensure()
+        try:
+            return await link.executor.ListImages(request, timeout=FORWARD_S)
+        except grpc.aio.AioRpcError as error:
+            raise to_error(error) from error
+
+    async def PullImage(  # noqa: N802
+        self, request: PullImageRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[PullImageResponse]:
+        """Make an image ready at an executor."""
+        link = self._registry.get(request.executor)
+        await link.ensure()
+        call = link.executor.PullImage(request)
+        try:
+            async for answer in call:
+                yield answer
+        except grpc.aio.AioRpcError as error:
+            raise to_error(error) from error
+        finally:
+            call.cancel()
+
+    async def PruneImages(  # noqa: N802
+        self, request: PruneImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> PruneImagesResponse:
+        """Remove images at an executor."""
+        link = self._registry.get(request.executor)
+        await link.ensure()
+        try:
+            return await link.executor.PruneImages(request, timeout=FORWARD_S)
         except grpc.aio.AioRpcError as error:
             raise to_error(error) from error
 
