@@ -41,6 +41,11 @@ def describe_run(run: Run) -> list[str]:
     return [*lines, *(_line("notice", notice.text) for notice in run.notices)]
 
 
+def describe_waiting(run: Run) -> list[str]:
+    """Where a run is, why it waits, and what became of it."""
+    return [_line(name, value) for name, value in (("run", run.id), *_end(run)) if value]
+
+
 def describe_project(project: Project) -> list[str]:
     """What the daemon does about a project."""
     state = ProjectState.Name(project.state).removeprefix("PROJECT_STATE_").lower().replace("_", " ")

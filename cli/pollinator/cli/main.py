@@ -23,6 +23,7 @@ COMMANDS = {
     "run": _at("run", "Run the project as it is on disk now."),
     "list": _at("list", "List runs, newest first."),
     "show": _at("show", "Show everything about a run."),
+    "explain": _at("explain", "Say why a run waits, and when it may start."),
     "logs": _at("logs", "Print what a run printed."),
     "cancel": _at("cancel", "End runs before their time."),
     "wait": _at("wait", "Wait until runs have ended."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -37,7 +37,10 @@ def plain(message: Message) -> Plain:
         key = f"{field.name}_s" if kind is not None and kind.full_name == _DURATION else field.name
         names = {number: each.name for number, each in enum.values_by_number.items()} if enum else {}
         value = getattr(message, field.name)
-        if not isinstance(value, (Message, str, bytes, int, float)):
+        if isinstance(value, Mapping):
+            entries = cast("Mapping[str, object]", value)
+            result[key] = {name: _value(field.name, entries[name], {}) for name in sorted(entries)}
+        elif not isinstance(value, (Message, str, bytes, int, float)):
             result[key] = [_value(field.name, each, names) for each in value]
         elif isinstance(value, Message) and not message.HasField(field.name):
             result[key] = None

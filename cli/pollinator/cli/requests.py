@@ -33,9 +33,21 @@ def project_run(root: Path, wishes: Wishes, terminal: Terminal, *, strict: bool)
     Raises:
         InvalidInput: a variable cannot be read.
     """
+    source = project_source(root, wishes)
     store = store_settings_from_environment(os.environ)
-    source = ProjectSource(root=str(root), store=store, overrides=_overrides(wishes), strict=strict)
+    if store is not None:
+        source.store.CopyFrom(store)
+    source.strict = strict
     return StartRunRequest(request_id=str(uuid.uuid4()), project=source, secrets=_secrets(wishes, terminal))
+
+
+def project_source(root: Path, wishes: Wishes) -> ProjectSource:
+    """The project in ``root`` with what differs for one run.
+
+    Raises:
+        InvalidInput: a variable cannot be read.
+    """
+    return ProjectSource(root=str(root), overrides=_overrides(wishes))
 
 
 def repeated_run(run_id: str, wishes: Wishes, terminal: Terminal) -> StartRunRequest:

@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from pollinator.executors.base import Executor, Job, Observation, check_settings
+from pollinator.executors.base import Executor, Job, Observation, Preview, check_settings
 from pollinator.executors.cgroups import kill_group
 from pollinator.executors.environment import RankPlace, base_environment, rank_environment
 from pollinator.executors.memory import memory_source
@@ -120,6 +121,14 @@ class LocalExecutor(Executor):
             text = f"asks for {self._cpu(spec) / 1000:g} cores; it gets all {self._cores} of this machine"
             notices.append(Notice(severity=Severity.SEVERITY_INFO, code="cpu_capped", text=text))
         return notices
+
+    async def preview(self, spec: RunSpec, *, script: bool, estimate: bool) -> Preview:
+        """The command, and now as its time when there is room and nobody waits."""
+        free = not self._waiting and self._fits(spec)
+        return Preview(
+            script=_shown(spec) if script else "",
+            eta=datetime.now(UTC) if estimate and free else None,
+        )
 
     def submit(self, job: Job, secrets: dict[str, str]) -> None:
         """Put the job into the queue, or take note of one that an earlier process started."""
@@ -302,6 +311,14 @@ class LocalExecutor(Executor):
             record = {"reason": "launch", "detail": detail, "exit_code": 127}
         _write_record(job, record)
         return self._ended(job, record)
+
+
+def _shown(spec: RunSpec) -> str:
+    """What each rank runs, for people."""
+    ranks = spec.nodes * spec.processes_per_node
+    command = [*shlex.split(spec.command), *([f"src/{spec.source}"] if spec.source else []), *spec.arguments]
+    lines = [f"# once, before the ranks\n{spec.init_command}"] if spec.init_command and not spec.image else []
+    return "\n".join([*lines, f"# {ranks} rank{'s' * (ranks > 1)}\n{shlex.join(command)}\n"])
 
 
 def _supervised(job: Job) -> bool:

@@ -189,7 +189,7 @@ def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None
         ProjectServicer(parts.projects, parts.runs, parts.home, upkeep, pools.io), server
     )
     executor_pb2_grpc.add_ExecutorServiceServicer_to_server(
-        ExecutorServicer(parts.registry, parts.runs), server
+        ExecutorServicer(parts.registry, parts.runs, parts.starter), server
     )
     executor_pb2_grpc.add_ExecutorRegistryServiceServicer_to_server(
         ExecutorRegistryServicer(parts.registry), server

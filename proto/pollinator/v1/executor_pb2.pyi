@@ -417,6 +417,7 @@ class PreflightRequest(message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     SCRIPT_FIELD_NUMBER: builtins.int
     ESTIMATE_FIELD_NUMBER: builtins.int
+    PROJECT_FIELD_NUMBER: builtins.int
     executor: builtins.str
     """Name at the daemon; ignored by an executor."""
     script: builtins.bool
@@ -427,6 +428,10 @@ class PreflightRequest(message.Message):
     def spec(self) -> spec_pb2.RunSpec:
         """The spec."""
 
+    @builtins.property
+    def project(self) -> run_pb2.ProjectSource:
+        """At a daemon: the project whose spec is meant, and what differs from it; the executor that it names is asked."""
+
     def __init__(
         self,
         *,
@@ -434,10 +439,11 @@ class PreflightRequest(message.Message):
         spec: spec_pb2.RunSpec | None = ...,
         script: builtins.bool = ...,
         estimate: builtins.bool = ...,
+        project: run_pb2.ProjectSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["project", b"project", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["estimate", b"estimate", "executor", b"executor", "script", b"script", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["estimate", b"estimate", "executor", b"executor", "project", b"project", "script", b"script", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -450,8 +456,12 @@ class PreflightResponse(message.Message):
     NOTICES_FIELD_NUMBER: builtins.int
     SCRIPT_FIELD_NUMBER: builtins.int
     ETA_FIELD_NUMBER: builtins.int
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
     script: builtins.str
     """What would be handed to the backend, such as a job script; empty when there is nothing like it."""
+    executor: builtins.str
+    """Of a project: the executor that was asked."""
     @builtins.property
     def notices(self) -> containers.RepeatedCompositeFieldContainer[run_pb2.Notice]:
         """What the user should know."""
@@ -460,16 +470,22 @@ class PreflightResponse(message.Message):
     def eta(self) -> timestamp_pb2.Timestamp:
         """When such a run may start, an estimate; unset when nobody knows."""
 
+    @builtins.property
+    def spec(self) -> spec_pb2.RunSpec:
+        """Of a project: the spec that was checked."""
+
     def __init__(
         self,
         *,
         notices: abc.Iterable[run_pb2.Notice] | None = ...,
         script: builtins.str = ...,
         eta: timestamp_pb2.Timestamp | None = ...,
+        executor: builtins.str = ...,
+        spec: spec_pb2.RunSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["eta", b"eta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["eta", b"eta", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["eta", b"eta", "notices", b"notices", "script", b"script"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["eta", b"eta", "executor", b"executor", "notices", b"notices", "script", b"script", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

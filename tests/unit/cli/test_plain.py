@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pollinator.cli.plain import json_text, plain
+from pollinator.v1.executor_pb2 import Partition
 from pollinator.v1.project_pb2 import FileChange, SealResponse, SyncReport
 from pollinator.v1.run_pb2 import Notice, Outcome, OutcomeReason, Run, RunState, Severity
 from pollinator.v1.tree_pb2 import SnapshotRef
@@ -41,6 +42,14 @@ def test_keys_never_disappear() -> None:
     assert shown["state"] == ""
     assert shown["outcome"] is None
     assert shown["notices"] == []
+
+
+def test_maps_are_objects_sorted_by_key() -> None:
+    shown = plain(Partition(name="small", gpus={"mi250x": 8, "a100": 4}))
+
+    assert shown["gpus"] == {"a100": 4, "mi250x": 8}
+    assert list(shown["gpus"]) == ["a100", "mi250x"]
+    assert plain(Partition())["gpus"] == {}
 
 
 def test_durations_are_seconds() -> None:

@@ -20,11 +20,21 @@ from pollinator.cli.options import follow_options, json_option, override_options
         "pollinator run -f --set conditions.mem=4Gi -- --epochs 3",
         "pollinator run -f --secret-file ~/.tokens",
         "ID=$(pollinator run) && pollinator wait $ID",
+        "pollinator run --dry-run",
+        "pollinator run --what-if nodes=2 --what-if walltime=1h",
     ),
 )
 @follow_options
 @override_options
 @click.option("--strict", is_flag=True, help="Fail if a file is being written while it is read.")
+@click.option("--dry-run", is_flag=True, help="Check everything and print what would be run; run nothing.")
+@click.option(
+    "--what-if",
+    "what_if",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Run nothing; say when it would start, as it is and with this, for example nodes=2.",
+)
 @project_option()
 @json_option("Print the run as a JSON object; with --follow JSON lines of events, output and the run.")
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
@@ -43,6 +53,10 @@ def run_command(project: Path | None, **given: Any) -> int:
     from pollinator.cli.terminal import Terminal
 
     terminal = Terminal()
+    if given["dry_run"] or given["what_if"]:
+        from pollinator.cli.rehearsal import rehearse
+
+        return run_async(rehearse(project_here(project), wishes_of(given), terminal, given))
     strict = bool(given["strict"])
     request = project_run(project_here(project), wishes_of(given), terminal, strict=strict)
     return run_async(launch(request, terminal, given))

@@ -17,9 +17,10 @@ from pollinator.daemon.sync.projects import OpenProject, Projects, read_spec
 from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
 from pollinator.model.project import apply_overrides
 from pollinator.model.run import UNSEALED
-from pollinator.v1.executor_pb2 import PreflightRequest
+from pollinator.v1.executor_pb2 import PreflightRequest, PreflightResponse
 from pollinator.v1.run_pb2 import (
     Notice,
+    ProjectSource,
     Run,
     RunEvent,
     RunState,
@@ -78,6 +79,26 @@ class RunStarter:
             run = await self._accept(request)
         return await self._sealed(run.id)
 
+    async def preflight(self, request: PreflightRequest) -> PreflightResponse:
+        """Check the spec of a project as it is on disk now, without running it.
+
+        Raises:
+            InvalidInput: it cannot be meant, or cannot run where it would go.
+            Unavailable: the executor cannot be asked.
+        """
+        source = request.project
+        spec = await self._crew.pool.run(read_spec, _root_of(source), source.overrides)
+        link = self._choose(spec, source.overrides)
+        await link.ensure()
+        wanted = PreflightRequest(spec=spec, script=request.script, estimate=request.estimate)
+        try:
+            answer = await link.executor.Preflight(wanted, timeout=PREFLIGHT_S)
+        except grpc.aio.AioRpcError as error:
+            raise to_error(error) from error
+        answer.executor = link.place.name
+        answer.spec.CopyFrom(spec)
+        return answer
+
     async def _accept(self, request: StartRunRequest) -> Run:
         match request.WhichOneof("what"):
             case "project":
@@ -117,9 +138,7 @@ class RunStarter:
 
     async def _of_project(self, request: StartRunRequest) -> tuple[Run, SpecOverrides]:
         source = request.project
-        root = Path(source.root)
-        if not root.is_absolute():
-            raise InvalidInput(f"{source.root!r} is not an absolute path", reason="bad_root")
+        root = _root_of(source)
         project = await self._projects.open(root, source.store if source.HasField("store") else None)
         spec = await self._crew.pool.run(read_spec, root, source.overrides)
         await self._crew.pool.run(_check_source, project, spec)
@@ -196,6 +215,13 @@ class RunStarter:
             if run.state not in UNSEALED:
                 return run
             await self._runs.changed(run_id, seen, 60.0)
+
+
+def _root_of(source: ProjectSource) -> Path:
+    root = Path(source.root)
+    if not root.is_absolute():
+        raise InvalidInput(f"{source.root!r} is not an absolute path", reason="bad_root")
+    return root
 
 
 def _check_source(project: OpenProject, spec: RunSpec) -> None:

@@ -10,6 +10,7 @@ import grpc
 
 from pollinator.daemon.registry import ExecutorLink, Registry
 from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.runs.start import RunStarter
 from pollinator.v1 import executor_pb2_grpc
 from pollinator.v1.executor_pb2 import (
     DescribeRequest,
@@ -37,9 +38,10 @@ FORWARD_S = 10.0
 class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     """Passes questions on to the executor they are about."""
 
-    def __init__(self, registry: Registry, log: RunLog) -> None:
+    def __init__(self, registry: Registry, log: RunLog, starter: RunStarter) -> None:
         self._registry = registry
         self._runs = log
+        self._starter = starter
 
     async def Describe(  # noqa: N802 - the protocol's name
         self, request: DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -65,7 +67,9 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     async def Preflight(  # noqa: N802
         self, request: PreflightRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> PreflightResponse:
-        """Check a spec without running it."""
+        """Check a spec without running it, or that of a project."""
+        if request.HasField("project"):
+            return await self._starter.preflight(request)
         link = self._registry.get(request.executor)
         await link.ensure()
         try:
