@@ -51,6 +51,7 @@ class Workspace:
             "cwd": str(self.work),
             "init_command": "",
             "walltime_ms": 0,
+            "warning": "",
             "grace_ms": 500,
             "memory_bytes": 0,
         }

@@ -268,6 +268,7 @@ class LocalExecutor(Executor):
             "cwd": str(job.work),
             "init_command": "" if spec.image else spec.init_command,
             "walltime_ms": spec.walltime_ms,
+            "warning": spec.signal,
             "grace_ms": int(os.environ.get("POLLINATOR_GRACE_MS", GRACE_MS)),
             "memory_bytes": spec.memory_bytes * spec.nodes,
         }

@@ -48,6 +48,7 @@ class Supervision:
         self._kill_at: float | None = None
         self._initialising = False
         self._over_since: float | None = None
+        self._warn_at = self._warning_time()
 
     def run(self) -> dict[str, Any]:
         """Run to the end; returns the exit record."""
@@ -143,6 +144,9 @@ class Supervision:
         now = time.monotonic()
         rank = min((rank for rank, _ in self._running.values()), default=0)
         limit_ms = self._plan["walltime_ms"]
+        if self._warn_at is not None and now >= self._warn_at:
+            self._warn_at = None
+            self._warn()
         if self._verdict is None:
             if self._memory.over():
                 self._out_of_memory(rank)
@@ -154,6 +158,21 @@ class Supervision:
                 self._end_all(signal.SIGTERM)
         if self._kill_at is not None and now >= self._kill_at:
             self._end_all(signal.SIGKILL)
+
+    def _warning_time(self) -> float | None:
+        """When the ranks are told that their time will be over; a warning that is too early comes at once."""
+        limit_ms = int(self._plan["walltime_ms"])
+        name, _, before_s = str(self._plan["warning"]).partition("@")
+        if not name or not limit_ms:
+            return None
+        return self._began + max(0.0, limit_ms / 1000 - float(before_s))
+
+    def _warn(self) -> None:
+        """To the ranks alone: what they have started need not know what the signal means."""
+        number = signal.Signals[f"SIG{self._plan['warning'].partition('@')[0]}"]
+        for pid in self._running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
 
     def _out_of_memory(self, rank: int) -> None:
         if not self._memory.held_by_kernel:

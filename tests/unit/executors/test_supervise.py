@@ -74,6 +74,29 @@ def test_ranks_that_end_well_wait_for_the_last(workspace: Workspace) -> None:
     assert b"last\n" == workspace.output(1)
 
 
+def test_ranks_are_warned_before_their_time_is_over(workspace: Workspace) -> None:
+    rank = shell("trap 'echo warned; exit 0' USR1; echo up; while :; do sleep 0.01; done")
+    record = workspace.run(rank, rank, walltime_ms=60_000, warning="USR1@59")
+
+    assert ("", 0, 0, 0) == verdict(record)
+    assert [b"up\nwarned\n"] * 2 == [workspace.output(number) for number in range(2)]
+
+
+def test_a_rank_that_takes_no_notice_of_the_warning_has_its_time(workspace: Workspace) -> None:
+    script = "import signal, time; signal.signal(signal.SIGUSR1, print); print('up'); time.sleep(60)"
+    rank = (PYTHON, "-u", "-c", script)
+    record = workspace.run(rank, walltime_ms=1500, warning="USR1@1")
+
+    assert "time_limit" == record["reason"]
+    assert 2 == workspace.output().count(b"\n")
+
+
+def test_without_a_limit_nobody_is_warned(workspace: Workspace) -> None:
+    record = workspace.run(shell("sleep 0.3"), warning="USR1@1")
+
+    assert ("", 0, 0, 0) == verdict(record)
+
+
 LEAVES = {
     "in the background": "sleep 60 & echo $!",
     "in a session of its own": "setsid sh -c 'echo $$; exec sleep 60' &\nsleep 0.2",
