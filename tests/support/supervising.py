@@ -52,6 +52,7 @@ class Workspace:
             "init_command": "",
             "walltime_ms": 0,
             "warning": "",
+            "renew_source": False,
             "grace_ms": 500,
             "memory_bytes": 0,
         }

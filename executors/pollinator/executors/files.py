@@ -20,8 +20,8 @@ from pollinator.chunks.layout import disk_errors, lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
 from pollinator.chunks.update import update
-from pollinator.executors.runlog import remove_tree
 from pollinator.executors.spares import Spares
+from pollinator.executors.trees import remove_tree
 from pollinator.v1.run_pb2 import StartRunRequest
 from pollinator.v1.tree_pb2 import Snapshot, SnapshotRef, Tree
 from pollinator.wire.errors import Exhausted, PollinatorError

@@ -18,7 +18,9 @@ from pollinator.chunks.store import Store
 from pollinator.executors.base import Executor, Observation
 from pollinator.executors.boot import boot_id
 from pollinator.executors.files import Files, OpenStore
-from pollinator.executors.runlog import RunFolder, remove_tree
+from pollinator.executors.records import attempts
+from pollinator.executors.runlog import RunFolder
+from pollinator.executors.trees import remove_tree
 from pollinator.model.run import is_terminal
 from pollinator.v1.keeping_pb2 import Lease
 from pollinator.v1.run_pb2 import (
@@ -198,7 +200,7 @@ class Lifecycle:
             folder.append(RunEvent(pending=seen.pending))
         if seen.nodes and tuple(run.nodes) != seen.nodes:
             folder.append(RunEvent(nodes_assigned=NodesAssigned(nodes=seen.nodes)))
-        if seen.state == _S.RUN_STATE_RUNNING:
+        if seen.state == _S.RUN_STATE_RUNNING and not run.spec.requeue:
             folder.drop_secrets()
 
     def _note_end(self, folder: RunFolder, seen: Observation) -> None:
@@ -317,7 +319,7 @@ def _is_laid_out(folder: RunFolder) -> bool:
     What was laid out before the machine started is not looked at, see ``boot``. No rank can be about to begin
     with that: all that ran here ended with the machine.
     """
-    if (folder.path / "started.json").exists():
+    if (folder.path / "started.json").exists() or attempts(folder.path):
         return True
     try:
         return (folder.path / _LAID_OUT).read_bytes() == boot_id().encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shlex
 import shutil
@@ -22,15 +21,25 @@ from pollinator.executors.cgroups import kill_group
 from pollinator.executors.environment import RankPlace, base_environment, rank_environment
 from pollinator.executors.memory import memory_source
 from pollinator.executors.ports import free_port
+from pollinator.executors.records import (
+    EXIT,
+    STARTED,
+    Record,
+    may_go_on,
+    next_attempt,
+    outcome_of,
+    read_record,
+    state_of,
+    usage_of,
+    write_exit,
+    write_json,
+)
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.run_pb2 import (
     Notice,
-    Outcome,
-    OutcomeReason,
     PendingReason,
     RunState,
     Severity,
-    Usage,
 )
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, Violation
@@ -41,17 +50,6 @@ GRACE_MS = 5000
 STARTS = 3
 """A supervisor that so many times ended before it had begun will not begin at all."""
 MAX_RANKS = 4096
-
-_REASONS = {
-    "": OutcomeReason.OUTCOME_REASON_UNSPECIFIED,
-    "cancelled": OutcomeReason.OUTCOME_REASON_UNSPECIFIED,
-    "exit_code": OutcomeReason.OUTCOME_REASON_EXIT_CODE,
-    "signal": OutcomeReason.OUTCOME_REASON_SIGNAL,
-    "out_of_memory": OutcomeReason.OUTCOME_REASON_OUT_OF_MEMORY,
-    "time_limit": OutcomeReason.OUTCOME_REASON_TIME_LIMIT,
-    "launch": OutcomeReason.OUTCOME_REASON_LAUNCH,
-    "node_failed": OutcomeReason.OUTCOME_REASON_NODE_FAILED,
-}
 
 
 class LocalExecutor(Executor):
@@ -132,15 +130,15 @@ class LocalExecutor(Executor):
 
     def submit(self, job: Job, secrets: dict[str, str]) -> None:
         """Put the job into the queue, or take note of one that an earlier process started."""
-        if (job.workspace / "started.json").exists() or _supervised(job):
+        self._secrets[job.run_id] = secrets
+        if (job.workspace / STARTED).exists() or _supervised(job):
             self._taken[job.run_id] = job.spec
-            if (launched := _record(job.workspace / "launch.json")) is not None:
+            if (launched := read_record(job.workspace / "launch.json")) is not None:
                 self._ports[job.run_id] = int(launched["ranks"][0]["env"]["MASTER_PORT"])
             return
         # A try to start it that failed may have left it here.
         self._taken.pop(job.run_id, None)
         self._waiting[job.run_id] = job
-        self._secrets[job.run_id] = secrets
         self._start_next()
 
     def observe(self, job: Job) -> Observation:
@@ -154,16 +152,16 @@ class LocalExecutor(Executor):
         child = self._children.get(job.run_id)
         if child is not None and child.poll() is not None:
             del self._children[job.run_id]
-        if (record := _record(job.workspace / "exit.json")) is not None:
-            return self._ended(job, record)
+        if (record := read_record(job.workspace / EXIT)) is not None:
+            return self._after(job, record)
         if _supervised(job):
-            started = (job.workspace / "started.json").exists()
+            started = (job.workspace / STARTED).exists()
             state = RunState.RUN_STATE_RUNNING if started else RunState.RUN_STATE_STARTING
             return Observation(state, nodes=(self._node,) * job.spec.nodes)
         if job.run_id in self._children:
             return Observation(RunState.RUN_STATE_STARTING)
-        if (record := _record(job.workspace / "exit.json")) is not None:
-            return self._ended(job, record)
+        if (record := read_record(job.workspace / EXIT)) is not None:
+            return self._after(job, record)
         return self._supervisor_gone(job)
 
     def cancel(self, job: Job) -> None:
@@ -173,7 +171,7 @@ class LocalExecutor(Executor):
             # Only one who holds the lock may write the record: a supervisor may have been started once.
             with (job.workspace / "supervisor.lock").open("a+b") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _write_record(job, {"reason": "cancelled", "detail": "cancelled while it waited"})
+                write_exit(job.workspace, {"reason": "cancelled", "detail": "cancelled while it waited"})
 
     def forget(self, job: Job) -> None:
         """Give cores and memory back."""
@@ -231,9 +229,9 @@ class LocalExecutor(Executor):
 
     def _launch(self, job: Job) -> None:
         job.output.mkdir(mode=0o700, exist_ok=True)
-        _write_json(job.workspace / "launch.json", self._plan(job))
+        write_json(job.workspace / "launch.json", self._plan(job))
         if secrets := self._secrets.get(job.run_id):
-            _write_json(job.workspace / "secrets.json", secrets)
+            write_json(job.workspace / "secrets.json", secrets)
         crash_point("before_supervisor")
         with (job.workspace / "supervisor.log").open("ab") as log:
             self._children[job.run_id] = subprocess.Popen(
@@ -269,36 +267,35 @@ class LocalExecutor(Executor):
             "init_command": "" if spec.image else spec.init_command,
             "walltime_ms": spec.walltime_ms,
             "warning": spec.signal,
+            "renew_source": spec.requeue,
             "grace_ms": int(os.environ.get("POLLINATOR_GRACE_MS", GRACE_MS)),
             "memory_bytes": spec.memory_bytes * spec.nodes,
         }
 
     # Ends
 
-    def _ended(self, job: Job, record: dict[str, Any]) -> Observation:
+    def _after(self, job: Job, record: Record) -> Observation:
+        """An attempt has ended, and most often the run with it."""
+        spec = job.spec
+        if not may_go_on(job.workspace, record, requeue=spec.requeue, max_requeues=spec.max_requeues):
+            return self._ended(job, record)
+        if _supervised(job):
+            # It lets go of its lock in a moment.
+            return Observation(RunState.RUN_STATE_RUNNING)
+        self._taken.pop(job.run_id, None)
+        self._starts.pop(job.run_id, None)
+        next_attempt(job.workspace)
+        self._waiting[job.run_id] = job
+        return Observation(RunState.RUN_STATE_QUEUED)
+
+    def _ended(self, job: Job, record: Record) -> Observation:
         # Its results may take long to store; others can have its cores meanwhile.
         self._taken.pop(job.run_id, None)
-        reason = str(record["reason"])
-        state = RunState.RUN_STATE_FAILED if reason else RunState.RUN_STATE_SUCCEEDED
-        if reason == "cancelled":
-            state = RunState.RUN_STATE_CANCELLED
-        outcome = Outcome(
-            reason=_REASONS.get(reason, OutcomeReason.OUTCOME_REASON_BACKEND),
-            exit_code=int(record.get("exit_code", 0)),
-            signal=int(record.get("signal", 0)),
-            rank=int(record.get("rank", 0)),
-            detail=str(record.get("detail", "")),
-        )
-        usage = Usage(
-            peak_memory_bytes=int(record.get("peak_memory_bytes", 0)),
-            memory_source=str(record.get("memory_source", "")),
-        )
-        usage.cpu.FromMicroseconds(round(float(record.get("cpu_s", 0)) * 1e6))
-        return Observation(state, outcome=outcome, usage=usage)
+        return Observation(state_of(record), outcome=outcome_of(record), usage=usage_of(record))
 
     def _supervisor_gone(self, job: Job) -> Observation:
         """No lock, no exit record. It was killed with its run, or before that: then it is started again."""
-        if (job.workspace / "started.json").exists():
+        if (job.workspace / STARTED).exists():
             killed = _kill_leftovers(job.run_id)
             detail = "the run's supervisor was killed, for example because this machine was restarted"
             if killed:
@@ -310,8 +307,8 @@ class LocalExecutor(Executor):
         else:
             detail = f"the run's supervisor did not start; its log is {job.workspace / 'supervisor.log'}"
             record = {"reason": "launch", "detail": detail, "exit_code": 127}
-        _write_record(job, record)
-        return self._ended(job, record)
+        write_exit(job.workspace, record)
+        return self._after(job, record)
 
 
 def _shown(spec: RunSpec) -> str:
@@ -331,29 +328,6 @@ def _supervised(job: Job) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return record
-
-
-def _write_record(job: Job, record: dict[str, Any]) -> None:
-    _write_json(job.workspace / "exit.json", record, durable=True)
-
-
-def _write_json(path: Path, value: dict[str, Any], *, durable: bool = False) -> None:
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _kill_leftovers(run_id: str) -> int:

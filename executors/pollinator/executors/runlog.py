@@ -5,11 +5,9 @@ Events are framed and checksummed in one append-only file. A torn tail, as a kil
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
-import shutil
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from pollinator.executors.base import Job
 from pollinator.executors.growth import Growth
+from pollinator.executors.trees import PRISTINE, remove_tree
 from pollinator.model.run import InvalidMove, apply, is_terminal
 from pollinator.v1.run_pb2 import OutcomeReason, Progress, Run, RunEvent, StartRunRequest
 from pollinator.wire.errors import InvalidInput, NotFound
@@ -109,7 +108,7 @@ class RunFolder:
     @property
     def released(self) -> bool:
         """Nothing is left to release."""
-        return not any((self.path / name).exists() for name in (*_PRIVATE, "work"))
+        return not any((self.path / name).exists() for name in (*_PRIVATE, PRISTINE, "work"))
 
     def drop_private(self) -> None:
         """The run has ended: nobody needs its secrets, nor the keys of its store."""
@@ -119,6 +118,7 @@ class RunFolder:
     def release(self) -> None:
         """The run has ended: only events and output stay, and results that could not be stored."""
         self.drop_private()
+        remove_tree(self.path / PRISTINE)
         if not self.holds_results:
             remove_tree(self.path / "work")
 
@@ -281,19 +281,6 @@ class RunFolders:
     async def changed(self, run_id: str, seen: int, timeout_s: float) -> None:
         """Sleep until there is news of the run, or the time is over."""
         await self.folder(run_id).growth.changed(seen, timeout_s)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder with all that is in it, also where a program took its own right to write away."""
-    shutil.rmtree(path, ignore_errors=True)
-    if not path.exists():
-        return
-    for folder, names, _ in os.walk(path):
-        for each in (folder, *(os.path.join(folder, name) for name in names)):
-            if not os.path.islink(each):
-                with contextlib.suppress(OSError):
-                    os.chmod(each, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def write_private(path: Path, body: bytes) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pollinator.chunks.update import stamps_of
 from pollinator.executors.boot import boot_id
-from pollinator.executors.runlog import remove_tree
+from pollinator.executors.trees import remove_tree
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.places import private_dir
 

@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from pollinator.executors.memory import MemoryGuard, guard_memory, largest_child
 from pollinator.executors.processes import below
+from pollinator.executors.trees import renew_source
 
 TICK_S = 0.02
 SLOW_TICK_S = 0.1
@@ -261,6 +262,8 @@ def main(arguments: list[str]) -> int:
     _usual_signals()
     _become_subreaper()
     plan = json.loads((workspace / "launch.json").read_text(encoding="utf-8"))
+    if plan["renew_source"]:
+        renew_source(workspace)
     # Before the secrets are taken: a supervisor without them must never start the run.
     _write(workspace / "started.json", {"pid": os.getpid(), "time": time.time()})
     _with_secrets(workspace, plan)

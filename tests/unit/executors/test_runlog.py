@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from pollinator.executors.runlog import RunFolder, RunFolders, remove_tree
+from pollinator.executors.runlog import RunFolder, RunFolders
+from pollinator.executors.trees import remove_tree
 from pollinator.v1.run_pb2 import (
     Notice,
     Outcome,
@@ -256,7 +257,7 @@ async def test_a_watcher_is_woken_when_the_time_is_over(tmp_path: Path) -> None:
 LOCKED = """
 import os, sys
 from pathlib import Path
-from pollinator.executors.runlog import remove_tree
+from pollinator.executors.trees import remove_tree
 
 os.chdir(sys.argv[1])
 if os.geteuid() == 0:
