@@ -77,6 +77,11 @@ class Process:
         self._child.kill()
         self._child.wait()
 
+    def end(self, timeout_s: float = 15.0) -> None:
+        """Ask it to end, and wait until it has."""
+        self._child.terminate()
+        self._child.wait(timeout_s)
+
     def _said(self) -> str:
         return self._log.read_bytes()[-2000:].decode("utf-8", "replace")
 
