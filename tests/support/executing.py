@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,8 +57,14 @@ FEATURES = frozenset({"memory_limit", "time_limit", "cancel", "secrets", "contai
 
 @dataclass(frozen=True)
 class Profile:
-    """What the suite has to know about a kind of executor."""
+    """What the suite has to know about an executor. There may be several of one kind."""
 
+    kind: str = ""
+    """Its kind, where that is not the name of the profile."""
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """It is started with these."""
+    specs: Callable[[], Mapping[str, Any]] = dict[str, Any]
+    """What every spec says besides. Asked for before the start: skips what cannot run here."""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
     """Features it does not have, each with the reason."""
     crash_points: tuple[str, ...] = ()
@@ -81,7 +87,9 @@ CRASH_POINTS = (
 )
 """Points at which the process of any executor may be killed in the course of a run."""
 
-KINDS = sorted(point.name for point in importlib.metadata.entry_points(group="pollinator.executors"))
+_REGISTERED = {point.name for point in importlib.metadata.entry_points(group="pollinator.executors")}
+KINDS = sorted(_REGISTERED | PROFILES.keys())
+"""Every kind there is has a profile of this name, and may have more."""
 
 
 @dataclass
@@ -102,10 +110,11 @@ class Followed:
 class ExecutorUnderTest:
     """One executor: its process, its client, and what the tests may expect of it."""
 
-    def __init__(self, kind: str, box: Sandbox) -> None:
-        self.kind = kind
+    def __init__(self, name: str, box: Sandbox) -> None:
         self.box = box
-        self.profile = PROFILES[kind]
+        self.profile = PROFILES[name]
+        self.kind = self.profile.kind or name
+        self._specs = RunSpec(**self.profile.specs())
         self.state = box.folder / "x"
         self.socket = box.folder / "r" / "x" / "x.sock"
         self.log = box.folder / "executor.log"
@@ -148,10 +157,13 @@ class ExecutorUnderTest:
         return True
 
     def _spawn(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        # Paths may be relative.
+        command = [str(BIN / "pollinator-executor"), self.kind, "--socket", "r/x/x.sock", "--state", "x"]
+        for name, value in self.profile.settings.items():
+            command += ["--set", f"{name}={value}"]
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                # Paths may be relative.
-                [str(BIN / "pollinator-executor"), self.kind, "--socket", "r/x/x.sock", "--state", "x"],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -233,6 +245,13 @@ class ExecutorUnderTest:
 
     # Runs
 
+    def spec(self, spec: RunSpec) -> RunSpec:
+        """The spec as it is meant here."""
+        whole = RunSpec()
+        whole.CopyFrom(self._specs)
+        whole.MergeFrom(spec)
+        return whole
+
     async def launch(
         self,
         spec: RunSpec,
@@ -242,7 +261,7 @@ class ExecutorUnderTest:
         secrets: Mapping[str, str] | None = None,
     ) -> Run:
         """Start a run."""
-        request = start_request(spec, snapshot, settings=settings, secrets=secrets)
+        request = start_request(self.spec(spec), snapshot, settings=settings, secrets=secrets)
         return (await self.runs.StartRun(request, timeout=CALL_S)).run
 
     async def begin(self, program: str, *, secrets: Mapping[str, str] | None = None, **changes: Any) -> Run:
