@@ -15,11 +15,12 @@ from pathlib import Path
 
 import grpc
 
+from pollinator.chunks.blobs import PeerStore
 from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Executor
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire import places
-from pollinator.wire.channel import open_channel
+from pollinator.wire.channel import open_blocking_channel, open_channel
 from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
 from pollinator.wire.presence import holder_of
 from pollinator.wire.status import to_error
@@ -44,6 +45,9 @@ class ExecutorPlace:
 class ExecutorLink:
     """The connection to one executor, which it starts when there is none."""
 
+    near = True
+    """It is on this machine and reaches every store that the daemon does."""
+
     def __init__(self, place: ExecutorPlace) -> None:
         self.place = place
         self.address = f"unix:{place.socket}"
@@ -52,6 +56,10 @@ class ExecutorLink:
         self.executor = ExecutorServiceStub(self._channel)
         self._starting = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def blobs(self, project: str) -> PeerStore:
+        """The executor's own store of a project; closed by the caller. Its calls block."""
+        return PeerStore(open_blocking_channel(self.address), project, self.place.name)
 
     async def describe(self, timeout_s: float = 2.0) -> Executor:
         """What the executor says about itself; raises Unavailable."""
