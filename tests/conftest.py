@@ -1,5 +1,10 @@
 """What holds for every test, and the servers that tests may ask for; each is explained in its module."""
 
+import pytest
+
+# Its tests are imported by those below contract/.
+pytest.register_assert_rewrite("pollinator.executors.conformance")
+
 pytest_plugins = [
     "support.private",
     "support.leaks",

@@ -14,12 +14,12 @@ from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keeping import encode
 from pollinator.chunks.keys import pack_key
 from pollinator.chunks.pack import PackBuilder
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.keeping_pb2 import Lease, Ref
 from pollinator.v1.run_pb2 import ListRunsRequest
 from pollinator.v1.store_pb2 import FindMissingRequest, GetRequest, ListRequest, PutRequest
 from support.executing import CALL_S
 from support.serving import Refusal, Server, refused, server
-from support.storing import random_bytes
 
 __all__ = ["server"]
 

@@ -11,13 +11,14 @@ from contextlib import suppress
 import grpc
 import pytest
 
+from pollinator.executors.conformance.asking import make_spec, new_id, start_request
+from pollinator.executors.conformance.requeue import CHECKPOINTS
 from pollinator.v1.executor_pb2 import DescribeRequest
 from pollinator.v1.run_pb2 import ListRunsRequest, RunState, Secret, StartRunRequest
 from pollinator.v1.spec_pb2 import EnvironmentVariable
 from pollinator.wire.errors import PollinatorError
 from pollinator.wire.status import to_error
-from support.asking import make_spec, new_id, start_request
-from support.executing import CALL_S, CRASH_POINTS, KINDS, PROFILES, ExecutorUnderTest, started
+from support.executing import CALL_S, CRASH_POINTS, KINDS, PROFILES, ExecutorProcess, started
 
 ONCE = "open('result/times', 'a').write('once\\n'); print('ran')"
 COUNTS = """\
@@ -33,29 +34,29 @@ CRASHES = [(kind, point) for kind in KINDS for point in (*CRASH_POINTS, *PROFILE
 
 
 @pytest.fixture(params=KINDS)
-async def executor(request: pytest.FixtureRequest) -> AsyncIterator[ExecutorUnderTest]:
+async def executor(request: pytest.FixtureRequest) -> AsyncIterator[ExecutorProcess]:
     """A process of its own for each test: it may be killed."""
     async with started(request.param) as one:
         yield one
 
 
-async def request_for(executor: ExecutorUnderTest, program: str) -> StartRunRequest:
+async def request_for(executor: ExecutorProcess, program: str) -> StartRunRequest:
     return start_request(make_spec(), await executor.publish({b"main.py": program.encode()}))
 
 
-async def ask(executor: ExecutorUnderTest, request: StartRunRequest) -> str:
+async def ask(executor: ExecutorProcess, request: StartRunRequest) -> str:
     """Id of the run that answers a request."""
     answer = await executor.runs.StartRun(request, timeout=CALL_S, wait_for_ready=True)
     return answer.run.id
 
 
-async def times(executor: ExecutorUnderTest, run: str) -> bytes:
+async def times(executor: ExecutorProcess, run: str) -> bytes:
     """What the program wrote each time it ran, as its results say."""
     found = await executor.results(await executor.get(run))
     return found[b"times"][2]
 
 
-async def count(executor: ExecutorUnderTest) -> int:
+async def count(executor: ExecutorProcess) -> int:
     answer = await executor.runs.ListRuns(ListRunsRequest(), timeout=CALL_S)
     return len(answer.runs)
 
@@ -63,7 +64,7 @@ async def count(executor: ExecutorUnderTest) -> int:
 # Asked twice
 
 
-async def test_a_request_that_is_repeated_leads_to_one_run(executor: ExecutorUnderTest) -> None:
+async def test_a_request_that_is_repeated_leads_to_one_run(executor: ExecutorProcess) -> None:
     request = await request_for(executor, ONCE)
     first = await ask(executor, request)
     meanwhile = await ask(executor, request)
@@ -76,7 +77,7 @@ async def test_a_request_that_is_repeated_leads_to_one_run(executor: ExecutorUnd
     assert 1 == await count(executor)
 
 
-async def test_requests_repeated_at_the_same_time_lead_to_one_run(executor: ExecutorUnderTest) -> None:
+async def test_requests_repeated_at_the_same_time_lead_to_one_run(executor: ExecutorProcess) -> None:
     request = await request_for(executor, ONCE)
     answers = await asyncio.gather(*(ask(executor, request) for _ in range(20)))
     await executor.follow(answers[0])
@@ -87,7 +88,7 @@ async def test_requests_repeated_at_the_same_time_lead_to_one_run(executor: Exec
 
 
 async def test_a_request_that_is_repeated_with_another_run_id_leads_to_the_first_run(
-    executor: ExecutorUnderTest,
+    executor: ExecutorProcess,
 ) -> None:
     request = await request_for(executor, ONCE)
     first = await ask(executor, request)
@@ -100,7 +101,7 @@ async def test_a_request_that_is_repeated_with_another_run_id_leads_to_the_first
     assert 1 == await count(executor)
 
 
-async def test_an_id_that_another_run_has_is_refused(executor: ExecutorUnderTest) -> None:
+async def test_an_id_that_another_run_has_is_refused(executor: ExecutorProcess) -> None:
     request = await request_for(executor, ONCE)
     await ask(executor, request)
     other = await request_for(executor, "print('other')")
@@ -112,7 +113,7 @@ async def test_an_id_that_another_run_has_is_refused(executor: ExecutorUnderTest
     assert "run_id_taken" == to_error(caught.value).reason
 
 
-async def test_a_request_whose_reply_was_lost_leads_to_one_run(executor: ExecutorUnderTest) -> None:
+async def test_a_request_whose_reply_was_lost_leads_to_one_run(executor: ExecutorProcess) -> None:
     request = await request_for(executor, ONCE)
     for attempt in range(20):
         with suppress(grpc.aio.AioRpcError):
@@ -124,7 +125,7 @@ async def test_a_request_whose_reply_was_lost_leads_to_one_run(executor: Executo
     assert 1 == await count(executor)
 
 
-async def test_a_request_that_is_repeated_after_a_crash_leads_to_one_run(executor: ExecutorUnderTest) -> None:
+async def test_a_request_that_is_repeated_after_a_crash_leads_to_one_run(executor: ExecutorProcess) -> None:
     request = await request_for(executor, COUNTS)
     first = await ask(executor, request)
     await executor.printed(first, b"line 0\n")
@@ -180,14 +181,14 @@ async def test_an_executor_killed_at_any_point_brings_the_run_to_its_end(kind: s
         await cleaned(executor)
 
 
-async def cleaned(executor: ExecutorUnderTest) -> None:
+async def cleaned(executor: ExecutorProcess) -> None:
     """Return once neither files nor secrets of runs are left."""
     async with asyncio.timeout(10):
         while executor.holding(b"files-of-the-run") or executor.holding(b"hunter2"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def test_a_run_goes_on_while_its_executor_is_down(executor: ExecutorUnderTest) -> None:
+async def test_a_run_goes_on_while_its_executor_is_down(executor: ExecutorProcess) -> None:
     run = await executor.begin(COUNTS)
     await executor.printed(run.id, b"line 3\n")
     async with asyncio.TaskGroup() as group:
@@ -201,7 +202,7 @@ async def test_a_run_goes_on_while_its_executor_is_down(executor: ExecutorUnderT
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_follower_misses_nothing_when_the_executor_is_killed_again_and_again(
-    executor: ExecutorUnderTest, seed: int
+    executor: ExecutorProcess, seed: int
 ) -> None:
     choice = random.Random(seed)
     run = await executor.begin(COUNTS, processes_per_node=2)
@@ -216,7 +217,7 @@ async def test_a_follower_misses_nothing_when_the_executor_is_killed_again_and_a
     assert RunState.RUN_STATE_SUCCEEDED == ended.run.state
 
 
-async def test_an_executor_that_is_asked_to_end_lets_go_of_its_runs(executor: ExecutorUnderTest) -> None:
+async def test_an_executor_that_is_asked_to_end_lets_go_of_its_runs(executor: ExecutorProcess) -> None:
     run = await executor.begin(COUNTS)
     await executor.printed(run.id, b"line 0\n")
     executor.ask_to_end()
@@ -265,7 +266,7 @@ async def test_a_run_cancelled_while_its_executor_was_starting_it_does_not_run_o
 
 
 async def test_a_second_process_for_the_same_state_leaves_the_first_alone(
-    executor: ExecutorUnderTest,
+    executor: ExecutorProcess,
 ) -> None:
     run = await executor.begin(COUNTS)
     second = await executor.start_another()
@@ -277,7 +278,7 @@ async def test_a_second_process_for_the_same_state_leaves_the_first_alone(
     assert {0: b"".join(COUNTED)} == ended.output
 
 
-async def test_runs_that_wait_still_wait_after_a_crash(executor: ExecutorUnderTest) -> None:
+async def test_runs_that_wait_still_wait_after_a_crash(executor: ExecutorProcess) -> None:
     executor.needs("cancel")
     cores = (await executor.describe()).capabilities.cpu_millis
     older, newer = sorted((new_id(), new_id()))
@@ -300,7 +301,7 @@ async def test_runs_that_wait_still_wait_after_a_crash(executor: ExecutorUnderTe
 
 
 async def test_a_request_that_does_not_fit_on_the_disk_is_refused_and_can_be_repeated(
-    executor: ExecutorUnderTest,
+    executor: ExecutorProcess,
 ) -> None:
     request = await request_for(executor, ONCE)
     request.secrets.append(Secret(name="TOKEN", value="hunter2"))
@@ -315,7 +316,7 @@ async def test_a_request_that_does_not_fit_on_the_disk_is_refused_and_can_be_rep
     assert {0: b"ran\n"} == ended.output
 
 
-async def test_a_run_outlives_a_disk_that_is_full_for_a_while(executor: ExecutorUnderTest) -> None:
+async def test_a_run_outlives_a_disk_that_is_full_for_a_while(executor: ExecutorProcess) -> None:
     run = await executor.begin("import os, time; print(os.getpid()); time.sleep(0.3); os._exit(7)")
     printed = await executor.printed(run.id, b"\n")
     await executor.reached(run.id, RunState.RUN_STATE_RUNNING)
@@ -331,7 +332,7 @@ async def test_a_run_outlives_a_disk_that_is_full_for_a_while(executor: Executor
     assert 7 == ended.run.outcome.exit_code
 
 
-async def test_an_unknown_run_is_not_made_up_after_a_crash(executor: ExecutorUnderTest) -> None:
+async def test_an_unknown_run_is_not_made_up_after_a_crash(executor: ExecutorProcess) -> None:
     await executor.restart()
     with pytest.raises(PollinatorError) as caught:
         await executor.follow(new_id())
@@ -339,7 +340,7 @@ async def test_an_unknown_run_is_not_made_up_after_a_crash(executor: ExecutorUnd
     assert "run_missing" == caught.value.reason
 
 
-async def test_a_record_torn_by_a_crash_is_cut_back_to_what_was_told(executor: ExecutorUnderTest) -> None:
+async def test_a_record_torn_by_a_crash_is_cut_back_to_what_was_told(executor: ExecutorProcess) -> None:
     run = await executor.begin(COUNTS)
     await executor.printed(run.id, b"line 0\n")
     executor.kill()
@@ -354,3 +355,19 @@ async def test_a_record_torn_by_a_crash_is_cut_back_to_what_was_told(executor: E
 
     assert {0: b"".join(COUNTED)} == ended.output
     assert ended == again
+
+
+async def test_an_executor_that_is_killed_between_attempts_goes_on(executor: ExecutorProcess) -> None:
+    executor.needs("time_limit")
+    wishes = {"requeue": True, "environment": [EnvironmentVariable(name="ENOUGH", value="3")]}
+    run = await executor.begin(CHECKPOINTS, walltime_ms=1500, secrets={"TOKEN": "t"}, **wishes)
+    await executor.printed(run.id, b"attempt 1")
+    executor.kill()
+    await executor.start()
+    await executor.printed(run.id, b"attempt 2")
+    await executor.restart()
+    ended = await executor.follow(run.id)
+
+    assert b"done t" == ended.output[0].splitlines()[-1]
+    assert 3 == ended.output[0].count(b"attempt")
+    assert RunState.RUN_STATE_SUCCEEDED == ended.run.state

@@ -9,6 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
+from pollinator.executors.conformance.asking import make_spec, new_id
 from pollinator.v1.executor_pb2 import ExplainRequest, PreflightRequest
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
@@ -19,7 +20,6 @@ from pollinator.v1.run_pb2 import (
     WatchRunRequest,
 )
 from pollinator.v1.spec_pb2 import RunSpec
-from support.asking import make_spec, new_id
 from support.executing import CALL_S
 from support.serving import Refusal, Server, refused, server
 

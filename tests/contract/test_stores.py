@@ -28,12 +28,13 @@ from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.chunks.upload import Uploader
+from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes, store_tree
 from pollinator.v1 import store_pb2_grpc
 from pollinator.v1.keeping_pb2 import Lease, Ref
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError
 from pollinator.wire.serving import ErrorInterceptor, bind_unix, make_server
-from support.storing import File, Link, Listing, listed, random_bytes, store_tree
+from support.storing import listed
 
 ABSENT = pack_key("p", digest_of(b"never stored"))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pollinator.executors.conformance.trees import random_bytes
 from support.disk import grow, small_disk
 from support.sandbox import Sandbox, sandbox, wait_until
-from support.storing import random_bytes
 
 __all__ = ["sandbox"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]

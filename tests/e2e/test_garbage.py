@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from pollinator.executors.conformance.trees import random_bytes
 from support.s3_servers import S3Server
 from support.sandbox import Sandbox, sandbox
-from support.storing import random_bytes
 from support.thorough import times
 
 __all__ = ["sandbox"]

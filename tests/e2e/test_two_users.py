@@ -12,9 +12,10 @@ import pytest
 from pollinator.chunks.keys import namespace
 from pollinator.chunks.pack import parse_footer, verify
 from pollinator.chunks.s3 import S3Store
+from pollinator.executors.conformance.trees import random_bytes
 from support.s3_servers import S3Server
 from support.sandbox import Sandbox, sandbox
-from support.storing import listed, random_bytes
+from support.storing import listed
 from support.syncing import read_back, ref_of
 
 __all__ = ["sandbox"]

@@ -19,9 +19,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pollinator.daemon.metrics import TABLE
+from pollinator.executors.conformance.trees import random_bytes
 from support.sandbox import BIN, Sandbox, sandbox, wait_until
 from support.scripted_s3 import Answer, serving
-from support.storing import random_bytes
 
 __all__ = ["sandbox"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]

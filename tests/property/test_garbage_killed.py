@@ -18,10 +18,10 @@ from pollinator.chunks.keeping import write_ref
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader
 from pollinator.daemon.garbage.check import Checker
+from pollinator.executors.conformance.trees import random_bytes, store_tree
 from pollinator.v1.keeping_pb2 import Kept, Ref
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import FileNode, PackIndex, Snapshot, SnapshotRef, Tree
-from support.storing import random_bytes, store_tree
 from support.thorough import times
 
 pytestmark = [

@@ -22,10 +22,11 @@ from pollinator.chunks.layout import lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.update import update
 from pollinator.chunks.upload import Uploader
+from pollinator.executors.conformance.trees import File, Folder, Link, Listing, random_bytes, store_tree
 from pollinator.v1.keeping_pb2 import Moves
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
-from support.storing import File, Folder, Link, Listing, MemoryStore, listed, random_bytes, store_tree
+from support.storing import MemoryStore, listed
 from support.thorough import times
 
 MUCH = 1 << 30

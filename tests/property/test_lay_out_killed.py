@@ -16,9 +16,10 @@ import pytest
 
 from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.upload import Uploader
+from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes, store_tree
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
-from support.storing import File, Link, Listing, listed, random_bytes, store_tree, weight
+from support.storing import listed, weight
 from support.thorough import times
 
 pytestmark = pytest.mark.timeout(900)

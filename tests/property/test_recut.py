@@ -19,7 +19,7 @@ from pollinator.chunks import recut as under_test
 from pollinator.chunks.cut import Content, cut
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.recut import recut
-from support.storing import random_bytes
+from pollinator.executors.conformance.trees import random_bytes
 
 KIBI = 1024
 BLOCK = 4096

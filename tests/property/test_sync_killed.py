@@ -18,10 +18,11 @@ from pollinator.chunks.pack import parse_footer, verify
 from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.daemon.index import Index
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
 from support.s3_servers import S3Server
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 from support.syncing import Listing, crash_image, on_disk, read_back
 from support.thorough import times
 from support.watching import Mischief

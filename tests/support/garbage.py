@@ -23,12 +23,12 @@ from pollinator.daemon.garbage.collect import Collector
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.outbox import Outbox
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.keeping_pb2 import KeepReason, Kept, Lease, Ref
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import NotFound, PollinatorError
 from support.shared_store import AllChanged, AtOnce, Client, Killed, Run, Shared, Way
-from support.storing import random_bytes
 from support.syncing import crash_image, tree_listing
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -10,8 +10,9 @@ from pollinator.chunks.digest import digest_of
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.sync.ledger import Ledger
 from pollinator.daemon.sync.results import Applied, apply_results
+from pollinator.executors.conformance.trees import Listing
 from support.disk import full_disk
-from support.storing import Listing, MemoryStore, Publisher, listed
+from support.storing import MemoryStore, Publisher, listed
 
 
 class Home:

@@ -20,6 +20,7 @@ from pollinator.chunks.upload import Uploader
 from pollinator.executors import host as host_module
 from pollinator.executors import lifecycle as lifecycle_module
 from pollinator.executors.base import Executor, Job, Observation
+from pollinator.executors.conformance.trees import Listing, store_tree
 from pollinator.executors.files import Files
 from pollinator.executors.host import ExecutorServicer, RunServicer
 from pollinator.executors.lifecycle import Lifecycle
@@ -47,7 +48,7 @@ from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 from pollinator.wire.channel import open_channel
 from pollinator.wire.errors import InvalidInput, PollinatorError
 from pollinator.wire.serving import ErrorInterceptor, bind_unix, make_server
-from support.storing import Listing, MemoryStore, store_tree, weight
+from support.storing import MemoryStore, weight
 
 PROJECT = "demo"
 SECRET = "hunter2-never-at-rest"

@@ -20,11 +20,11 @@ from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.sealed import Sealed
 from pollinator.daemon.watch.base import Skip, Watch
 from pollinator.daemon.watch.choose import open_watch
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import Unavailable
 from support.place import Place
-from support.storing import random_bytes
 from support.syncing import (
     FAILURE,
     Clock,

@@ -38,6 +38,7 @@ from pollinator.wire.serving import (
 
 SERVICES = tuple(f"pollinator.v1.{name}" for name in ("RunService", "BlobService", "ExecutorService"))
 GROUP = "pollinator.executors"
+CONFORMANCE = "conformance"
 PATIENCE_S = 10.0
 """How long to wait for another executor of this state that is just ending."""
 
@@ -68,8 +69,28 @@ def _settings(_context: click.Context, _option: click.Parameter, given: tuple[st
     return {name: value for name, _, value in pairs}
 
 
+class _Kinds(click.Group):
+    """One command for each kind of executor there is, and the suite that holds them to the contract."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands, for help and completion."""
+        return [*_known(), CONFORMANCE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The suite, or ``serve`` for a kind, whether or not it is known."""
+        if cmd_name != CONFORMANCE:
+            return serve
+        from pollinator.executors.conformance.command import conformance
+
+        return conformance
+
+
+@click.command(cls=_Kinds)
+def main() -> None:
+    """Serve runs on one backend until told to end, or check that somebody does it right."""
+
+
 @click.command()
-@click.argument("kind")
 @click.option("--socket", type=_PATH, callback=_socket, required=True, help="Unix socket to listen on.")
 @click.option("--state", type=_PATH, callback=_private, required=True, help="Folder for runs and blobs.")
 @click.option(
@@ -81,13 +102,14 @@ def _settings(_context: click.Context, _option: click.Parameter, given: tuple[st
     help="How much to keep for later runs of the same project; 0 keeps nothing.",
 )
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help="A setting.")
-def main(kind: str, socket: Path, state: Path, cache_bytes: int, settings: dict[str, str]) -> None:
+@click.pass_context
+def serve(ctx: click.Context, socket: Path, state: Path, cache_bytes: int, settings: dict[str, str]) -> None:
     """Serve runs on one backend until told to end. Runs outlive this process."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     try:
-        executor = load_executor(kind).create(state, settings)
+        executor = load_executor(str(ctx.info_name)).create(state, settings)
     except InvalidInput as error:
         lines = [f"{each.where} {each.message}" for each in error.violations]
         raise click.BadParameter("\n".join([error.message, *lines])) from error
@@ -113,11 +135,18 @@ def load_executor(kind: str) -> type[Executor]:
     """
     found = [point for point in importlib.metadata.entry_points(group=GROUP) if point.name == kind]
     if len(found) != 1:
-        known = ", ".join(sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)}))
-        text = "is registered by several packages" if found else f"is not known; known are: {known}"
+        text = (
+            "is registered by several packages"
+            if found
+            else f"is not known; known are: {', '.join(_known())}"
+        )
         raise click.BadParameter(f"executor {kind!r} {text}")
     loaded: type[Executor] = found[0].load()
     return loaded
+
+
+def _known() -> list[str]:
+    return sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
 
 
 async def _serve(executor: Executor, socket: Path, state: Path, lock: int, cache_bytes: int) -> None:

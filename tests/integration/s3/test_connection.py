@@ -11,6 +11,7 @@ import pytest
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keys import pack_key
 from pollinator.chunks.store import Store
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import (
     Denied,
@@ -24,7 +25,6 @@ from pollinator.wire.errors import (
 from pollinator.wire.store_env import store_settings_from_environment
 from support.ceph import Ceph
 from support.s3_servers import CephGateway, Certificate, Rclone, S3Server, started
-from support.storing import random_bytes
 
 pytestmark = pytest.mark.integration
 

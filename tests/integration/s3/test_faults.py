@@ -21,12 +21,13 @@ from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.ledger import Ledger
 from pollinator.daemon.sync.results import apply_results
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import Corrupt, PollinatorError, Unavailable
 from support.desk import desk_at, read_back
 from support.faulty_proxy import FaultyProxy, Target, Trouble
 from support.s3_servers import S3Server
-from support.storing import listed, random_bytes
+from support.storing import listed
 from support.syncing import tree_listing
 
 pytestmark = pytest.mark.integration

@@ -11,9 +11,9 @@ from pathlib import Path
 from pollinator.chunks.stores import open_store
 from pollinator.chunks.upload import PACK_BYTES, WORKERS
 from pollinator.daemon.sync.engine import SyncEngine
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.spec_pb2 import RunSpec
 from support.s3_servers import S3Server
-from support.storing import random_bytes
 from support.syncing import on_disk, read_back
 
 MEBI = 1024 * 1024

@@ -14,13 +14,13 @@ import pytest
 from pollinator.chunks.keys import namespace
 from pollinator.chunks.s3 import Patience, S3Store
 from pollinator.chunks.store import Store
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import Unavailable
 from support.desk import Desk, desk_at, read_back
 from support.s3_servers import S3Server
 from support.sandbox import wait_until
-from support.storing import random_bytes
 
 pytestmark = pytest.mark.integration
 

@@ -10,9 +10,10 @@ import pytest
 
 from pollinator.chunks.cache import PackCache
 from pollinator.chunks.read import SnapshotReader
+from pollinator.executors.conformance.trees import Listing, random_bytes
 from pollinator.v1.tree_pb2 import FileNode, SnapshotRef, Tree
 from support.disk import full_disk
-from support.storing import Listing, MemoryStore, Publisher, random_bytes
+from support.storing import MemoryStore, Publisher
 
 MUCH = 1 << 30
 FILES: Listing = {b"%d" % at: random_bytes(3000 + at, b"%d" % at) for at in range(60)}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pollinator.chunks.capture import capture
 from pollinator.chunks.read import SnapshotReader
+from pollinator.executors.conformance.trees import random_bytes
 from support.people import ground, nobody
-from support.storing import MemoryStore, listed, random_bytes
+from support.storing import MemoryStore, listed
 from support.syncing import nested, tree_listing
 
 __all__ = ["ground"]

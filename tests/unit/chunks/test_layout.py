@@ -15,10 +15,11 @@ from pollinator.chunks.layout import LaidOut, clear_leftovers, lay_out, make_fil
 from pollinator.chunks.links import chain_leaves, link_leaves
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader
+from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes
 from pollinator.v1.tree_pb2 import Chunk, Directory, FileNode, Snapshot, Tree
 from pollinator.wire.errors import Corrupt, Exhausted, InvalidInput, WrongState
 from support.disk import full_disk
-from support.storing import File, Link, Listing, MemoryStore, Publisher, listed, random_bytes
+from support.storing import MemoryStore, Publisher, listed
 
 MEBI = 1024 * 1024
 

@@ -10,9 +10,9 @@ import zstandard
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keys import pack_key
 from pollinator.chunks.pack import EACH, MAGIC, PATIENCE, PackBuilder, decode, parse_footer, verify
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.tree_pb2 import Codec, PackEntry, PackFooter, PackIndex, Snapshot
 from pollinator.wire.errors import Corrupt, WrongState
-from support.storing import random_bytes
 
 TEXT = b"the same words again and again\n" * 50
 NOISE = random_bytes(1000)

@@ -14,6 +14,7 @@ from pollinator.chunks.digest import EMPTY, digest_of
 from pollinator.chunks.nodes import encode_directory
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader
+from pollinator.executors.conformance.trees import File, Link, Listing, content_of, random_bytes
 from pollinator.v1.tree_pb2 import (
     Directory,
     DirectoryNode,
@@ -25,7 +26,7 @@ from pollinator.v1.tree_pb2 import (
 )
 from pollinator.wire.errors import Corrupt, InvalidInput, NotFound
 from support.sandbox import wait_until
-from support.storing import File, Link, Listing, MemoryStore, Publisher, content_of, random_bytes
+from support.storing import MemoryStore, Publisher
 
 MUCH = 1 << 30
 LISTING: Listing = {

@@ -7,7 +7,7 @@ import os
 
 from pollinator.chunks.s3_body import LARGEST_BLOCK, SMALLEST_BLOCK, Body, receive
 from pollinator.chunks.traffic import Limit
-from support.storing import random_bytes
+from pollinator.executors.conformance.trees import random_bytes
 from support.syncing import Clock
 
 DATA = random_bytes(5 * 1024 * 1024 + 1)

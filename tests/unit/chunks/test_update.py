@@ -11,9 +11,10 @@ import pytest
 from pollinator.chunks.layout import LaidOut, lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.update import differences, stamps_of, update
+from pollinator.executors.conformance.trees import File, Folder, Link, Listing, random_bytes
 from pollinator.v1.tree_pb2 import Tree
 from pollinator.wire.errors import InvalidInput, WrongState
-from support.storing import File, Folder, Link, Listing, MemoryStore, Publisher, listed, random_bytes
+from support.storing import MemoryStore, Publisher, listed
 
 LARGE = random_bytes(3_000_000)
 OLD: Listing = {

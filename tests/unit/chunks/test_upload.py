@@ -10,10 +10,11 @@ import pytest
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.pack import parse_footer, verify
 from pollinator.chunks.upload import Uploader
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot
 from pollinator.wire.errors import Unavailable
 from support.sandbox import wait_until
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 
 FAILURE = Unavailable("the store is away", reason="store_busy")
 

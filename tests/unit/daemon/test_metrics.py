@@ -21,6 +21,7 @@ from pollinator.daemon.runs.output import OutputFiles
 from pollinator.daemon.sync.meter import Durations
 from pollinator.daemon.sync.projects import Projects, read_spec
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.daemon_pb2 import CheckStatus
 from pollinator.v1.run_pb2 import (
     Outcome,
@@ -33,7 +34,6 @@ from pollinator.v1.run_pb2 import (
 )
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from support.sandbox import SPEC
-from support.storing import random_bytes
 
 Values = dict[str, dict[tuple[tuple[str, str], ...], float]]
 

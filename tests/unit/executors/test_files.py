@@ -13,12 +13,13 @@ import pytest
 
 from pollinator.chunks.layout import lay_out
 from pollinator.executors import files as under_test
+from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes
 from pollinator.executors.files import Files
 from pollinator.v1.run_pb2 import StartRunRequest
 from pollinator.wire.errors import Exhausted, InvalidInput, NotFound, WrongState
 from support.hosting import Place
 from support.sandbox import wait_until
-from support.storing import File, Link, Listing, listed, random_bytes
+from support.storing import listed
 
 MUCH = 1 << 30
 OLD: Listing = {

@@ -13,6 +13,7 @@ from pollinator.chunks.read import SnapshotReader
 from pollinator.executors import lifecycle as under_test
 from pollinator.executors.base import Observation
 from pollinator.executors.boot import boot_id
+from pollinator.executors.conformance.trees import File, Link, Listing
 from pollinator.v1.run_pb2 import (
     CancelRequested,
     Outcome,
@@ -33,7 +34,6 @@ from support.hosting import (
     place,
     story,
 )
-from support.storing import File, Link, Listing
 
 __all__ = ["place"]
 

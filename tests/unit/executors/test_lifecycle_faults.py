@@ -9,6 +9,7 @@ import pytest
 from pollinator.chunks.read import SnapshotReader
 from pollinator.executors import lifecycle as under_test
 from pollinator.executors.base import Job, Observation
+from pollinator.executors.conformance.trees import Link, random_bytes
 from pollinator.v1.run_pb2 import (
     RunState,
 )
@@ -26,7 +27,6 @@ from support.hosting import (
     reason,
     story,
 )
-from support.storing import Link, random_bytes
 
 __all__ = ["place"]
 

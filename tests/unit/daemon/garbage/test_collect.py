@@ -15,11 +15,12 @@ from pollinator.chunks.pack import parse_footer
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.garbage.collect import GRACE_S, Collector, collected_lately
 from pollinator.daemon.garbage.roots import LEASE_LIFE_S, REF_LIFE_S
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.keeping_pb2 import Condemned, Kept, Lease, Ref
 from pollinator.v1.project_pb2 import Collected
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import Corrupt, Denied
-from support.storing import MemoryStore, Publisher, random_bytes
+from support.storing import MemoryStore, Publisher
 
 HOUR = 3600
 ME, OTHER = "a" * 32, "b" * 32

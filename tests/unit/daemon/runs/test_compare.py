@@ -6,12 +6,13 @@ import pytest
 
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.runs.compare import compare_runs, compare_settings
+from pollinator.executors.conformance.trees import Link, Listing
 from pollinator.v1.project_pb2 import ChangeKind
 from pollinator.v1.run_pb2 import Run
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import WrongState
-from support.storing import Link, Listing, MemoryStore, Publisher
+from support.storing import MemoryStore, Publisher
 
 BEFORE: Listing = {b"same": b"1\n", b"text": b"a\nb\n", b"gone": b"x", b"bytes": b"\xff", b"l": Link(b"same")}
 AFTER: Listing = {b"same": b"1\n", b"text": b"a\nc\n", b"new": b"", b"bytes": b"\xfe", b"l": Link(b"text")}

@@ -18,13 +18,13 @@ from pollinator.daemon.runs import home as under_test
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.sync.results import Applied
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.executors.conformance.trees import Listing, random_bytes, store_tree
 from pollinator.v1.run_pb2 import ProgressKind, Run
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, Tree
 from pollinator.wire.errors import AlreadyExists, Corrupt, Exhausted, InvalidInput, WrongState
 from pollinator.wire.progress import Teller
 from support.disk import full_disk
-from support.storing import Listing, random_bytes, store_tree
 
 
 class Place:

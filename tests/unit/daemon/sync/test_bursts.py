@@ -14,8 +14,8 @@ import pytest
 from pollinator.daemon.watch.base import Skip, Watch
 from pollinator.daemon.watch.inotify import InotifyWatch
 from pollinator.daemon.watch.kernel import HEADER, OVERFLOW, Inotify
+from pollinator.executors.conformance.trees import random_bytes
 from support.projects import Project, project
-from support.storing import random_bytes
 from support.syncing import read_back
 from support.thorough import times
 

@@ -12,8 +12,8 @@ import pytest
 
 from pollinator.chunks.layout import lay_out
 from pollinator.chunks.read import SnapshotReader
+from pollinator.executors.conformance.trees import random_bytes
 from support.projects import Project, project, put
-from support.storing import random_bytes
 from support.syncing import nested
 
 __all__ = ["project"]

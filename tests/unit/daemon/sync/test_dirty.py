@@ -14,7 +14,7 @@ from pollinator.daemon.sync import biggest, dirty
 from pollinator.daemon.sync.dirty import DirtySet
 from pollinator.daemon.sync.state import Dir, Gap, Link, State, nodes_below
 from pollinator.daemon.watch.base import Changes
-from support.storing import random_bytes
+from pollinator.executors.conformance.trees import random_bytes
 
 
 def nothing(_path: bytes, _is_dir: bool) -> bool:

@@ -13,11 +13,12 @@ import pytest
 from pollinator.chunks.folder import FolderStore
 from pollinator.daemon.sync import engine, outbox
 from pollinator.daemon.sync.outbox import Outbox
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.wire.errors import Denied, Exhausted, Unavailable
 from support.disk import full_disk, grow, small_disk
 from support.projects import IN_SYNC, SYNCING, Project, project
 from support.sandbox import wait_until
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 from support.syncing import FAILURE, read_back
 
 __all__ = ["project"]

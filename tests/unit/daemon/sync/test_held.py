@@ -14,11 +14,12 @@ from pollinator.daemon.runs.retention import make_ref
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.outbox import Outbox
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.keeping_pb2 import Condemned, CondemnedObject
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import Denied, Unavailable
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 from support.syncing import on_disk, read_back
 
 FIRST, SECOND, COLLECTOR = "1" * 32, "2" * 32, "c" * 32

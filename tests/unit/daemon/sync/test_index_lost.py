@@ -8,9 +8,9 @@ import pytest
 
 from pollinator.daemon.database import connect
 from pollinator.daemon.sync import outbox
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.wire.errors import Unavailable
 from support.projects import Project, project
-from support.storing import random_bytes
 from support.syncing import read_back
 
 __all__ = ["project"]

@@ -12,9 +12,10 @@ import pytest
 from pollinator.chunks.cut import MAX_CHUNK
 from pollinator.chunks.digest import digest_of
 from pollinator.daemon.sync import outbox
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.wire.errors import PollinatorError, Unavailable
 from support.projects import Project, project
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 from support.syncing import read_back
 
 __all__ = ["project"]

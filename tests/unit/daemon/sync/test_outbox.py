@@ -17,11 +17,12 @@ from pollinator.chunks.upload import Uploader
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import RULES_S
 from pollinator.daemon.sync.outbox import BACK_OFF_S, LIST_QUIET_S, PATIENCE_S, QUIET_S, Outbox
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.keeping_pb2 import Condemned, CondemnedObject
 from pollinator.v1.tree_pb2 import PackFooter, Snapshot
 from support.projects import Project, project
 from support.sandbox import wait_until
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 from support.syncing import FAILURE, read_back
 
 __all__ = ["project"]

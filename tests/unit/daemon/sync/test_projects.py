@@ -17,11 +17,11 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.sync.projects import PROJECT_MIGRATION, OpenProject, Projects
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from support.scripted_s3 import Answer, refusal, serving
-from support.storing import random_bytes
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ import pytest
 from pollinator.chunks.cut import cut
 from pollinator.daemon.sync import dirty, reading
 from pollinator.daemon.sync.reading import read_file
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.wire.errors import Denied, InvalidInput, Unavailable, WrongState
 from support.people import ground, nobody
 from support.projects import IN_SYNC, SYNCING, Project, project, put
-from support.storing import random_bytes
 from support.syncing import nested
 
 __all__ = ["ground", "project"]

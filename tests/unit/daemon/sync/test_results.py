@@ -14,10 +14,11 @@ from pollinator.chunks.read import Node
 from pollinator.daemon.database import connect
 from pollinator.daemon.sync.ledger import Ledger
 from pollinator.daemon.sync.results import Applied
+from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes
 from pollinator.wire.errors import Exhausted, WrongState
 from support.homes import Home, home
 from support.people import ground, nobody
-from support.storing import File, Link, Listing, listed, random_bytes
+from support.storing import listed
 
 __all__ = ["ground", "home"]
 

@@ -11,10 +11,10 @@ from pollinator.chunks.digest import digest_of
 from pollinator.daemon.sync import results as under_test
 from pollinator.daemon.sync import versions
 from pollinator.daemon.sync.results import Applied
+from pollinator.executors.conformance.trees import Link, Listing, random_bytes
 from pollinator.wire.errors import Corrupt
 from support.homes import Home, home
 from support.people import ground, nobody
-from support.storing import Link, Listing, random_bytes
 
 __all__ = ["ground", "home"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pollinator.executors.conformance.trees import random_bytes
 from support.projects import Project, project
-from support.storing import random_bytes
 
 __all__ = ["project"]
 

@@ -18,8 +18,9 @@ from pollinator.daemon.watch.base import Changes, Skip, Watch
 from pollinator.daemon.watch.inotify import InotifyWatch
 from pollinator.daemon.watch.kernel import Inotify, limit
 from pollinator.daemon.watch.poll import PollWatch
+from pollinator.executors.conformance.trees import random_bytes
 from support.projects import IN_SYNC, SCANNING, SYNCING, Project, project
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 from support.syncing import Clock
 
 __all__ = ["project"]

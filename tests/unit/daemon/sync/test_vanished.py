@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pollinator.daemon.watch.choose import VARIABLE
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.wire.errors import Halted
 from support.projects import HALTED, IN_SYNC, Project, project
-from support.storing import random_bytes
 
 __all__ = ["project"]
 

@@ -13,9 +13,10 @@ import pytest
 from pollinator.daemon.sync import dirty
 from pollinator.daemon.sync.reading import Read, read_file
 from pollinator.daemon.watch.choose import VARIABLE
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.wire.errors import Halted
 from support.projects import HALTED, IN_SYNC, Project, project
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 
 __all__ = ["project"]
 

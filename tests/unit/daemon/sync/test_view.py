@@ -13,12 +13,13 @@ from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.outbox import Outbox
 from pollinator.daemon.sync.view import LOOKS, VIEW_S, View
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.keeping_pb2 import Condemned, CondemnedObject, Moves
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import Denied, Unavailable
 from support.sandbox import wait_until
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 from support.syncing import FAILURE, on_disk, read_back
 
 COLLECTOR = "c" * 32

@@ -14,9 +14,10 @@ from pollinator.daemon.sync import outbox, worker
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.sealed import Sealed, SyncStatus
 from pollinator.daemon.sync.worker import ProjectWorker
+from pollinator.executors.conformance.trees import random_bytes
 from pollinator.wire.errors import Halted, Unavailable
 from support.projects import HALTED, IN_SYNC, SPEC
-from support.storing import MemoryStore, random_bytes
+from support.storing import MemoryStore
 from support.syncing import on_disk, read_back
 
 

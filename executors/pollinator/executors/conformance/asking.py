@@ -10,6 +10,7 @@ from typing import Any
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
 from pollinator.chunks.upload import Uploader
+from pollinator.executors.conformance.trees import Listing, store_tree
 from pollinator.model.ids import RANDOM_BYTES, run_id
 from pollinator.v1.run_pb2 import Secret, SnapshotSource, StartRunRequest
 from pollinator.v1.spec_pb2 import RunSpec
@@ -23,7 +24,6 @@ from pollinator.v1.tree_pb2 import (
     SymlinkNode,
     Tree,
 )
-from support.storing import Listing, store_tree
 
 
 def make_spec(**changes: Any) -> RunSpec:
