@@ -1,0 +1,176 @@
+"""Slurm's programs are run with a deadline, and each way in which they fail has its own reason."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pollinator.executors.slurm.commands import Commands, Said, clean, failure
+from pollinator.wire.errors import Denied, InvalidInput, NotFound, PollinatorError, Unavailable, WrongState
+from support.scripted_executor import until
+from support.supervising import ended
+
+
+def programs(folder: Path, **scripts: str) -> Commands:
+    """Programs of these names, in place of Slurm's."""
+    folder.mkdir()
+    for name, script in scripts.items():
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    return Commands(os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"})
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "reason"),
+    [
+        (
+            "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+            Unavailable,
+            "slurm_down",
+        ),
+        ("sinfo: error: Protocol authentication error", Unavailable, "slurm_down"),
+        (
+            "sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection to x",
+            Unavailable,
+            "slurm_accounting_down",
+        ),
+        ("sacct: error: Problem talking to the database: Connection refused", Unavailable, None),
+        ("Slurm accounting storage is disabled", WrongState, "slurm_accounting_off"),
+        ("sinfo: fatal: Could not establish a configuration source", WrongState, "slurm_missing"),
+        ("slurm_load_jobs error: Invalid job id specified", NotFound, "slurm_job_missing"),
+        ("scancel: error: Kill job error on job id 1: Access/permission denied", Denied, "slurm_denied"),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition specified",
+            InvalidInput,
+            "slurm_refused",
+        ),
+        ("sbatch: unrecognized option '--bogus'", InvalidInput, "slurm_refused"),
+    ],
+)
+def test_what_slurm_says_has_a_reason(words: str, kind: type[PollinatorError], reason: str | None) -> None:
+    error = failure(Said("sacct", "", words, 1))
+
+    assert kind is type(error)
+    assert (reason or "slurm_accounting_down") == error.reason
+
+
+def test_a_refusal_is_told_in_slurms_own_words() -> None:
+    said = Said(
+        "sbatch",
+        "",
+        "sbatch: error: invalid partition specified: nope\n"
+        "sbatch: error: Batch job submission failed: Invalid partition name specified\n",
+        1,
+    )
+
+    assert (
+        "sbatch refuses: invalid partition specified: nope; "
+        "Batch job submission failed: Invalid partition name specified" == failure(said).message
+    )
+
+
+def test_variables_of_the_user_that_change_what_slurm_does_are_left_out() -> None:
+    given = {
+        "PATH": "/bin",
+        "HOME": "/home/ada",
+        "SLURM_CONF": "/etc/slurm/slurm.conf",
+        "SLURM_JWT": "x",
+        "SQUEUE_FORMAT": "%i",
+        "SLURM_TIME_FORMAT": "relative",
+        "SBATCH_PARTITION": "p",
+        "SLURM_JOB_ID": "1",
+        "SACCT_FORMAT": "JobID",
+        "SLURMISH": "kept",
+    }
+
+    assert {"PATH", "HOME", "SLURM_CONF", "SLURM_JWT", "SLURMISH"} == clean(given).keys()
+
+
+async def test_a_program_that_does_not_answer_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    slurm = programs(tmp_path / "bin", squeue=f"sleep 600 & echo $! > {pid}; wait")
+    began = time.monotonic()
+
+    with pytest.raises(Unavailable) as failed:
+        await slurm.ask("squeue", deadline_s=0.5)
+
+    assert "slurm_down" == failed.value.reason
+    assert time.monotonic() - began < 10
+    await until(lambda: ended(int(pid.read_text())), "what squeue had started has ended")
+
+
+async def test_a_program_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(WrongState) as failed:
+        await Commands({"PATH": str(tmp_path)}).ask("squeue-that-is-nowhere")
+
+    assert "slurm_missing" == failed.value.reason
+
+
+async def test_questions_are_asked_in_one_language_and_time_zone(tmp_path: Path) -> None:
+    slurm = programs(tmp_path / "bin", squeue='echo "$LC_ALL $TZ $*"')
+
+    assert "C UTC -h --jobs=1\n" == await slurm.ask("squeue", "-h", "--jobs=1")
+
+
+async def test_a_long_answer_is_read_while_the_program_writes_it(tmp_path: Path) -> None:
+    slurm = programs(tmp_path / "bin", squeue="seq 200000; seq 200000 >&2")
+
+    assert 200_000 == len((await slurm.ask("squeue")).splitlines())
+
+
+async def test_the_script_reaches_sbatch_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    slurm = programs(tmp_path / "bin", sbatch="cat > got; echo 12")
+
+    said = await slurm.submit("#!/bin/sh\necho 'ü $(x)'\n", tmp_path)
+
+    assert ("12\n", "#!/bin/sh\necho 'ü $(x)'\n") == (said.out, (tmp_path / "got").read_text())
+
+
+async def test_a_script_that_sbatch_does_not_read_is_its_own_affair(tmp_path: Path) -> None:
+    slurm = programs(tmp_path / "bin", sbatch="echo 'sbatch: error: no' >&2; exit 1")
+
+    with pytest.raises(InvalidInput) as failed:
+        await slurm.submit("x" * 1_000_000, tmp_path)
+
+    assert "sbatch refuses: no" == failed.value.message
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "kill -9 $$",
+        "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1",
+        "echo 'sbatch: error: Zero Bytes were transmitted or received' >&2; exit 1",
+        "echo 'sbatch: error: Unable to contact slurm controller (receive failure)' >&2; exit 1",
+    ],
+)
+async def test_a_lost_answer_of_sbatch_is_told_apart_from_a_refusal(tmp_path: Path, script: str) -> None:
+    slurm = programs(tmp_path / "bin", sbatch=script)
+
+    with pytest.raises(Unavailable) as failed:
+        await slurm.submit("#!/bin/sh\n", tmp_path)
+
+    assert "submit_unknown" == failed.value.reason
+
+
+async def test_a_controller_that_was_not_reached_has_accepted_nothing(tmp_path: Path) -> None:
+    words = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    slurm = programs(tmp_path / "bin", sbatch=f"echo '{words}' >&2; exit 1")
+
+    with pytest.raises(Unavailable) as failed:
+        await slurm.submit("#!/bin/sh\n", tmp_path)
+
+    assert "slurm_down" == failed.value.reason
+
+
+async def test_an_answer_of_sbatch_counts_although_it_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pollinator.executors.slurm.commands.SUBMIT_S", 1.0)
+    slurm = programs(tmp_path / "bin", sbatch="echo '12;cluster'; sleep 600")
+
+    assert "12;cluster\n" == (await slurm.submit("#!/bin/sh\n#SBATCH --wait\n", tmp_path)).out
