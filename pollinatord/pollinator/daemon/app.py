@@ -192,7 +192,7 @@ def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None
         ExecutorServicer(parts.registry, parts.runs, parts.starter), server
     )
     executor_pb2_grpc.add_ExecutorRegistryServiceServicer_to_server(
-        ExecutorRegistryServicer(parts.registry), server
+        ExecutorRegistryServicer(parts.registry, parts.runs, parts.crew), server
     )
     store_pb2_grpc.add_BlobServiceServicer_to_server(
         BlobServicer(lambda project: open_store(DEFAULT, project)), server

@@ -1,65 +1,73 @@
-"""The executors this daemon knows. An executor is a process of its own that outlives the daemon."""
+"""The executors this daemon knows, by name. How each is reached is in ``reach``."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib.metadata
 import logging
-import os
-import signal
-import subprocess
-import sys
-from dataclasses import dataclass
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 
 from pollinator.chunks.blobs import PeerStore
-from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Executor
+from pollinator.daemon.reach.book import Book
+from pollinator.daemon.reach.choose import transport_to
+from pollinator.daemon.reach.local import LocalProcess
+from pollinator.daemon.reach.transport import NotLoggedIn, Place, Tell, Transport, silent
+from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Executor, Reach
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire import places
-from pollinator.wire.channel import open_blocking_channel, open_channel
-from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
-from pollinator.wire.presence import holder_of
+from pollinator.wire.errors import AlreadyExists, InvalidInput, PollinatorError
 from pollinator.wire.status import to_error
 
 DEFAULT_EXECUTOR = "local"
-START_S = 15.0
-"""Longest time an executor may take from its start to its first answer."""
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutorPlace:
-    """Where an executor of this machine lives."""
-
-    name: str
-    kind: str
-    socket: Path
-    state: Path
-
-
 class ExecutorLink:
-    """The connection to one executor, which it starts when there is none."""
+    """The connection to one executor, which it brings up when there is none."""
 
-    near = True
-    """It is on this machine and reaches every store that the daemon does."""
-
-    def __init__(self, place: ExecutorPlace) -> None:
+    def __init__(self, place: Place, transport: Transport, learned: Callable[[], None]) -> None:
         self.place = place
-        self.address = f"unix:{place.socket}"
-        self._channel = open_channel(self.address)
-        self.runs = RunServiceStub(self._channel)
-        self.executor = ExecutorServiceStub(self._channel)
-        self._starting = asyncio.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.transport = transport
+        self.channel = transport.open()
+        self.runs = RunServiceStub(self.channel)
+        self.executor = ExecutorServiceStub(self.channel)
+        self.trouble: PollinatorError | None = None
+        self._learned = learned
+        self._bringing_up = asyncio.Lock()
+        self._heard = False
+
+    @property
+    def address(self) -> str:
+        """How it is reached, for people."""
+        return self.place.address
+
+    @property
+    def reach(self) -> Reach.ValueType:
+        """How well it is reached, as far as is known without asking."""
+        if self._bringing_up.locked() and not self._heard:
+            return Reach.REACH_CONNECTING
+        if isinstance(self.trouble, NotLoggedIn):
+            return Reach.REACH_NEEDS_AUTH
+        if self.trouble is not None:
+            return Reach.REACH_UNREACHABLE
+        return Reach.REACH_CONNECTED if self._heard else Reach.REACH_IDLE
+
+    @property
+    def near(self) -> bool:
+        """It is on this machine and reaches every store that the daemon does."""
+        return self.transport.near
 
     def blobs(self, project: str) -> PeerStore:
         """The executor's own store of a project; closed by the caller. Its calls block."""
-        return PeerStore(open_blocking_channel(self.address), project, self.place.name)
+        return PeerStore(self.transport.open_blocking(), project, self.place.name)
 
     async def describe(self, timeout_s: float = 2.0) -> Executor:
         """What the executor says about itself; raises Unavailable."""
@@ -67,118 +75,100 @@ class ExecutorLink:
             answer: DescribeResponse = await self.executor.Describe(DescribeRequest(), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise to_error(error) from error
-        answer.executor.name = self.place.name
-        answer.executor.address = self.address
-        return answer.executor
+        found = answer.executor
+        if not self.place.kind:
+            self.place = replace(self.place, kind=found.kind)
+            self._learned()
+        found.name = self.place.name
+        found.address = self.place.address
+        found.reach = Reach.REACH_CONNECTED
+        found.settings.update(self.place.settings)
+        found.login.extend(self.transport.login())
+        return found
 
-    async def ensure(self) -> None:
-        """Return once the executor answers, starting its process if need be.
-
-        One of another version is replaced; its runs go on under their supervisors.
+    async def ensure(self, tell: Tell = silent) -> None:
+        """Return once the executor answers, and bring up what is needed for that.
 
         Raises:
-            Unavailable: it does not come up.
+            NotLoggedIn: somebody has to log in first.
+            PollinatorError: it does not come up.
         """
-        async with self._starting:
-            found = await self._answers()
-            # Not the daemon's own version: what matters is which one would be started now.
-            if found is not None and found.version == importlib.metadata.version("pollinatord"):
-                return
-            self._let_go()
-            replaced = found.version if found is not None else None
-            if replaced is not None:
-                _log.info("executor %s is version %s: replacing it", self.place.name, replaced)
-                self._end()
+        async with self._bringing_up:
             try:
-                self._process = self._spawn()
-            except OSError as error:
-                raise self._no_start(f"{error.filename}: {error.strerror}") from error
-            try:
-                async with asyncio.timeout(START_S):
-                    while (found := await self._answers()) is None or found.version == replaced:
-                        if self._process.poll() not in (None, 0):
-                            raise self._no_start(f"its process ended with {self._process.returncode}")
-                        await asyncio.sleep(0.02)
-            except TimeoutError:
-                raise self._no_start(f"it gave no answer for {START_S:.0f} s") from None
+                await self.transport.ensure(self, tell)
+            except PollinatorError as error:
+                self.trouble, self._heard = error, False
+                raise
+            self.trouble, self._heard = None, True
 
-    async def close(self) -> None:
-        """Drop the connection; the executor goes on."""
-        self._let_go()
-        await self._channel.close()
+    async def connect(self, tell: Tell) -> Executor:
+        """Reach it now, for somebody who waits, and tell what is done.
 
-    def _let_go(self) -> None:
-        """Take notice if the process has ended; if not, it lives on by itself: nobody waits for it."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.returncode = 0
+        Raises:
+            PollinatorError: it cannot be reached.
+        """
+        self.transport.hurry()
+        await self.ensure(tell)
+        return await self.describe()
 
-    async def _answers(self) -> Executor | None:
-        """What the executor says about itself; None when it says nothing."""
-        if not self.place.socket.exists():
-            return None
+    def connected(self) -> bool:
+        """The channel has been connected since somebody answered, as far as can be seen from here."""
+        return self._heard and self.channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def ask(self, timeout_s: float = 2.0) -> Executor | None:
+        """What the one who answers says about itself; None when nobody does."""
         try:
-            return await self.describe()
+            return await self.describe(timeout_s)
         except PollinatorError:
             return None
 
-    def _end(self) -> None:
-        """Tell the process that serves here to end."""
-        holder = holder_of(self.place.state / "executor.lock")
-        if holder is not None and holder.socket == self.place.socket.resolve():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(holder.pid, signal.SIGTERM)
-
-    def _no_start(self, why: str) -> Unavailable:
-        return Unavailable(
-            f"executor {self.place.name} does not start: {why}",
-            reason="executor_down",
-            hint=f"its log is {self._log_path}",
+    async def look(self) -> Executor:
+        """What is known of it, without bringing anything up."""
+        if self.transport.may_answer() and (found := await self.ask()) is not None:
+            self.trouble, self._heard = None, True
+            return found
+        known = Executor(
+            name=self.place.name,
+            kind=self.place.kind,
+            address=self.place.address,
+            reach=self.reach,
+            settings=self.place.settings,
+            login=self.transport.login(),
         )
+        if self.trouble is not None:
+            known.health_detail = self.trouble.message
+        elif known.reach == Reach.REACH_CONNECTED:
+            known.reach, known.health_detail = Reach.REACH_UNREACHABLE, "it does not answer"
+        else:
+            known.health_detail = "not started yet; the first run starts it"
+        if isinstance(self.trouble, NotLoggedIn):
+            known.fix = self.trouble.fix
+        return known
 
-    @property
-    def _log_path(self) -> Path:
-        return self.place.state / "executor.log"
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        places.private_dir(self.place.state)
-        _log.info("starting executor %s", self.place.name)
-        command = [sys.executable, "-m", "pollinator.executors.main", self.place.kind]
-        command += ["--socket", str(self.place.socket), "--state", str(self.place.state)]
-        with self._log_path.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=executor_environment(),
-                # Of its own session: it must outlive the daemon and the terminal.
-                start_new_session=True,
-            )
-
-
-def executor_environment() -> dict[str, str]:
-    """The environment for an executor's process: the daemon's without what it must not know."""
-    hidden = ("AWS_", "COLONIES_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    crash_at = kept.pop("POLLINATOR_EXECUTOR_CRASH_AT", None)
-    kept.pop("POLLINATOR_CRASH_AT", None)
-    if crash_at is not None:
-        kept["POLLINATOR_CRASH_AT"] = crash_at
-    return kept | {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+    async def close(self) -> None:
+        """Drop the connection; the executor goes on."""
+        await self.transport.close()
+        await self.channel.close()
 
 
 class Registry:
     """All executors by name."""
 
     def __init__(self, state: Path) -> None:
-        local = ExecutorPlace(
-            name=DEFAULT_EXECUTOR,
-            kind="local",
-            socket=places.runtime_dir() / "executor-local.sock",
-            state=state / "local",
+        self._book = Book(state / "executors.json")
+        local = Place(
+            DEFAULT_EXECUTOR, "local", f"unix:{places.runtime_dir() / 'executor-local.sock'}", {}, ""
         )
-        self._links = {local.name: ExecutorLink(local)}
+        socket = Path(local.address.removeprefix("unix:"))
+        self._links = {local.name: self._link(local, LocalProcess(local, socket, state / "local"))}
+        self._unusable: list[Place] = []
+        for place in self._book.read():
+            try:
+                self._links[place.name] = self._link(place, transport_to(place))
+            except InvalidInput as error:
+                # Added by a newer version of this program, which will want it back.
+                _log.error("executor %s cannot be used: %s", place.name, error.message)
+                self._unusable.append(place)
 
     def names(self) -> list[str]:
         """Names of all executors, sorted."""
@@ -219,7 +209,54 @@ class Registry:
             hint=f"known are: {', '.join(self.names())}",
         )
 
+    def add(self, name: str, address: str, kind: str, settings: Mapping[str, str]) -> ExecutorLink:
+        """Remember an executor; it is not reached for that.
+
+        Raises:
+            InvalidInput: something cannot be meant.
+            AlreadyExists: there is one of this name.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(
+                f"{name!r} is no name for an executor",
+                reason="bad_name",
+                hint="take small letters, digits, '-', '_' and '.', and begin with a letter or digit",
+            )
+        if name in self._links:
+            raise AlreadyExists(
+                f"there is an executor {name} already",
+                reason="executor_exists",
+                hint=f"pollinator executors remove {name}",
+            )
+        place = Place(name, kind, address, dict(settings), secrets.token_hex(4))
+        link = self._link(place, transport_to(place))
+        self._links[name] = link
+        self._save()
+        return link
+
+    async def remove(self, name: str) -> str:
+        """Forget an executor; what could not be taken away at its end is said.
+
+        Raises:
+            InvalidInput: there is none, or it is the one of this machine.
+        """
+        link = self.get(name)
+        if link.place.name == DEFAULT_EXECUTOR:
+            raise InvalidInput(f"executor {DEFAULT_EXECUTOR} belongs to this machine", reason="bad_name")
+        del self._links[name]
+        self._save()
+        left = await link.transport.remove()
+        await link.close()
+        return left
+
     async def close(self) -> None:
         """Drop all connections."""
         for link in self._links.values():
             await link.close()
+
+    def _link(self, place: Place, transport: Transport) -> ExecutorLink:
+        return ExecutorLink(place, transport, self._save)
+
+    def _save(self) -> None:
+        added = [link.place for name, link in self._links.items() if name != DEFAULT_EXECUTOR]
+        self._book.write([*added, *self._unusable])

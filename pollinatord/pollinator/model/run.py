@@ -107,7 +107,7 @@ def _moved(run: Run, event: RunEvent) -> None:
         run.start_time.CopyFrom(event.time)
     if is_terminal(move.state):
         run.end_time.CopyFrom(event.time)
-        run.ClearField("unreachable_since")
+        _heard(run)
 
 
 def _cancel_requested(run: Run, _: RunEvent) -> None:
@@ -140,9 +140,15 @@ def _notice(run: Run, event: RunEvent) -> None:
 
 
 def _reachability(run: Run, event: RunEvent) -> None:
-    run.ClearField("unreachable_since")
+    _heard(run)
     if event.reachability.HasField("unreachable_since"):
         run.unreachable_since.CopyFrom(event.reachability.unreachable_since)
+        run.unreachable_detail = event.reachability.detail
+
+
+def _heard(run: Run) -> None:
+    run.ClearField("unreachable_since")
+    run.ClearField("unreachable_detail")
 
 
 _FOLDS: Mapping[str, Callable[[Run, RunEvent], None]] = {

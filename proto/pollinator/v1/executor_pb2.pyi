@@ -136,6 +136,7 @@ class Executor(message.Message):
     REACH_FIELD_NUMBER: builtins.int
     FIX_FIELD_NUMBER: builtins.int
     SETTINGS_FIELD_NUMBER: builtins.int
+    LOGIN_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name at the daemon."""
     kind: builtins.str
@@ -162,6 +163,10 @@ class Executor(message.Message):
     def settings(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Settings it was added with, such as `slurm.account`."""
 
+    @builtins.property
+    def login(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The program that logs in, with its arguments, for the user's own terminal; empty where nobody has to."""
+
     def __init__(
         self,
         *,
@@ -176,10 +181,11 @@ class Executor(message.Message):
         reach: Reach.ValueType = ...,
         fix: builtins.str = ...,
         settings: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        login: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["active_runs", b"active_runs", "address", b"address", "capabilities", b"capabilities", "fix", b"fix", "health_detail", b"health_detail", "healthy", b"healthy", "kind", b"kind", "name", b"name", "reach", b"reach", "settings", b"settings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["active_runs", b"active_runs", "address", b"address", "capabilities", b"capabilities", "fix", b"fix", "health_detail", b"health_detail", "healthy", b"healthy", "kind", b"kind", "login", b"login", "name", b"name", "reach", b"reach", "settings", b"settings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,6 +531,174 @@ class ListExecutorsResponse(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["executors", b"executors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AddExecutorRequest(message.Message):
+    """AddExecutorRequest says what to remember."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class SettingsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name here: small letters, digits, `-`, `_` and `.`."""
+    address: builtins.str
+    """How to reach it: `ssh://user@host:port`, `grpcs://host:port` or `unix:/path`."""
+    kind: builtins.str
+    """Its kind, or empty: then it is found out when it is reached."""
+    @builtins.property
+    def settings(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Settings, such as `slurm.account`."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        address: builtins.str = ...,
+        kind: builtins.str = ...,
+        settings: abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "kind", b"kind", "name", b"name", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AddExecutorResponse(message.Message):
+    """AddExecutorResponse answers AddExecutor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def executor(self) -> Executor:
+        """What is remembered."""
+
+    def __init__(
+        self,
+        *,
+        executor: Executor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["executor", b"executor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["executor", b"executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveExecutorRequest(message.Message):
+    """RemoveExecutorRequest names an executor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    force: builtins.bool
+    """Also when runs of it have not ended: they are lost."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        force: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["force", b"force", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveExecutorResponse(message.Message):
+    """RemoveExecutorResponse answers RemoveExecutor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LEFT_BEHIND_FIELD_NUMBER: builtins.int
+    left_behind: builtins.str
+    """What could not be done there, for people; empty when all was."""
+    def __init__(
+        self,
+        *,
+        left_behind: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["left_behind", b"left_behind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConnectExecutorRequest(message.Message):
+    """ConnectExecutorRequest names an executor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name; empty is the default."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConnectExecutorResponse(message.Message):
+    """ConnectExecutorResponse is one message of ConnectExecutor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: builtins.int
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    step: builtins.str
+    """What is done now, for people."""
+    @builtins.property
+    def executor(self) -> Executor:
+        """Last message: what was reached."""
+
+    def __init__(
+        self,
+        *,
+        step: builtins.str = ...,
+        executor: Executor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["executor", b"executor", "kind", b"kind", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["executor", b"executor", "kind", b"kind", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = typing.Literal["step", "executor"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 @typing.final
 class Image(message.Message):

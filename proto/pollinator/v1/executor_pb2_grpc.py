@@ -336,6 +336,21 @@ class ExecutorRegistryServiceStub(object):
                 request_serializer=pollinator_dot_v1_dot_executor__pb2.ListExecutorsRequest.SerializeToString,
                 response_deserializer=pollinator_dot_v1_dot_executor__pb2.ListExecutorsResponse.FromString,
                 _registered_method=True)
+        self.AddExecutor = channel.unary_unary(
+                '/pollinator.v1.ExecutorRegistryService/AddExecutor',
+                request_serializer=pollinator_dot_v1_dot_executor__pb2.AddExecutorRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_executor__pb2.AddExecutorResponse.FromString,
+                _registered_method=True)
+        self.RemoveExecutor = channel.unary_unary(
+                '/pollinator.v1.ExecutorRegistryService/RemoveExecutor',
+                request_serializer=pollinator_dot_v1_dot_executor__pb2.RemoveExecutorRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_executor__pb2.RemoveExecutorResponse.FromString,
+                _registered_method=True)
+        self.ConnectExecutor = channel.unary_stream(
+                '/pollinator.v1.ExecutorRegistryService/ConnectExecutor',
+                request_serializer=pollinator_dot_v1_dot_executor__pb2.ConnectExecutorRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_executor__pb2.ConnectExecutorResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutorRegistryServiceServicer(object):
@@ -349,6 +364,27 @@ class ExecutorRegistryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddExecutor(self, request, context):
+        """AddExecutor remembers one; it is not reached for that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveExecutor(self, request, context):
+        """RemoveExecutor forgets one, and ends it where this daemon has started it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConnectExecutor(self, request, context):
+        """ConnectExecutor reaches one now, whatever that takes, and says what is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutorRegistryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -356,6 +392,21 @@ def add_ExecutorRegistryServiceServicer_to_server(servicer, server):
                     servicer.ListExecutors,
                     request_deserializer=pollinator_dot_v1_dot_executor__pb2.ListExecutorsRequest.FromString,
                     response_serializer=pollinator_dot_v1_dot_executor__pb2.ListExecutorsResponse.SerializeToString,
+            ),
+            'AddExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddExecutor,
+                    request_deserializer=pollinator_dot_v1_dot_executor__pb2.AddExecutorRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_executor__pb2.AddExecutorResponse.SerializeToString,
+            ),
+            'RemoveExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveExecutor,
+                    request_deserializer=pollinator_dot_v1_dot_executor__pb2.RemoveExecutorRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_executor__pb2.RemoveExecutorResponse.SerializeToString,
+            ),
+            'ConnectExecutor': grpc.unary_stream_rpc_method_handler(
+                    servicer.ConnectExecutor,
+                    request_deserializer=pollinator_dot_v1_dot_executor__pb2.ConnectExecutorRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_executor__pb2.ConnectExecutorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -386,6 +437,87 @@ class ExecutorRegistryService(object):
             '/pollinator.v1.ExecutorRegistryService/ListExecutors',
             pollinator_dot_v1_dot_executor__pb2.ListExecutorsRequest.SerializeToString,
             pollinator_dot_v1_dot_executor__pb2.ListExecutorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ExecutorRegistryService/AddExecutor',
+            pollinator_dot_v1_dot_executor__pb2.AddExecutorRequest.SerializeToString,
+            pollinator_dot_v1_dot_executor__pb2.AddExecutorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ExecutorRegistryService/RemoveExecutor',
+            pollinator_dot_v1_dot_executor__pb2.RemoveExecutorRequest.SerializeToString,
+            pollinator_dot_v1_dot_executor__pb2.RemoveExecutorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConnectExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pollinator.v1.ExecutorRegistryService/ConnectExecutor',
+            pollinator_dot_v1_dot_executor__pb2.ConnectExecutorRequest.SerializeToString,
+            pollinator_dot_v1_dot_executor__pb2.ConnectExecutorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -81,6 +81,12 @@ class ExecutorRegistryServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListExecutors: _aio.UnaryUnaryMultiCallable[_executor_pb2.ListExecutorsRequest, _executor_pb2.ListExecutorsResponse]
     """ListExecutors lists all that are known, reachable or not."""
+    AddExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.AddExecutorRequest, _executor_pb2.AddExecutorResponse]
+    """AddExecutor remembers one; it is not reached for that."""
+    RemoveExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.RemoveExecutorRequest, _executor_pb2.RemoveExecutorResponse]
+    """RemoveExecutor forgets one, and ends it where this daemon has started it."""
+    ConnectExecutor: _aio.UnaryStreamMultiCallable[_executor_pb2.ConnectExecutorRequest, _executor_pb2.ConnectExecutorResponse]
+    """ConnectExecutor reaches one now, whatever that takes, and says what is done."""
 
 class ExecutorRegistryServiceServicer:
     """ExecutorRegistryService is the daemon's list of executors."""
@@ -91,5 +97,26 @@ class ExecutorRegistryServiceServicer:
         context: _aio.ServicerContext[_executor_pb2.ListExecutorsRequest, _abc.Awaitable[_executor_pb2.ListExecutorsResponse]],
     ) -> _abc.Awaitable[_executor_pb2.ListExecutorsResponse]:
         """ListExecutors lists all that are known, reachable or not."""
+
+    def AddExecutor(
+        self,
+        request: _executor_pb2.AddExecutorRequest,
+        context: _aio.ServicerContext[_executor_pb2.AddExecutorRequest, _abc.Awaitable[_executor_pb2.AddExecutorResponse]],
+    ) -> _abc.Awaitable[_executor_pb2.AddExecutorResponse]:
+        """AddExecutor remembers one; it is not reached for that."""
+
+    def RemoveExecutor(
+        self,
+        request: _executor_pb2.RemoveExecutorRequest,
+        context: _aio.ServicerContext[_executor_pb2.RemoveExecutorRequest, _abc.Awaitable[_executor_pb2.RemoveExecutorResponse]],
+    ) -> _abc.Awaitable[_executor_pb2.RemoveExecutorResponse]:
+        """RemoveExecutor forgets one, and ends it where this daemon has started it."""
+
+    def ConnectExecutor(
+        self,
+        request: _executor_pb2.ConnectExecutorRequest,
+        context: _aio.ServicerContext[_executor_pb2.ConnectExecutorRequest, _abc.AsyncIterator[_executor_pb2.ConnectExecutorResponse]],
+    ) -> _abc.AsyncIterator[_executor_pb2.ConnectExecutorResponse]:
+        """ConnectExecutor reaches one now, whatever that takes, and says what is done."""
 
 def add_ExecutorRegistryServiceServicer_to_server(servicer: ExecutorRegistryServiceServicer, server: _aio.Server) -> None: ...

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pollinator.daemon.registry import ExecutorLink, Registry, executor_environment
+from pollinator.daemon.reach.local import executor_environment
+from pollinator.daemon.registry import ExecutorLink, Registry
 from pollinator.wire.errors import InvalidInput, Unavailable
 
 

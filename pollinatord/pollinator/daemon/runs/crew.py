@@ -13,6 +13,9 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.forgetting import Forgetting
 from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.runs.plan import end_event, failed
+from pollinator.model.run import UNSEALED, is_terminal
+from pollinator.v1.run_pb2 import Outcome, OutcomeReason, RunState
 from pollinator.wire.errors import PollinatorError
 
 RETRY_S = 5.0
@@ -48,6 +51,18 @@ class Crew:
         """Drive a run to its end in the background."""
         context = only_about(run=run_id, project=self._runs.get(run_id).project)
         self._own(self._group.create_task(self._drive(run_id), name=f"run {run_id}", context=context))
+
+    async def give_up(self, run_id: str, why: str) -> None:
+        """End a run here whose executor is no longer asked: what becomes of it there, nobody will know."""
+        for task in [task for task in self._tasks if task.get_name() == f"run {run_id}"]:
+            task.cancel()
+            await asyncio.wait([task])
+        run = self._runs.get(run_id)
+        if run.state in UNSEALED:
+            self._runs.append(run_id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, why))
+        elif not is_terminal(run.state):
+            outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_BACKEND, detail=why)
+            self._runs.append(run_id, end_event(RunState.RUN_STATE_LOST, outcome, run.attempt))
 
     def _own(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

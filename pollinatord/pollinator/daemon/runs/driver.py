@@ -44,7 +44,7 @@ from pollinator.v1.run_pb2 import (
     WatchRunRequest,
     WatchRunResponse,
 )
-from pollinator.wire.errors import Code, NotFound, PollinatorError, Unavailable
+from pollinator.wire.errors import Code, NeedsLogin, NotFound, PollinatorError, Unavailable
 from pollinator.wire.faults import crash_point
 from pollinator.wire.progress import Teller
 from pollinator.wire.status import to_error
@@ -281,6 +281,7 @@ class RunDriver:
                 await link.ensure()
             except PollinatorError as still_down:
                 _log.warning("run %s: %s", run_id, still_down.message)
+                self._unreachable(run_id, still_down)
 
         return follow_run(link.runs, request, patience_s=FOREVER_S, on_cut=on_cut)
 
@@ -365,10 +366,17 @@ class RunDriver:
     # Recording
 
     def _unreachable(self, run_id: str, error: PollinatorError) -> None:
-        if self._runs.get(run_id).HasField("unreachable_since"):
+        run = self._runs.get(run_id)
+        needs_login = isinstance(error, NeedsLogin)
+        detail = f"{error.message}: {error.hint}" if needs_login else error.message
+        # Once is enough, but what the user has to do must be said whatever was the matter before.
+        if run.HasField("unreachable_since") and not (needs_login and detail != run.unreachable_detail):
             return
-        observed = RunEvent(reachability=Reachability(detail=error.message))
-        observed.reachability.unreachable_since.GetCurrentTime()
+        observed = RunEvent(reachability=Reachability(detail=detail))
+        if run.HasField("unreachable_since"):
+            observed.reachability.unreachable_since.CopyFrom(run.unreachable_since)
+        else:
+            observed.reachability.unreachable_since.GetCurrentTime()
         self._runs.append(run_id, observed)
 
     def _lost(self, run_id: str) -> RunEvent:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 
 from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.start import RunStarter
 from pollinator.v1 import executor_pb2_grpc
 from pollinator.v1.executor_pb2 import (
+    AddExecutorRequest,
+    AddExecutorResponse,
+    ConnectExecutorRequest,
+    ConnectExecutorResponse,
     DescribeRequest,
     DescribeResponse,
     Executor,
@@ -28,8 +33,10 @@ from pollinator.v1.executor_pb2 import (
     PruneImagesResponse,
     PullImageRequest,
     PullImageResponse,
+    RemoveExecutorRequest,
+    RemoveExecutorResponse,
 )
-from pollinator.wire.errors import PollinatorError
+from pollinator.wire.errors import PollinatorError, WrongState
 from pollinator.wire.status import to_error
 
 FORWARD_S = 10.0
@@ -48,6 +55,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     ) -> DescribeResponse:
         """What an executor is and can do; starts it when it does not run."""
         link = self._registry.get(request.executor)
+        link.transport.hurry()
         await link.ensure()
         return DescribeResponse(executor=await link.describe(FORWARD_S))
 
@@ -118,23 +126,65 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
 class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer):
     """The daemon's list of executors."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, log: RunLog, crew: Crew) -> None:
         self._registry = registry
+        self._runs = log
+        self._crew = crew
 
     async def ListExecutors(  # noqa: N802
         self, request: ListExecutorsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ListExecutorsResponse:
         """All executors, reachable or not; none is started for this."""
         links = [self._registry.get(name) for name in self._registry.names()]
-        return ListExecutorsResponse(executors=await asyncio.gather(*(_described(link) for link in links)))
+        return ListExecutorsResponse(executors=await asyncio.gather(*(link.look() for link in links)))
+
+    async def AddExecutor(  # noqa: N802
+        self, request: AddExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AddExecutorResponse:
+        """Remember one."""
+        link = self._registry.add(request.name, request.address, request.kind, request.settings)
+        return AddExecutorResponse(executor=await link.look())
+
+    async def RemoveExecutor(  # noqa: N802
+        self, request: RemoveExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> RemoveExecutorResponse:
+        """Forget one, unless runs of it go on."""
+        name = self._registry.get(request.name).place.name
+        going = [run.id for run in self._runs.active() if run.executor == name]
+        if going and not request.force:
+            raise WrongState(
+                f"executor {name} has {len(going)} runs that have not ended",
+                reason="executor_busy",
+                hint=f"end them first, or lose them: pollinator executors remove --force {name}",
+            )
+        left = await self._registry.remove(name)
+        for run_id in going:
+            await self._crew.give_up(run_id, f"executor {name} was removed")
+        for run_id in self._runs.held():
+            if self._runs.get(run_id).executor == name:
+                self._runs.let_go(run_id)
+        return RemoveExecutorResponse(left_behind=left)
+
+    async def ConnectExecutor(  # noqa: N802
+        self, request: ConnectExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[ConnectExecutorResponse]:
+        """Reach one now, and say what is done."""
+        link = self._registry.get(request.name)
+        told: asyncio.Queue[str | None] = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            reaching = group.create_task(_outcome(link, told.put_nowait), name="connect")
+            reaching.add_done_callback(lambda _: told.put_nowait(None))
+            while (step := await told.get()) is not None:
+                yield ConnectExecutorResponse(step=step)
+        found = reaching.result()
+        if isinstance(found, PollinatorError):
+            raise found
+        yield ConnectExecutorResponse(executor=found)
 
 
-async def _described(link: ExecutorLink) -> Executor:
+async def _outcome(link: ExecutorLink, tell: Callable[[str], None]) -> Executor | PollinatorError:
+    """An error that left the group would come out as a group."""
     try:
-        return await link.describe()
+        return await link.connect(tell)
     except PollinatorError as error:
-        idle = not link.place.socket.exists()
-        detail = "not started yet; the first run starts it" if idle else error.message
-        return Executor(
-            name=link.place.name, kind=link.place.kind, address=link.address, health_detail=detail
-        )
+        return error
