@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pollinator.executors.conformance.asking import make_spec
 from pollinator.executors.slurm.script import Place, Site, job_script
 from pollinator.v1.spec_pb2 import Gpu, Slurm
-from support.asking import make_spec
 from support.slurm import Slurm as Cluster
 
 pytestmark = pytest.mark.integration

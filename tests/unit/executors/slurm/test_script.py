@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pollinator.executors.conformance.asking import make_spec
 from pollinator.executors.slurm.script import Place, Site, job_script, memory, merged, tasks_cpus
 from pollinator.v1.spec_pb2 import Gpu, Slurm
 from pollinator.wire.errors import InvalidInput
-from support.asking import make_spec
 
 HOSTILE = [
     "$(touch owned)",
