@@ -23,8 +23,6 @@ HOSTILE = [
     "$HOME",
     "it's",
     'say "hi"',
-]
-HOSTILE += [
     "back\\slash",
     "a # b",
     "--wrap=touch",
