@@ -22,8 +22,13 @@ HOSTILE = [
     'say "hi"',
     "a # b",
     "%j %u",
+    "--wrap=x",
+    "é→ü",
+    ";|>",
+    "*?[a]",
+    ":x",
+    "a\tb",
 ]
-HOSTILE += ["--wrap=x", "é→ü", ";|>", "*?[a]", ":x", "a\tb"]
 
 
 def test_hostile_names_arrive_as_they_were_written(slurm: Cluster, tmp_path: Path) -> None:

@@ -61,26 +61,7 @@ def refused(wishes: Slurm, **changes: Any) -> list[tuple[str, str]]:
     return [(each.where, each.message) for each in caught.value.violations]
 
 
-def test_everything_that_is_asked_for_is_in_it() -> None:
-    wishes = Slurm(partition="gpu", account="project_1", qos="high", constraint="a&b", reservation="r")
-    wishes.modules[:] = ["cray-python/3.11", "rocm"]
-    wishes.directives[:] = ["--mail-type=END", "--exclusive"]
-
-    text = script(
-        wishes,
-        command=("/opt/py", "-m", "x", "/state/a b"),
-        nodes=3,
-        processes_per_node=2,
-        cpu_millis=3000,
-        memory_bytes=1 << 30,
-        gpu=Gpu(count=2, name="a100"),
-        walltime_ms=600_000,
-        signal="USR1@60",
-        requeue=True,
-    )
-
-    assert (
-        """\
+WHOLE = """\
 #!/bin/bash -l
 #SBATCH --job-name=pollinator-run-1
 #SBATCH --comment=pollinator:run-1
@@ -106,8 +87,27 @@ def test_everything_that_is_asked_for_is_in_it() -> None:
 module load cray-python/3.11 rocm || exit 1
 exec /opt/py -m x '/state/a b'
 """
-        == text
+
+
+def test_everything_that_is_asked_for_is_in_it() -> None:
+    wishes = Slurm(partition="gpu", account="project_1", qos="high", constraint="a&b", reservation="r")
+    wishes.modules[:] = ["cray-python/3.11", "rocm"]
+    wishes.directives[:] = ["--mail-type=END", "--exclusive"]
+
+    text = script(
+        wishes,
+        command=("/opt/py", "-m", "x", "/state/a b"),
+        nodes=3,
+        processes_per_node=2,
+        cpu_millis=3000,
+        memory_bytes=1 << 30,
+        gpu=Gpu(count=2, name="a100"),
+        walltime_ms=600_000,
+        signal="USR1@60",
+        requeue=True,
     )
+
+    assert WHOLE == text
 
 
 def test_what_is_not_asked_for_is_left_to_slurm() -> None:
