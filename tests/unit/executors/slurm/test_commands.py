@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -11,17 +10,8 @@ import pytest
 from pollinator.executors.slurm.commands import Commands, Said, clean, failure
 from pollinator.wire.errors import Denied, InvalidInput, NotFound, PollinatorError, Unavailable, WrongState
 from support.scripted_executor import until
+from support.slurm_site import programs
 from support.supervising import ended
-
-
-def programs(folder: Path, **scripts: str) -> Commands:
-    """Programs of these names, in place of Slurm's."""
-    folder.mkdir()
-    for name, script in scripts.items():
-        path = folder / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-    return Commands(os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"})
 
 
 @pytest.mark.parametrize(

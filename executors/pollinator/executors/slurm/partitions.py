@@ -1,0 +1,188 @@
+"""Which partition a run goes to, and what it should know of it: decided by what the probe told."""
+
+from __future__ import annotations
+
+from pollinator.executors.slurm.probe import UNTYPED, Nodes, Partition, Probe
+from pollinator.v1.run_pb2 import Notice, Severity
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.wire.errors import InvalidInput, Violation
+
+_GIB = 1 << 30
+
+
+def choose(probe: Probe, spec: RunSpec) -> str:
+    """The partition for a run: the one it names, the default one if it fits, else the smallest that is up.
+
+    Returns:
+        Its name. Empty leaves the choice to Slurm.
+
+    Raises:
+        InvalidInput: the run fits into none, and what each one allows.
+    """
+    if wish := spec.slurm.partition:
+        # One that is not known, or several with commas between, are for sbatch to judge.
+        named = [each for each in probe.partitions if each.name == wish]
+        if named and (lacks := lacking(named[0], spec, probe.accounts)):
+            raise _refusal([f"{wish} {lacks}"], "slurm.partition")
+        return wish
+    fitting = [each for each in probe.partitions if not lacking(each, spec, probe.accounts)]
+    for each in fitting:
+        if each.default and each.up:
+            return each.name
+    if up := [each for each in fitting if each.up and not each.reserved]:
+        return min(up, key=_size).name
+    raise _refusal([_refused(each, spec, probe.accounts) for each in probe.partitions], "conditions")
+
+
+def lacking(partition: Partition, spec: RunSpec, accounts: tuple[str, ...] = ()) -> str:
+    """What a partition does not allow of a run, as ``allows 30 min, and the run asks for 2 h``; or empty.
+
+    Args:
+        partition: the partition.
+        spec: the run.
+        accounts: those of the user, as far as that is known.
+    """
+    wrong = [*_limits(partition, spec), *_hardware(partition, spec), *_admission(partition, spec, accounts)]
+    return "; ".join(wrong)
+
+
+def notices(probe: Probe, spec: RunSpec, name: str) -> list[Notice]:
+    """What the user should know about a run in this partition."""
+    found = [each for each in probe.partitions if each.name == name]
+    if not found:
+        return []
+    partition, texts = found[0], dict[str, str]()
+    if not spec.walltime_ms:
+        if partition.default_walltime_s:
+            given = f"gives it {duration(partition.default_walltime_s)}"
+        elif partition.max_walltime_s:
+            given = f"gives it the longest it allows, {duration(partition.max_walltime_s)}"
+        else:
+            given = ""
+        if given:
+            texts["walltime_default"] = f"no conditions.walltime is set: partition {name} {given}"
+    if not partition.up:
+        texts["partition_down"] = f"partition {name} is down now: the run waits until it is up again"
+    warning = Severity.SEVERITY_WARNING
+    return [Notice(severity=warning, code=code, text=text) for code, text in texts.items()]
+
+
+def gpu_model(probe: Probe, spec: RunSpec) -> str:
+    """The model of GPU as this cluster spells it; empty where any will do, or its models have no names."""
+    known = {model.lower(): model for each in probe.partitions for model in each.gpus if model != UNTYPED}
+    return known.get(spec.gpu.name.lower(), spec.gpu.name)
+
+
+def duration(seconds: int) -> str:
+    """Seconds for people: ``30 min``, ``2 h``, ``1 h 30 min``, ``3 days``."""
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    days, hours, minutes = minutes // 1440, minutes % 1440 // 60, minutes % 60
+    parts = [f"{days} day{'s' * (days > 1)}" * bool(days), f"{hours} h" * bool(hours)]
+    return " ".join(part for part in [*parts, f"{minutes} min" * bool(minutes)] if part)
+
+
+def size(count: int) -> str:
+    """Bytes for people: ``64 GiB``, ``1.5 GiB``."""
+    return f"{count / _GIB:.3g} GiB"
+
+
+def allowance(partition: Partition) -> str:
+    """What a partition allows, on one line."""
+    time = duration(partition.max_walltime_s) if partition.max_walltime_s else "any time"
+    parts = [
+        time,
+        _count(_most_nodes(partition)),
+        f"{partition.cores} cores and {size(partition.memory_bytes)} each",
+    ]
+    parts += [f"{count} x {model}" for model, count in sorted(partition.gpus.items())]
+    return ", ".join(parts) + ("" if partition.up else ", down now")
+
+
+def _count(nodes: int) -> str:
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
+
+
+def _most_nodes(partition: Partition) -> int:
+    return min(partition.max_nodes or partition.nodes, partition.nodes)
+
+
+def _refused(partition: Partition, spec: RunSpec, accounts: tuple[str, ...]) -> str:
+    lacks = lacking(partition, spec, accounts) or ("is reserved" if partition.reserved else "is down now")
+    return f"{partition.name} {lacks} (it allows {allowance(partition)})"
+
+
+def _refusal(texts: list[str], where: str) -> InvalidInput:
+    return InvalidInput(
+        "this run fits into no partition of the cluster",
+        reason="cannot_run_here",
+        hint="ask for less, or name another executor: pollinator executors",
+        violations=[Violation(where, text) for text in texts],
+    )
+
+
+def _size(partition: Partition) -> tuple[float, float, int, str]:
+    """Small ones first: a run should not take the place of those that need more."""
+    return (
+        partition.max_walltime_s or float("inf"),
+        partition.max_nodes or float("inf"),
+        sum(partition.gpus.values()) * _GIB * _GIB + partition.memory_bytes,
+        partition.name,
+    )
+
+
+def _limits(partition: Partition, spec: RunSpec) -> list[str]:
+    wrong: list[str] = []
+    if partition.max_walltime_s and spec.walltime_ms > partition.max_walltime_s * 1000:
+        allowed, asked = duration(partition.max_walltime_s), duration(-(-spec.walltime_ms // 1000))
+        wrong.append(f"allows {allowed}, and the run asks for {asked}")
+    if spec.nodes > _most_nodes(partition):
+        wrong.append(f"allows {_count(_most_nodes(partition))}, and the run asks for {spec.nodes}")
+    if spec.nodes < partition.min_nodes:
+        wrong.append(f"wants at least {_count(partition.min_nodes)}, and the run asks for {spec.nodes}")
+    return wrong
+
+
+def _hardware(partition: Partition, spec: RunSpec) -> list[str]:
+    """One thing at a time, so that what is named is what is missing."""
+    cores = -(-spec.cpu_millis // 1000)
+    if cores > partition.cores:
+        return [f"has {partition.cores} cores on its largest node, and the run asks for {cores}"]
+    if spec.memory_bytes > partition.memory_bytes:
+        have, asked = size(partition.memory_bytes), size(spec.memory_bytes)
+        return [f"has {have} of memory on its largest node, and the run asks for {asked}"]
+    if spec.gpu.count and not _gpus_of(partition.gpus, spec):
+        asked = f"{spec.gpu.count} x {spec.gpu.name or 'any'}"
+        have = ", ".join(f"{count} x {model}" for model, count in sorted(partition.gpus.items()))
+        return [f"has {have or 'no'} GPUs on its largest node, and the run asks for {asked}"]
+    enough = sum(kind.count for kind in partition.kinds if _suffices(kind, spec, cores))
+    if enough < spec.nodes <= _most_nodes(partition):
+        return [f"has {_count(enough)} with all that the run asks for, and it asks for {spec.nodes}"]
+    return []
+
+
+def _suffices(kind: Nodes, spec: RunSpec, cores: int) -> bool:
+    if kind.cores < cores or kind.memory_bytes < spec.memory_bytes:
+        return False
+    return not spec.gpu.count or _gpus_of(kind.gpus, spec)
+
+
+def _gpus_of(there: dict[str, int], spec: RunSpec) -> bool:
+    wish = spec.gpu.name.lower()
+    if not wish:
+        return sum(there.values()) >= spec.gpu.count
+    named = {model.lower(): count for model, count in there.items()}
+    return named.get(wish, 0) >= spec.gpu.count
+
+
+def _admission(partition: Partition, spec: RunSpec, accounts: tuple[str, ...]) -> list[str]:
+    wrong: list[str] = []
+    account, qos = spec.slurm.account, spec.slurm.qos
+    if account and partition.accounts and account not in partition.accounts:
+        wrong.append(f"does not admit account {account}")
+    if not account and accounts and partition.accounts and not set(accounts) & set(partition.accounts):
+        wrong.append(f"admits none of your accounts, {', '.join(accounts)}")
+    if qos and partition.qos and qos not in partition.qos:
+        wrong.append(f"does not admit QoS {qos}")
+    return wrong
