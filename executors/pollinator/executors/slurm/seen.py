@@ -214,7 +214,7 @@ def _reason(text: str) -> tuple[str, str]:
     return name.group(), text[name.end() :].strip(" ,_()")
 
 
-_NAME = re.compile(r"[A-Za-z]+")
+_NAME = re.compile(r"[A-Z][A-Za-z]+(?![^,\s(])")
 
 
 def _number(text: str) -> int:
