@@ -37,6 +37,9 @@ SHORT_S = 30.0
 LONG_S = 6 * 3600.0
 """Deadline of a call that may move all bytes of a project."""
 
+CONNECT_S = 1800.0
+"""Deadline of a call that may install a whole site first."""
+
 HANDSHAKE_S = 10.0
 _JUST_ENDING_S = 1.0
 END_S = 20.0

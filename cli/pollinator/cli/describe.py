@@ -22,7 +22,6 @@ from pollinator.cli.words import (
     what_happened,
     what_to_do,
 )
-from pollinator.v1.executor_pb2 import Executor
 from pollinator.v1.project_pb2 import BigPath, Project, ProjectState
 from pollinator.v1.run_pb2 import Run
 
@@ -37,13 +36,13 @@ Pairs = Iterator[tuple[str, str]]
 def describe_run(run: Run) -> list[str]:
     """Everything about a run."""
     groups = (_identity(run), _end(run), _times(run), _resources(run.spec), _usage(run), _files(run))
-    lines = [_line(name, value) for group in groups for name, value in group if value]
-    return [*lines, *(_line("notice", notice.text) for notice in run.notices)]
+    lines = [line(name, value) for group in groups for name, value in group if value]
+    return [*lines, *(line("notice", notice.text) for notice in run.notices)]
 
 
 def describe_waiting(run: Run) -> list[str]:
     """Where a run is, why it waits, and what became of it."""
-    return [_line(name, value) for name, value in (("run", run.id), *_end(run)) if value]
+    return [line(name, value) for name, value in (("run", run.id), *_end(run)) if value]
 
 
 def describe_project(project: Project) -> list[str]:
@@ -64,7 +63,7 @@ def describe_project(project: Project) -> list[str]:
         ("last in sync", _time(project, "last_sync_time")),
         ("missed changes", str(project.missed_changes or "")),
     ]
-    return lines + [textwrap.indent(_line(name, value), "  ") for name, value in pairs if value]
+    return lines + [textwrap.indent(line(name, value), "  ") for name, value in pairs if value]
 
 
 def biggest_lines(paths: Sequence[BigPath]) -> list[str]:
@@ -82,28 +81,6 @@ def biggest_lines(paths: Sequence[BigPath]) -> list[str]:
     return [f"{size:>{sizes}}{'':{gap}}{count:>{files}}  {name}" for size, count, name in rows]
 
 
-def describe_executor(executor: Executor) -> list[str]:
-    """What an executor is and can do."""
-    offer = executor.capabilities
-    health = "healthy" if executor.healthy else "does not answer"
-    pairs = [
-        ("executor", executor.name),
-        ("kind", executor.kind),
-        ("health", f"{health}: {executor.health_detail}" if executor.health_detail else health),
-        ("version", executor.version),
-        ("address", executor.address),
-        ("active runs", str(executor.active_runs)),
-        ("cores", f"{offer.cpu_millis / 1000:g}" if offer.cpu_millis else ""),
-        ("memory", bytes_text(offer.memory_bytes) if offer.memory_bytes else ""),
-        ("memory limited by", offer.memory_source),
-        ("nodes", str(offer.nodes) if offer.nodes else ""),
-        ("gpus", ", ".join(offer.gpus)),
-        ("container engines", ", ".join(offer.container_engines)),
-        ("features", ", ".join(offer.features)),
-    ]
-    return [_line(name, value) for name, value in pairs if value]
-
-
 def _identity(run: Run) -> Pairs:
     yield "run", run.id
     yield "project", f"{run.project}  {run.root}".rstrip()
@@ -119,7 +96,8 @@ def _end(run: Run) -> Pairs:
     yield "waits for", run.pending.text
     yield "what to do", run.pending.action
     yield "starts", f"{_time(run.pending, 'eta')} (estimate)" if run.pending.HasField("eta") else ""
-    yield "no word since", _time(run, "unreachable_since")
+    no_word = _time(run, "unreachable_since")
+    yield "no word since", f"{no_word}: {run.unreachable_detail}" if run.unreachable_detail else no_word
     yield "reason", reason_word(run)
     yield "happened", what_happened(run)
     yield "what to do", what_to_do(run)
@@ -185,6 +163,7 @@ def _time(message: object, field: str) -> str:
     return time_text(stamp) if stamp.seconds else ""
 
 
-def _line(name: str, value: str) -> str:
+def line(name: str, value: str) -> str:
+    """A name and its value, in columns that fit below those of others."""
     first, *more = value.splitlines() or [""]
     return "\n".join([f"{name + ':':<18} {first}", *(f"{'':<18} {line}" for line in more)])

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pollinator.cli.connect import Daemon
 from pollinator.cli.describe import biggest_lines, describe_project
 from pollinator.cli.plain import json_text, plain
+from pollinator.cli.sites import trouble_line
 from pollinator.cli.table import run_lines
 from pollinator.cli.terminal import Terminal
 from pollinator.cli.words import count_text
 from pollinator.v1.daemon_pb2 import GetInfoRequest, GetInfoResponse
+from pollinator.v1.executor_pb2 import Executor, ListExecutorsRequest
 from pollinator.v1.project_pb2 import ListBiggestRequest, ListProjectsRequest, Project
 from pollinator.v1.run_pb2 import ListRunsRequest, Run
 
@@ -29,6 +31,7 @@ class State:
     info: GetInfoResponse
     projects: Sequence[Project]
     runs: Sequence[Run]
+    executors: Sequence[Executor]
 
     def json(self) -> str:
         """As one JSON object."""
@@ -36,6 +39,7 @@ class State:
             "daemon": plain(self.info),
             "projects": [plain(project) for project in self.projects],
             "runs": [plain(run) for run in self.runs],
+            "executors": [plain(executor) for executor in self.executors],
         }
         return json_text(words)
 
@@ -44,6 +48,7 @@ class State:
         info = self.info
         active = count_text(info.active_runs, "active run")
         lines = [f"daemon:  version {info.version}, process {info.pid}, {active}"]
+        lines += [f"executor {trouble}" for each in self.executors if (trouble := trouble_line(each))]
         for project in self.projects:
             lines += ["", *describe_project(project)]
         if self.runs:
@@ -56,7 +61,8 @@ async def state_of(daemon: Daemon) -> State:
     info = await daemon.ask(daemon.daemon.GetInfo, GetInfoRequest())
     projects = await daemon.ask(daemon.projects.ListProjects, ListProjectsRequest())
     runs = await daemon.ask(daemon.runs.ListRuns, ListRunsRequest(active=True, page_size=1000))
-    return State(info, projects.projects, runs.runs)
+    executors = await daemon.ask(daemon.registry.ListExecutors, ListExecutorsRequest())
+    return State(info, projects.projects, runs.runs, executors.executors)
 
 
 async def follow_state(daemon: Daemon, terminal: Terminal, *, as_json: bool) -> None:

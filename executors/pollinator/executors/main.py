@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.keys import namespace
 from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
+from pollinator.executors.alive import stay_in_touch
 from pollinator.executors.base import Executor
 from pollinator.executors.files import CACHE_BYTES, Files
 from pollinator.executors.host import ExecutorServicer, RunServicer
@@ -90,6 +92,15 @@ def main() -> None:
     """Serve runs on one backend until told to end, or check that somebody does it right."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    socket: Path
+    state: Path
+    lock: int
+    shared: bool
+    """Other machines see the state."""
+
+
 @click.command()
 @click.option("--socket", type=_PATH, callback=_socket, required=True, help="Unix socket to listen on.")
 @click.option("--state", type=_PATH, callback=_private, required=True, help="Folder for runs and blobs.")
@@ -101,9 +112,12 @@ def main() -> None:
     show_default=True,
     help="How much to keep for later runs of the same project; 0 keeps nothing.",
 )
+@click.option("--shared", is_flag=True, help="Other machines see the state: say there that this one has it.")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help="A setting.")
 @click.pass_context
-def serve(ctx: click.Context, socket: Path, state: Path, cache_bytes: int, settings: dict[str, str]) -> None:
+def serve(
+    ctx: click.Context, socket: Path, state: Path, cache_bytes: int, shared: bool, settings: dict[str, str]
+) -> None:
     """Serve runs on one backend until told to end. Runs outlive this process."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -121,7 +135,7 @@ def serve(ctx: click.Context, socket: Path, state: Path, cache_bytes: int, setti
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Whoever started this may have been told to ignore its children; their exit codes are wanted here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    asyncio.run(_serve(executor, socket, state, lock, cache_bytes))
+    asyncio.run(_serve(executor, _Place(socket, state, lock, shared), cache_bytes))
     logging.shutdown()
     # A thread that lays files out or collects results must not keep the next executor waiting.
     os._exit(0)
@@ -149,7 +163,8 @@ def _known() -> list[str]:
     return sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
 
 
-async def _serve(executor: Executor, socket: Path, state: Path, lock: int, cache_bytes: int) -> None:
+async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
+    socket, state = place.socket, place.state
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -177,16 +192,23 @@ async def _serve(executor: Executor, socket: Path, state: Path, lock: int, cache
         await add_health_and_reflection(server, SERVICES)
         runs.recover()
         bind_unix(server, socket)
-        announce(lock, socket)
+        announce(place.lock, socket)
         await server.start()
         serving = group.create_task(executor.serve(), name="backend")
         watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
+        beating = group.create_task(_stay_in_touch(place, threads, stop), name="alive")
         await stop.wait()
+        beating.cancel()
         serving.cancel()
         watching.cancel()
         files.close()
         await server.stop(1.0)
         group.create_task(_cancel_all(), name="stop")
+
+
+async def _stay_in_touch(place: _Place, threads: ThreadPoolExecutor, stop: asyncio.Event) -> None:
+    if place.shared:
+        await stay_in_touch(place.state, threads, stop)
 
 
 async def _stop_when_unreachable(socket: Path, stop: asyncio.Event) -> None:

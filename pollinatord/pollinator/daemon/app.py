@@ -131,6 +131,7 @@ async def serve(
             upkeep = [
                 group.create_task(parts.keeping.run(), name="keeping"),
                 group.create_task(parts.tidying.run(), name="tidying"),
+                group.create_task(parts.registry.look_after(), name="executors"),
             ]
             with parts.metrics:
                 await _answer(server, lock, stop)
@@ -157,7 +158,7 @@ def _build(
     keeper = StoreKeeper(state / "stores", traffic)
     secrets = SecretFiles(state / "secrets")
     secrets.forget_all_but(run.id for run in runs.active())
-    registry = Registry(state / "executors")
+    registry = Registry(state / "executors", settings.ssh_command)
     every_s, grace_s = settings.number("collect_every_s"), settings.number("collect_grace_s")
     # Nobody may go by a view that is older than half of what a collection waits.
     view_s = min(VIEW_S, grace_s / 2)

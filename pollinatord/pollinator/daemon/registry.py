@@ -6,15 +6,17 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import grpc
 
 from pollinator.chunks.blobs import PeerStore
 from pollinator.daemon.reach.book import Book
-from pollinator.daemon.reach.choose import transport_to
+from pollinator.daemon.reach.choose import Ways
 from pollinator.daemon.reach.local import LocalProcess
 from pollinator.daemon.reach.transport import NotLoggedIn, Place, Tell, Transport, silent
 from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Executor, Reach
@@ -25,6 +27,11 @@ from pollinator.wire.errors import AlreadyExists, InvalidInput, PollinatorError
 from pollinator.wire.status import to_error
 
 DEFAULT_EXECUTOR = "local"
+
+FRESH_S = 10.0
+"""So long a connected executor need not repeat what it said about itself, when it is far away."""
+LOOK_S = 60.0
+"""How often those that are far away are looked after while nobody asks for them."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _log = logging.getLogger(__name__)
@@ -43,6 +50,7 @@ class ExecutorLink:
         self._learned = learned
         self._bringing_up = asyncio.Lock()
         self._heard = False
+        self._known, self._known_s = Executor(), 0.0
 
     @property
     def address(self) -> str:
@@ -84,6 +92,7 @@ class ExecutorLink:
         found.reach = Reach.REACH_CONNECTED
         found.settings.update(self.place.settings)
         found.login.extend(self.transport.login())
+        self._known, self._known_s = found, time.monotonic()
         return found
 
     async def ensure(self, tell: Tell = silent) -> None:
@@ -124,6 +133,8 @@ class ExecutorLink:
 
     async def look(self) -> Executor:
         """What is known of it, without bringing anything up."""
+        if not self.near and self.connected() and time.monotonic() - self._known_s < FRESH_S:
+            return self._known
         if self.transport.may_answer() and (found := await self.ask()) is not None:
             self.trouble, self._heard = None, True
             return found
@@ -140,7 +151,7 @@ class ExecutorLink:
         elif known.reach == Reach.REACH_CONNECTED:
             known.reach, known.health_detail = Reach.REACH_UNREACHABLE, "it does not answer"
         else:
-            known.health_detail = "not started yet; the first run starts it"
+            known.health_detail = self.transport.idle
         if isinstance(self.trouble, NotLoggedIn):
             known.fix = self.trouble.fix
         return known
@@ -151,10 +162,27 @@ class ExecutorLink:
         await self.channel.close()
 
 
-class Registry:
-    """All executors by name."""
+async def _kept(link: ExecutorLink) -> None:
+    before = link.trouble
+    try:
+        await link.ensure()
+    except PollinatorError as error:
+        if before is None or before.reason != error.reason:
+            _log.warning("%s", error.message)
+    except Exception:  # noqa: BLE001 - the root of one link: a defect it meets must not end the daemon
+        _log.exception("executor %s", link.place.name)
 
-    def __init__(self, state: Path) -> None:
+
+class Registry:
+    """All executors by name.
+
+    Args:
+        state: folder of their own in the daemon's.
+        ssh: how ssh is called.
+    """
+
+    def __init__(self, state: Path, ssh: Sequence[str] = ("ssh",)) -> None:
+        self._ways = Ways(ssh)
         self._book = Book(state / "executors.json")
         local = Place(
             DEFAULT_EXECUTOR, "local", f"unix:{places.runtime_dir() / 'executor-local.sock'}", {}, ""
@@ -164,7 +192,7 @@ class Registry:
         self._unusable: list[Place] = []
         for place in self._book.read():
             try:
-                self._links[place.name] = self._link(place, transport_to(place))
+                self._links[place.name] = self._link(place, self._ways.to(place))
             except InvalidInput as error:
                 # Added by a newer version of this program, which will want it back.
                 _log.error("executor %s cannot be used: %s", place.name, error.message)
@@ -229,13 +257,17 @@ class Registry:
                 hint=f"pollinator executors remove {name}",
             )
         place = Place(name, kind, address, dict(settings), secrets.token_hex(4))
-        link = self._link(place, transport_to(place))
+        link = self._link(place, self._ways.to(place))
         self._links[name] = link
         self._save()
         return link
 
-    async def remove(self, name: str) -> str:
+    async def remove(self, name: str, *, busy: bool) -> str:
         """Forget an executor; what could not be taken away at its end is said.
+
+        Args:
+            name: its name.
+            busy: runs of it go on.
 
         Raises:
             InvalidInput: there is none, or it is the one of this machine.
@@ -245,9 +277,17 @@ class Registry:
             raise InvalidInput(f"executor {DEFAULT_EXECUTOR} belongs to this machine", reason="bad_name")
         del self._links[name]
         self._save()
-        left = await link.transport.remove()
+        left = await link.transport.remove(busy=busy)
         await link.close()
         return left
+
+    async def look_after(self) -> NoReturn:
+        """Keep connections that are far away open, so that no run has to wait for one."""
+        while True:
+            async with asyncio.TaskGroup() as group:
+                for link in [each for each in self._links.values() if not each.near]:
+                    group.create_task(_kept(link), name=f"connect {link.place.name}")
+            await asyncio.sleep(LOOK_S)
 
     async def close(self) -> None:
         """Drop all connections."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,12 @@ def _rate(text: str) -> str:
     return text
 
 
+def _command(text: str) -> str:
+    if not shlex.split(text):
+        raise ValueError("write a program, and its options where it takes some")
+    return text
+
+
 def _count(text: str) -> str:
     return text if text == "0" else _positive(text)
 
@@ -84,6 +91,7 @@ _KNOWN = {
     "collect_grace_s": _Known(
         "86400", "seconds for which nothing is removed; the same for all who use a store", _positive
     ),
+    "ssh_command": _Known("ssh", "how ssh is called, such as `ssh -F /path/of/config`", _command),
 }
 
 
@@ -128,6 +136,11 @@ class Settings:
     def transfers(self) -> int:
         """Objects under way at a time."""
         return self.number("transfers")
+
+    @property
+    def ssh_command(self) -> list[str]:
+        """How ssh is called."""
+        return shlex.split(self.values["ssh_command"].value)
 
     def _bytes_per_s(self, name: str) -> int:
         text = self.values[name].value

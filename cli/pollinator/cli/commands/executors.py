@@ -8,6 +8,7 @@ from pollinator.cli.group import Command, Lazy, LazyGroup
 from pollinator.cli.options import complete_executors, json_option
 
 _HERE = "pollinator.cli.commands.executors"
+_CHANGES = "pollinator.cli.commands.executors_change"
 
 
 @click.command(
@@ -18,8 +19,16 @@ _HERE = "pollinator.cli.commands.executors"
     lazy={
         "list": Lazy(_HERE, "list_executors", "List all executors."),
         "show": Lazy(_HERE, "show_executor", "Show what one executor is and can do."),
+        "add": Lazy(_CHANGES, "add_executor", "Add a place where runs can go, and connect to it."),
+        "connect": Lazy(_CHANGES, "connect_executor", "Connect to an executor now."),
+        "login": Lazy(_CHANGES, "login_executor", "Log in where an executor is."),
+        "remove": Lazy(_CHANGES, "remove_executor", "Forget an executor."),
     },
-    examples=("pollinator executors", "pollinator executors show local"),
+    examples=(
+        "pollinator executors",
+        "pollinator executors show local",
+        "pollinator executors add lumi ssh://ada@lumi.example.org --set slurm.account=project_1",
+    ),
 )
 @json_option("Print each executor as a JSON object, one a line.")
 @click.pass_context
@@ -60,6 +69,7 @@ async def _list(*, as_json: bool) -> int:
     from pollinator.cli.connect import connected
     from pollinator.cli.exits import Exit
     from pollinator.cli.plain import json_text, plain
+    from pollinator.cli.sites import reach_word
     from pollinator.cli.table import print_table
     from pollinator.cli.terminal import Terminal
     from pollinator.v1.executor_pb2 import ListExecutorsRequest
@@ -74,28 +84,34 @@ async def _list(*, as_json: bool) -> int:
     rows = [
         [
             each.name,
-            each.kind,
-            "yes" if each.healthy else "no",
+            each.kind or "-",
+            reach_word(each),
             str(each.active_runs),
+            each.address,
             each.health_detail or "-",
         ]
         for each in answer.executors
     ]
-    print_table(terminal, ["EXECUTOR", "KIND", "HEALTHY", "RUNS", "DETAIL"], rows)
+    print_table(terminal, ["EXECUTOR", "KIND", "REACH", "RUNS", "ADDRESS", "DETAIL"], rows)
+    for each in answer.executors:
+        if each.fix:
+            terminal.hint(each.fix)
     return int(Exit.OK)
 
 
 async def _show(name: str, *, as_json: bool) -> int:
-    from pollinator.cli.connect import connected
-    from pollinator.cli.describe import describe_executor
+    from pollinator.cli.connect import CONNECT_S, connected
     from pollinator.cli.exits import Exit
     from pollinator.cli.plain import json_text, plain
+    from pollinator.cli.sites import describe_executor
     from pollinator.cli.terminal import Terminal
     from pollinator.v1.executor_pb2 import DescribeRequest
 
     terminal = Terminal()
     async with connected(terminal) as daemon:
-        answer = await daemon.ask(daemon.executors.Describe, DescribeRequest(executor=name))
+        answer = await daemon.ask(
+            daemon.executors.Describe, DescribeRequest(executor=name), timeout_s=CONNECT_S
+        )
     if as_json:
         terminal.print(json_text(plain(answer.executor)))
     else:

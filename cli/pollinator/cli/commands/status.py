@@ -71,7 +71,7 @@ async def _status(*, watch: bool, biggest: bool, as_json: bool) -> int:
     terminal = Terminal()
     async with connected_if_running() as daemon:
         if daemon is None:
-            no_daemon = json_text({"daemon": None, "projects": [], "runs": []})
+            no_daemon = json_text({"daemon": None, "projects": [], "runs": [], "executors": []})
             terminal.print(no_daemon if as_json else NOT_RUNNING)
         elif watch:
             await follow_state(daemon, terminal, as_json=as_json)

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pollinator.daemon.reach.served import Served
+from pollinator.daemon.reach.ssh import SshTransport
 from pollinator.daemon.reach.transport import Place, Transport
+from pollinator.daemon.reach.wheels import Wheels
 from pollinator.wire.errors import InvalidInput
 
 
-def transport_to(place: Place) -> Transport:
-    """The way to an executor that was added.
+class Ways:
+    """Makes transports, with what they share."""
 
-    Raises:
-        InvalidInput: its address or a setting cannot be meant.
-    """
-    scheme, _, rest = place.address.partition(":")
-    match scheme:
-        case "unix" if rest.startswith("/"):
-            return Served(place, Path(rest))
-        case _:
-            raise InvalidInput(
-                f"{place.address!r} is no address of an executor",
-                reason="bad_address",
-                hint="an address looks like ssh://user@host or unix:/path",
-            )
+    def __init__(self, ssh: Sequence[str] = ("ssh",)) -> None:
+        self._ssh = ssh
+        self._wheels = Wheels()
+
+    def to(self, place: Place) -> Transport:
+        """The way to an executor that was added.
+
+        Raises:
+            InvalidInput: its address or a setting cannot be meant.
+        """
+        scheme, _, rest = place.address.partition(":")
+        match scheme:
+            case "unix" if rest.startswith("/"):
+                return Served(place, Path(rest))
+            case "ssh":
+                return SshTransport(place, self._ssh, self._wheels)
+            case _:
+                raise InvalidInput(
+                    f"{place.address!r} is no address of an executor",
+                    reason="bad_address",
+                    hint="an address looks like ssh://user@host or unix:/path",
+                )

@@ -31,6 +31,7 @@ class LocalProcess:
     """The executor's process and its socket."""
 
     near = True
+    idle = "not started yet; the first run starts it"
 
     def __init__(self, place: Place, socket: Path, state: Path) -> None:
         self._place = place
@@ -88,7 +89,7 @@ class LocalProcess:
         except TimeoutError:
             raise self._no_start(f"it gave no answer for {START_S:.0f} s") from None
 
-    async def remove(self) -> str:
+    async def remove(self, *, busy: bool) -> str:
         """The default executor stays; nobody asks for this."""
         return ""
 

@@ -14,7 +14,8 @@ from pollinator.wire.errors import Unavailable
 class Served:
     """A socket; who starts and ends what listens there is not our concern."""
 
-    near = True
+    near = False
+    idle = "nobody has answered there yet"
 
     def __init__(self, place: Place, socket: Path) -> None:
         self._place = place
@@ -53,7 +54,7 @@ class Served:
                 hint=f"start it: pollinator-executor KIND --socket {self._socket} --state DIR",
             )
 
-    async def remove(self) -> str:
+    async def remove(self, *, busy: bool) -> str:
         """It is somebody else's."""
         return ""
 

@@ -53,6 +53,8 @@ class Transport(Protocol):
 
     near: bool
     """The executor is on this machine and reaches every store that the daemon does."""
+    idle: str
+    """What to say of it as long as nobody has reached it."""
 
     def open(self) -> grpc.aio.Channel:
         """The channel; it connects when first used, and again after a cut."""
@@ -83,8 +85,12 @@ class Transport(Protocol):
         """
         ...
 
-    async def remove(self) -> str:
-        """Take away what this place has had at the far end; what stays there is said, for people."""
+    async def remove(self, *, busy: bool) -> str:
+        """Take away what this place has had at the far end; what stays there is said, for people.
+
+        Args:
+            busy: runs go on there; what they need stays.
+        """
         ...
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from pathlib import Path
@@ -196,8 +197,12 @@ class RunStarter:
     async def _preflight(self, link: ExecutorLink, spec: RunSpec) -> list[Notice]:
         """Ask the executor before anything is recorded; one that cannot be reached is asked at launch."""
         try:
-            await link.ensure()
+            # Installing a whole site may take minutes; the launch does it, and says so.
+            async with asyncio.timeout(PREFLIGHT_S):
+                await link.ensure()
             answer = await link.executor.Preflight(PreflightRequest(spec=spec), timeout=PREFLIGHT_S)
+        except TimeoutError:
+            _log.warning("executor %s was not reached in time to check the run", link.place.name)
         except grpc.aio.AioRpcError as error:
             refused = to_error(error)
             if not refused.retryable:

@@ -157,7 +157,7 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
                 reason="executor_busy",
                 hint=f"end them first, or lose them: pollinator executors remove --force {name}",
             )
-        left = await self._registry.remove(name)
+        left = await self._registry.remove(name, busy=bool(going))
         for run_id in going:
             await self._crew.give_up(run_id, f"executor {name} was removed")
         for run_id in self._runs.held():

@@ -1,0 +1,186 @@
+"""``pollinator executors add``, ``connect``, ``login`` and ``remove``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pollinator.cli.group import Command
+from pollinator.cli.options import complete_executors, json_option
+
+if TYPE_CHECKING:
+    from pollinator.cli.connect import Daemon
+    from pollinator.cli.terminal import Terminal
+    from pollinator.v1.executor_pb2 import Executor
+
+
+@click.command(
+    "add",
+    cls=Command,
+    short_help="Add a place where runs can go, and connect to it.",
+    examples=(
+        "pollinator executors add lumi ssh://ada@lumi.example.org --set slurm.account=project_1",
+        "pollinator executors add bench ssh://bench --kind local",
+        "pollinator executors add mine unix:/run/user/1000/mine.sock",
+    ),
+)
+@click.option("--kind", default="", help="Such as slurm or local; by default that is found out there.")
+@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A setting of the executor.")
+@json_option()
+@click.argument("name", metavar="NAME")
+@click.argument("address", metavar="ADDRESS")
+def add_executor(name: str, address: str, kind: str, settings: tuple[str, ...], as_json: bool) -> int:
+    """Add a place where runs can go, and connect to it.
+
+    ADDRESS is ssh://user@host, where Pollinator installs itself in the user's own folders, or unix:/path,
+    where somebody else serves an executor. What ssh needs to know comes from its own configuration.
+    """
+    from pollinator.cli.session import run_async
+
+    pairs = [each.partition("=") for each in settings]
+    if bad := ["".join(pair) for pair in pairs if not (pair[0] and pair[1])]:
+        raise click.UsageError(f"--set {bad[0]!r} is not NAME=VALUE")
+    return run_async(_add(name, address, kind, {key: value for key, _, value in pairs}, as_json=as_json))
+
+
+@click.command(
+    "connect",
+    cls=Command,
+    short_help="Connect to an executor now.",
+    examples=("pollinator executors connect lumi",),
+)
+@json_option()
+@click.argument("name", metavar="NAME", shell_complete=complete_executors)
+def connect_executor(name: str, as_json: bool) -> int:
+    """Connect to an executor now, and install and start there what is missing. Runs do that by themselves."""
+    from pollinator.cli.session import run_async
+
+    return run_async(_connect(name, as_json=as_json))
+
+
+@click.command(
+    "login",
+    cls=Command,
+    short_help="Log in where an executor is.",
+    examples=("pollinator executors login lumi",),
+)
+@click.argument("name", metavar="NAME", shell_complete=complete_executors)
+def login_executor(name: str) -> int:
+    """Log in where an executor is, with what ssh asks for. Runs that wait for it go on then."""
+    from pollinator.cli.session import run_async
+
+    return run_async(_login(name))
+
+
+@click.command(
+    "remove",
+    cls=Command,
+    short_help="Forget an executor.",
+    examples=("pollinator executors remove lumi",),
+)
+@click.option("--force", is_flag=True, help="Also when runs of it have not ended: they are lost.")
+@click.argument("name", metavar="NAME", shell_complete=complete_executors)
+def remove_executor(name: str, force: bool) -> int:
+    """Forget an executor, end it where it was started from here, and remove what it kept there."""
+    from pollinator.cli.session import run_async
+
+    return run_async(_remove(name, force=force))
+
+
+async def _add(name: str, address: str, kind: str, settings: dict[str, str], *, as_json: bool) -> int:
+    from pollinator.cli.connect import connected
+    from pollinator.cli.terminal import Terminal
+    from pollinator.v1.executor_pb2 import AddExecutorRequest
+
+    terminal = Terminal()
+    async with connected(terminal) as daemon:
+        request = AddExecutorRequest(name=name, address=address, kind=kind, settings=settings)
+        await daemon.ask(daemon.registry.AddExecutor, request)
+        terminal.say(f"Added executor {name}")
+        return await _reached(daemon, terminal, name, as_json=as_json)
+
+
+async def _connect(name: str, *, as_json: bool) -> int:
+    from pollinator.cli.connect import connected
+    from pollinator.cli.terminal import Terminal
+
+    terminal = Terminal()
+    async with connected(terminal) as daemon:
+        return await _reached(daemon, terminal, name, as_json=as_json)
+
+
+async def _login(name: str) -> int:
+    import asyncio
+
+    from pollinator.cli.connect import connected
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.terminal import Terminal
+    from pollinator.v1.executor_pb2 import ListExecutorsRequest, Reach
+    from pollinator.wire.errors import InvalidInput
+
+    terminal = Terminal()
+    async with connected(terminal) as daemon:
+        answer = await daemon.ask(daemon.registry.ListExecutors, ListExecutorsRequest())
+        found = next((each for each in answer.executors if each.name == name), None)
+        if found is None:
+            known = ", ".join(each.name for each in answer.executors)
+            raise InvalidInput(
+                f"there is no executor {name!r}", reason="executor_missing", hint=f"known are: {known}"
+            )
+        if found.login and found.reach != Reach.REACH_CONNECTED:
+            # It has this terminal, and asks what it has to.
+            process = await asyncio.create_subprocess_exec(*found.login)
+            if await process.wait():
+                terminal.fail("the login did not work")
+                return int(Exit.NO_ACCESS)
+        return await _reached(daemon, terminal, name, as_json=False)
+
+
+async def _remove(name: str, *, force: bool) -> int:
+    from pollinator.cli.connect import connected
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.terminal import Terminal
+    from pollinator.v1.executor_pb2 import RemoveExecutorRequest
+
+    terminal = Terminal()
+    async with connected(terminal) as daemon:
+        request = RemoveExecutorRequest(name=name, force=force)
+        answer = await daemon.ask(daemon.registry.RemoveExecutor, request, timeout_s=120)
+    terminal.say(f"Removed executor {name}")
+    if answer.left_behind:
+        terminal.warn(answer.left_behind)
+    return int(Exit.OK)
+
+
+async def _reached(daemon: Daemon, terminal: Terminal, name: str, *, as_json: bool) -> int:
+    """Connect, tell the steps, and print what was reached."""
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.plain import json_text, plain
+    from pollinator.cli.sites import describe_executor
+
+    found = await _steps(daemon, terminal, name)
+    for line in [json_text(plain(found))] if as_json else describe_executor(found):
+        terminal.print(line)
+    return int(Exit.OK)
+
+
+async def _steps(daemon: Daemon, terminal: Terminal, name: str) -> Executor:
+    import grpc
+
+    from pollinator.cli.connect import CONNECT_S
+    from pollinator.v1.executor_pb2 import ConnectExecutorRequest, Executor
+    from pollinator.wire.status import to_error
+
+    found = Executor()
+    try:
+        async for message in daemon.registry.ConnectExecutor(
+            ConnectExecutorRequest(name=name), timeout=CONNECT_S
+        ):
+            if message.HasField("executor"):
+                found = message.executor
+            else:
+                terminal.say(f"  {message.step}")
+    except grpc.aio.AioRpcError as error:
+        raise to_error(error) from error
+    return found
