@@ -115,9 +115,9 @@ programs:
 # The real servers that tests start. Without them those tests are skipped and say so; they fail where
 # POLLINATOR_REQUIRE names the server. Tests name their packages as well: see tests/support/ceph.py and
 # slurm.py.
-SERVERS := ceph-base ceph-common ceph-mon ceph-osd radosgw openssl slurm-wlm munge slurmdbd mariadb-server
+SERVERS := ceph-base ceph-common ceph-mon ceph-osd radosgw openssl slurm-wlm munge slurmdbd mariadb-server openssh-server openssh-client
 components:
-	@if PATH="$$PATH:/usr/sbin" && type ceph ceph-mon ceph-osd radosgw openssl \
+	@if PATH="$$PATH:/usr/sbin" && type ceph ceph-mon ceph-osd radosgw openssl sshd ssh-keygen \
 		slurmctld slurmd munged slurmdbd mariadbd >/dev/null 2>&1; then :; \
 	elif [ "$$(id -u)" != 0 ] || ! type apt-get >/dev/null 2>&1; then \
 		echo "Some tests will be skipped: only root on Debian can install $(SERVERS) here."; \

@@ -135,6 +135,18 @@ class Site:
                     found.append(pid)
         return found
 
+    def distrust(self) -> None:
+        """The user has seen another host key."""
+        key = " ".join((self.folder / "key.pub").read_text().split()[:2])
+        (self.folder / "known").write_text(f"[127.0.0.1]:{self.port} {key}\n")
+
+    def end_all(self) -> None:
+        """Kill all that users have there."""
+        while pids := self._pids():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
     def end(self, module: str) -> None:
         """Kill all that run a module."""
         pids = self.pids_of(module)
@@ -146,10 +158,7 @@ class Site:
         """End everything that was started here, and only that."""
         self.stop()
         self.cut()
-        while pids := self._pids():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        self.end_all()
 
     def _make_key(self, path: Path) -> None:
         command = [program("ssh-keygen", "ssh", SOURCE), "-q", "-t", "ed25519", "-N", "", "-f", str(path)]

@@ -198,9 +198,8 @@ async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
         watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
         beating = group.create_task(_stay_in_touch(place, threads, stop), name="alive")
         await stop.wait()
-        beating.cancel()
-        serving.cancel()
-        watching.cancel()
+        for task in (serving, watching, beating):
+            task.cancel()
         files.close()
         await server.stop(1.0)
         group.create_task(_cancel_all(), name="stop")
