@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +13,7 @@ import grpc
 import pytest
 
 from pollinator.chunks import s3
-from pollinator.chunks.blobs import BlobServicer, PeerStore
+from pollinator.chunks.blobs import PeerStore
 from pollinator.chunks.cache import PackCache
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.folder import FolderStore
@@ -29,12 +26,13 @@ from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.chunks.upload import Uploader
 from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes, store_tree
-from pollinator.v1 import store_pb2_grpc
 from pollinator.v1.keeping_pb2 import Lease, Ref
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError
-from pollinator.wire.serving import ErrorInterceptor, bind_unix, make_server
+from support.peer import Peer, peer
 from support.storing import listed
+
+__all__ = ["peer"]
 
 ABSENT = pack_key("p", digest_of(b"never stored"))
 
@@ -46,49 +44,6 @@ class Kind:
     open: Callable[[str], Store]
     removes: bool = True
     secret: str = ""
-
-
-class Peer:
-    """A BlobService on a loop and thread of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.address = f"unix:{folder}/peer.sock"
-        self._folder = folder
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self._wait(self._start())
-
-    async def _start(self) -> None:
-        self._server = make_server(ErrorInterceptor(logging.getLogger(__name__)))
-        self._servicer = BlobServicer(self.store)
-        store_pb2_grpc.add_BlobServiceServicer_to_server(self._servicer, self._server)
-        bind_unix(self._server, self._folder / "peer.sock")
-        await self._server.start()
-
-    def store(self, project: str) -> FolderStore:
-        return FolderStore(self._folder / "store" / namespace(project))
-
-    def open(self, project: str) -> PeerStore:
-        return PeerStore(grpc.insecure_channel(self.address), project, self.address, pause_s=0.001)
-
-    def stop(self) -> None:
-        self._wait(self._server.stop(0))
-        self._servicer.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _wait(self, work: object) -> None:
-        assert asyncio.iscoroutine(work)
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
-
-
-@pytest.fixture
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
-    made = Peer(tmp_path_factory.mktemp("peer"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture(params=["folder", "peer", "rclone", "ceph"])

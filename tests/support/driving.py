@@ -32,10 +32,11 @@ class World:
         self.wire = Wire(self.executor)
         self.home = Home(Pool("test", 1))
         self.projects: object = None
+        self.bridge: object = None
         self.daemon = self.started()
 
     def started(self) -> Daemon:
-        return Daemon(self.folder, self.wire, self.home, self.projects)
+        return Daemon(self.folder, self.wire, self.home, self.projects, self.bridge)
 
     def restart(self) -> None:
         self.daemon.close()

@@ -17,6 +17,7 @@ from pollinator.daemon.app import MIGRATIONS
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.runs.bridge import Bridge
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.forgetting import Forgetting
@@ -158,6 +159,7 @@ class Wire:
     def __init__(self, executor: ScriptedExecutor) -> None:
         self.executor = executor
         self.up = True
+        self.near = True
         self.refusal: PollinatorError | None = None
         self.repeats = 0
         """So much of what was sent before is sent again after the next cut."""
@@ -313,7 +315,9 @@ class Home:
 class Daemon:
     """The part of a daemon that drives runs, on files that outlive it."""
 
-    def __init__(self, folder: Path, wire: Wire, home: Home, projects: object = None) -> None:
+    def __init__(
+        self, folder: Path, wire: Wire, home: Home, projects: object = None, bridge: object = None
+    ) -> None:
         self.records = open_records(folder)
         self.output = OutputFiles(folder / "output")
         self.log = RunLog(self.records, self.output, Ticks())
@@ -323,14 +327,16 @@ class Daemon:
         self.pool = home.pool
         registry = cast("Registry", OneExecutor(cast("ExecutorLink", wire)))
         self.forgetting = Forgetting(self.log, registry)
+        # To an executor that is near it only tells the store.
+        near = Bridge(keeper, cast("ResultsHome", home), folder / "far", asyncio.TaskGroup(), self.log.tell)
         self.driver = RunDriver(
             self.log,
             self.output,
             cast("Projects", projects),
             registry,
-            keeper,
             self.secrets,
             cast("ResultsHome", home),
+            cast("Bridge", bridge or near),
         )
 
     def crew(self, group: asyncio.TaskGroup) -> Crew:

@@ -144,6 +144,8 @@ class PeerStore:
         self._requests = 0
         self._retries = 0
         self.sent = Flow()
+        self.received = Flow()
+        """Bytes of objects as they come in, as ``sent`` are those that go out."""
         # The generated stub is typed for asyncio's channels; these calls block.
         service = "/pollinator.v1.BlobService"
         self._find = channel.unary_unary(
@@ -177,8 +179,7 @@ class PeerStore:
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Send an object in blocks."""
         check_key(key)
-        self._ask(lambda: self._put(_blocks(self._project, key, data), timeout=CALL_S))
-        self.sent.add(len(data))
+        self._ask(lambda: self._send(key, data))
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """Receive an object or a range of it."""
@@ -186,7 +187,7 @@ class PeerStore:
         if length == 0:
             return b""
         request = GetRequest(project=self._project, key=key, offset=offset, length=length or 0)
-        return self._ask(lambda: b"".join(block.data for block in self._get(request, timeout=CALL_S)))
+        return self._ask(lambda: self._receive(request))
 
     def missing(self, keys: list[str]) -> list[str]:
         """Asks for many keys at once."""
@@ -227,6 +228,34 @@ class PeerStore:
         self._closed.set()
         self._channel.close()
 
+    def _send(self, key: str, data: bytes | memoryview) -> None:
+        out = 0
+
+        def blocks() -> Iterator[PutRequest]:
+            nonlocal out
+            for block in _blocks(self._project, key, data):
+                yield block
+                # gRPC asks for the next block when this one is on its way.
+                out += len(block.data)
+                self.sent.add(len(block.data))
+
+        try:
+            self._put(blocks(), timeout=CALL_S)
+        except grpc.RpcError:
+            self.sent.add(-out)
+            raise
+
+    def _receive(self, request: GetRequest) -> bytes:
+        parts: list[bytes] = []
+        try:
+            for block in self._get(request, timeout=CALL_S):
+                parts.append(block.data)
+                self.received.add(len(block.data))
+        except grpc.RpcError:
+            self.received.add(-sum(map(len, parts)))
+            raise
+        return b"".join(parts)
+
     def _missing(self, keys: Sequence[str]) -> list[str]:
         request = FindMissingRequest(project=self._project, keys=keys)
         return list(self._find(request, timeout=CALL_S).keys)
@@ -239,6 +268,8 @@ class PeerStore:
             try:
                 return call()
             except grpc.RpcError as error:
+                if self._closed.is_set():
+                    break
                 failure = self._meaning(error)
                 if not failure.retryable or not left:
                     raise failure from error

@@ -145,10 +145,10 @@ class SnapshotReader:
     def listings(self, digests: Iterable[bytes]) -> dict[bytes, list[Node]]:
         """The sorted entries of some directories, with as few requests as can be."""
         wanted = dict.fromkeys(digests)
-        loaded = {digest: _parse(Directory, digest, data) for digest, data in self.fetch(wanted)}
+        loaded = {digest: parse_node(Directory, digest, data) for digest, data in self.fetch(wanted)}
         parts = {part.digest for node in loaded.values() for part in node.parts}
         for digest, data in self.fetch(parts - loaded.keys()):
-            loaded[digest] = _parse(Directory, digest, data)
+            loaded[digest] = parse_node(Directory, digest, data)
         return {digest: self._entries(digest, loaded, b"") for digest in wanted}
 
     def chunks(self, node: FileNode) -> Iterator[tuple[int, Chunk]]:
@@ -182,7 +182,7 @@ class SnapshotReader:
     def _chunk_list(self, node: FileNode) -> Iterator[Chunk]:
         yield from node.chunks
         for digest in node.chunk_lists:
-            yield from _parse(ChunkList, digest, self.chunk(digest)).chunks
+            yield from parse_node(ChunkList, digest, self.chunk(digest)).chunks
 
     def _load(self, root: bytes) -> dict[bytes, Directory]:
         """Nodes of a tree, fetched level by level: one request for many."""
@@ -191,7 +191,7 @@ class SnapshotReader:
         while level and size < NODE_BYTES:
             below: list[bytes] = []
             for digest, data in self.fetch(level):
-                node = _parse(Directory, digest, data)
+                node = parse_node(Directory, digest, data)
                 loaded[digest] = node
                 size += len(data)
                 below += [part.digest for part in node.parts]
@@ -217,7 +217,7 @@ class SnapshotReader:
         return nodes
 
     def _directory(self, digest: bytes, loaded: dict[bytes, Directory]) -> Directory:
-        return loaded.get(digest) or _parse(Directory, digest, self.chunk(digest))
+        return loaded.get(digest) or parse_node(Directory, digest, self.chunk(digest))
 
     def _learn_indexes(self) -> None:
         """Read the index objects that were named and not read yet."""
@@ -381,7 +381,8 @@ def check_size(chunk: Chunk, data: Data) -> Data:
     return data
 
 
-def _parse(kind: type[_Message], digest: bytes, data: Data) -> _Message:
+def parse_node(kind: type[_Message], digest: bytes, data: Data) -> _Message:
+    """A node of a tree, or a piece of a list of chunks; raises Corrupt when it is none."""
     try:
         return kind.FromString(bytes(data))
     except DecodeError as error:

@@ -19,6 +19,7 @@ from pollinator.daemon.metrics import Metrics
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.registry import Registry
+from pollinator.daemon.runs.bridge import Bridge
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.forgetting import Forgetting
@@ -88,6 +89,7 @@ class _Parts:
     crew: Crew
     starter: RunStarter
     keeping: Keeping
+    bridge: Bridge
     tidying: Tidying
     mending: Mending
     metrics: Metrics
@@ -139,6 +141,7 @@ async def serve(
                 task.cancel()
             parts.mending.close()
             await parts.crew.stop()
+            await parts.bridge.close()
             await parts.projects.close()
             await parts.registry.close()
     finally:
@@ -164,7 +167,8 @@ def _build(
     view_s = min(VIEW_S, grace_s / 2)
     projects = Projects(records, keeper, state / "indexes", group, pools.io, view_s)
     home = ResultsHome(keeper, state / "ledgers", places.cache_dir() / "indexes", pools.home)
-    driver = RunDriver(runs, output, projects, registry, keeper, secrets, home)
+    bridge = Bridge(keeper, home, state / "far", group, runs.tell)
+    driver = RunDriver(runs, output, projects, registry, secrets, home, bridge)
     crew = Crew(runs, driver, Forgetting(runs, registry), group, pools.io)
     starter = RunStarter(runs, projects, registry, keeper, secrets, crew)
     keeping = Keeping(
@@ -177,8 +181,8 @@ def _build(
         days=settings.number("keep_days"),
     )
     tidying = Tidying(runs, projects, keeper, keeping, every_s=every_s, grace_s=grace_s)
-    metrics = Metrics(settings.metrics, projects, runs)
-    return _Parts(runs, projects, registry, home, crew, starter, keeping, tidying, Mending(keeper), metrics)
+    mending, metrics = Mending(keeper), Metrics(settings.metrics, projects, runs)
+    return _Parts(runs, projects, registry, home, crew, starter, keeping, bridge, tidying, mending, metrics)
 
 
 def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None:

@@ -16,19 +16,28 @@ from pathlib import Path
 import grpc
 
 from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.runs.bridge import Bridge
 from pollinator.daemon.runs.home import ResultsHome
+from pollinator.daemon.runs.launch import CANCEL_TRY_S, RETRY_S, Launcher
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.output import OutputFiles
-from pollinator.daemon.runs.plan import Step, end_event, ended, failed, next_step, relayed
+from pollinator.daemon.runs.plan import (
+    Step,
+    cancelled,
+    end_event,
+    ended,
+    failed,
+    next_step,
+    relayed,
+    words_of,
+)
 from pollinator.daemon.runs.secrets import SecretFiles
 from pollinator.daemon.sync.git import head_commit
 from pollinator.daemon.sync.projects import Projects
 from pollinator.daemon.sync.sealed import Sealed
-from pollinator.daemon.sync.stores import StoreKeeper
 from pollinator.model.run import is_terminal
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
-    GetRunRequest,
     Notice,
     Outcome,
     OutcomeReason,
@@ -38,23 +47,18 @@ from pollinator.v1.run_pb2 import (
     Run,
     RunEvent,
     RunState,
-    SnapshotSource,
     StartRunRequest,
     StateChanged,
     WatchRunRequest,
     WatchRunResponse,
 )
+from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import Code, NeedsLogin, NotFound, PollinatorError, Unavailable
 from pollinator.wire.faults import crash_point
 from pollinator.wire.progress import Teller
 from pollinator.wire.status import to_error
 from pollinator.wire.streams import follow_run
 
-LAUNCH_S = 60.0
-"""Longest time an executor may take to accept a run."""
-
-CANCEL_TRY_S = 5.0
-RETRY_S = 1.0
 BRING_TRIES = 120
 """How often results are asked for while their store is away: some minutes."""
 FOREVER_S = 10.0 * 365 * 86400
@@ -75,19 +79,18 @@ class RunDriver:
         output: OutputFiles,
         projects: Projects,
         registry: Registry,
-        keeper: StoreKeeper,
         secrets: SecretFiles,
         home: ResultsHome,
+        bridge: Bridge,
     ) -> None:
         self._runs = log
         self._output = output
         self._projects = projects
         self._registry = registry
-        self._keeper = keeper
         self._secrets = secrets
         self._home = home
-        # Of those an earlier daemon left here nobody knows whether it had handed them over.
-        self._maybe_launched = {run.id for run in log.active() if run.state == RunState.RUN_STATE_LAUNCHING}
+        self._bridge = bridge
+        self._launcher = Launcher(log, registry, secrets, bridge, self._unreachable, self._cancel_wished)
 
     async def drive(self, run_id: str) -> None:
         """Take step after step until the run has ended."""
@@ -96,14 +99,15 @@ class RunDriver:
                 case Step.SEAL:
                     await self._seal(run)
                 case Step.CANCEL:
-                    self._runs.append(run_id, end_event(RunState.RUN_STATE_CANCELLED, Outcome(), run.attempt))
+                    self._runs.append(run_id, cancelled(run))
                 case Step.LAUNCH:
-                    await self._launch(run)
+                    if await self._launcher.launch(run):
+                        await self._follow(run)
                 case Step.FOLLOW:
                     self._secrets.forget(run_id)
                     await self._follow(run)
         self._secrets.forget(run_id)
-        self._maybe_launched.discard(run_id)
+        self._launcher.forget(run_id)
         _log.info("run %s ended: %s", run_id, RunState.Name(run.state))
 
     # Sealing
@@ -128,7 +132,7 @@ class RunDriver:
     async def _cancel_unsealed(self, run: Run) -> None:
         """No executor has it: a wish to cancel is carried out at once, however long the upload takes."""
         await self._cancel_wished(run.id)
-        self._runs.append(run.id, end_event(RunState.RUN_STATE_CANCELLED, Outcome(), run.attempt))
+        self._runs.append(run.id, cancelled(run))
 
     async def _try_to_seal(self, run: Run, source: StartRunRequest) -> list[RunEvent]:
         try:
@@ -143,7 +147,7 @@ class RunDriver:
                     pass
             sealed = await self._sealed(run, strict=source.project.strict)
         except PollinatorError as error:
-            return [failed(run, OutcomeReason.OUTCOME_REASON_SNAPSHOT, _words(error))]
+            return [failed(run, OutcomeReason.OUTCOME_REASON_SNAPSHOT, words_of(error))]
         event = RunEvent(sealed=sealed.ref, git_commit=sealed.snapshot.git_commit)
         return [event, *(RunEvent(notice=notice) for notice in sealed.notices)]
 
@@ -156,61 +160,6 @@ class RunDriver:
             except Unavailable as error:
                 if error.reason != "project_closed":
                     raise
-
-    # Launching
-
-    async def _launch(self, run: Run) -> None:
-        if run.cancel_requested and not await self._may_be_launched(run):
-            self._runs.append(run.id, end_event(RunState.RUN_STATE_CANCELLED, Outcome(), run.attempt))
-            return
-        link = self._registry.get(run.executor)
-        source = SnapshotSource(run_id=run.id, snapshot=run.snapshot, spec=run.spec)
-        try:
-            source.store.CopyFrom(self._keeper.settings(run.store_id))
-            request = StartRunRequest(request_id=run.id, snapshot=source, secrets=self._secrets.read(run.id))
-            await link.ensure()
-            self._maybe_launched.add(run.id)
-            await link.runs.StartRun(request, timeout=LAUNCH_S)
-        except grpc.aio.AioRpcError as error:
-            await self._launch_failed(run, to_error(error))
-            return
-        except PollinatorError as error:
-            if error.retryable or not await self._has(run, link):
-                await self._launch_failed(run, error)
-                return
-        crash_point("after_launch_sent")
-        await self._follow(run)
-
-    async def _has(self, run: Run, link: ExecutorLink) -> bool:
-        """The executor has the run from an earlier launch: nobody else can say then that it failed."""
-        if run.id not in self._maybe_launched:
-            return False
-        try:
-            await link.runs.GetRun(GetRunRequest(run_id=run.id), timeout=CANCEL_TRY_S)
-        except grpc.aio.AioRpcError as error:
-            return not isinstance(to_error(error), NotFound)
-        return True
-
-    async def _may_be_launched(self, run: Run) -> bool:
-        """The executor has the run, as far as can be known. One that does is told to cancel it."""
-        if run.id not in self._maybe_launched:
-            return False
-        link = self._registry.get(run.executor)
-        try:
-            await link.ensure()
-            await link.runs.CancelRun(CancelRunRequest(run_id=run.id), timeout=CANCEL_TRY_S)
-        except grpc.aio.AioRpcError as error:
-            return not isinstance(to_error(error), NotFound)
-        except PollinatorError:
-            return True
-        return True
-
-    async def _launch_failed(self, run: Run, error: PollinatorError) -> None:
-        if error.retryable:
-            self._unreachable(run.id, error)
-            await asyncio.sleep(RETRY_S)
-            return
-        self._runs.append(run.id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, _words(error)))
 
     # Following
 
@@ -250,10 +199,13 @@ class RunDriver:
     async def _relay(self, run_id: str, link: ExecutorLink, *, output: bool) -> None:
         async with aclosing(self._messages(run_id, link, output=output)) as messages:
             async for message in messages:
-                self._take(run_id, message)
+                self._take(run_id, message, link)
 
-    def _take(self, run_id: str, message: WatchRunResponse) -> None:
+    def _take(self, run_id: str, message: WatchRunResponse, link: ExecutorLink) -> None:
         match message.WhichOneof("kind"):
+            case "event" if not link.near and message.event.WhichOneof("kind") == "collected":
+                # It is when the results are here, see _come_home.
+                pass
             case "event":
                 self._take_event(run_id, message.event)
             case "output":
@@ -265,8 +217,7 @@ class RunDriver:
                 self._runs.tell(run_id, message.progress)
             case _:
                 pass
-        if self._runs.get(run_id).HasField("unreachable_since"):
-            self._runs.append(run_id, RunEvent(reachability=Reachability()))
+        self._heard(run_id)
 
     def _messages(self, run_id: str, link: ExecutorLink, *, output: bool) -> AsyncGenerator[WatchRunResponse]:
         request = WatchRunRequest(
@@ -308,17 +259,38 @@ class RunDriver:
             collecting = _moved(RunState.RUN_STATE_COLLECTING, run)
             collecting.state_changed.outcome.CopyFrom(answer.outcome)
             run = self._runs.append(run_id, collecting)
-        if answer.HasField("result") and not run.HasField("result"):
-            run = self._runs.append(run_id, RunEvent(collected=answer.result))
-        crash_point("before_results")
+        if answer.outcome.reason == OutcomeReason.OUTCOME_REASON_MATERIALISE:
+            self._bridge.doubt(run, link)
         try:
+            if answer.HasField("result") and not run.HasField("result"):
+                await self._fetch(run, answer.result, link)
+                run = self._runs.append(run_id, RunEvent(collected=answer.result))
+            crash_point("before_results")
             notices = await self._bring(run)
         except PollinatorError as error:
-            self._runs.append(run_id, failed(run, OutcomeReason.OUTCOME_REASON_COLLECT, _words(error)))
+            self._runs.append(run_id, failed(run, OutcomeReason.OUTCOME_REASON_COLLECT, words_of(error)))
             return
         crash_point("after_results")
         end = end_event(answer.state, answer.outcome, run.attempt)
         self._runs.append(run_id, *(RunEvent(notice=notice) for notice in notices), end)
+
+    async def _fetch(self, run: Run, result: SnapshotRef, link: ExecutorLink) -> None:
+        """Have the results in the run's store. They are nowhere else, so whoever has them is waited for."""
+        if link.near:
+            return
+        while True:
+            try:
+                await link.ensure()
+                await self._bridge.fetch(run, result, link)
+                self._heard(run.id)
+                return
+            except PollinatorError as error:
+                if not error.retryable:
+                    raise
+                _log.warning("the results of run %s wait at its executor: %s", run.id, error.message)
+                if not error.reason.startswith("store_") and error.reason not in _OF_THIS_DISK:
+                    self._unreachable(run.id, error)
+            await asyncio.sleep(RETRY_S)
 
     async def _bring(self, run: Run) -> list[Notice]:
         """Lay the results out; a store that does not answer is waited for."""
@@ -365,6 +337,10 @@ class RunDriver:
 
     # Recording
 
+    def _heard(self, run_id: str) -> None:
+        if self._runs.get(run_id).HasField("unreachable_since"):
+            self._runs.append(run_id, RunEvent(reachability=Reachability()))
+
     def _unreachable(self, run_id: str, error: PollinatorError) -> None:
         run = self._runs.get(run_id)
         needs_login = isinstance(error, NeedsLogin)
@@ -390,8 +366,3 @@ class RunDriver:
 
 def _moved(state: RunState.ValueType, run: Run) -> RunEvent:
     return RunEvent(state_changed=StateChanged(state=state, attempt=run.attempt))
-
-
-def _words(error: PollinatorError) -> str:
-    violations = "".join(f"\n  {each.where}: {each.message}" for each in error.violations)
-    return error.message + violations + (f"\n{error.hint}" if error.hint else "")

@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 from pollinator.model.run import MOVES, is_requeue, is_terminal
 from pollinator.v1.run_pb2 import Outcome, OutcomeReason, Run, RunEvent, RunState, StateChanged
+from pollinator.wire.errors import PollinatorError
 
 
 class Step(Enum):
@@ -85,9 +86,20 @@ def end_event(state: RunState.ValueType, outcome: Outcome, attempt: int) -> RunE
     return RunEvent(state_changed=StateChanged(state=state, outcome=outcome, attempt=attempt))
 
 
+def cancelled(run: Run) -> RunEvent:
+    """The event that ends ``run`` before an executor had it."""
+    return end_event(RunState.RUN_STATE_CANCELLED, Outcome(), run.attempt)
+
+
 def failed(run: Run, reason: OutcomeReason.ValueType, detail: str) -> RunEvent:
     """The event that ends ``run`` as failed; an exit code that is known already is kept."""
     outcome = Outcome(
         reason=reason, detail=detail, exit_code=run.outcome.exit_code, signal=run.outcome.signal
     )
     return end_event(RunState.RUN_STATE_FAILED, outcome, run.attempt)
+
+
+def words_of(error: PollinatorError) -> str:
+    """An error as the detail of an outcome."""
+    violations = "".join(f"\n  {each.where}: {each.message}" for each in error.violations)
+    return error.message + violations + (f"\n{error.hint}" if error.hint else "")

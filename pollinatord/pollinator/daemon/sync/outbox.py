@@ -299,6 +299,11 @@ class Outbox:
         self._abandoned.update(damaged)
         self.forget(damaged)
 
+    def sample(self, limit: int) -> list[str]:
+        """Objects to which the next snapshot leads its readers, those that it names itself first."""
+        named = (*self._index.unlisted, *self._index.index_keys, *sorted(self._index.keys(limit)))
+        return list(dict.fromkeys(named))[:limit]
+
     def rows(self) -> list[PackIndex]:
         """What every pack holds that the store acknowledged."""
         return self._index.rows()
