@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from pollinator.v1.run_pb2 import StartRunRequest
-from support.far import far
-from support.sandbox import Sandbox
+from support.far import behind_a_line, far
+from support.sandbox import Sandbox, wait_until
 
 __all__ = ["far"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -20,6 +21,10 @@ COPIES = """\
 print(open("src/word").read())
 open("result/large", "wb").write(open("data/large", "rb").read()[::-1])
 open("result/small", "wb").write(open("data/sub/small", "rb").read())
+"""
+GREETS = """\
+print("hello")
+open("result/out", "w").write("from there")
 """
 LARGE = random.Random(4).randbytes(18_000_000)
 """More than fits into one pack."""
@@ -125,3 +130,48 @@ def test_a_daemon_killed_at_any_step_of_the_way_leads_to_one_run(far: Sandbox, p
     assert first != far.daemon_pid(), "it was not killed"
     assert 1 == len(far.cli("list", "--all", "--json", cwd=root).stdout.splitlines())
     assert 1 == len(os.listdir(far.state / "executors/local/runs"))
+
+
+def behind(far: Sandbox, data: int) -> Path:
+    """A project that runs there."""
+    root = far.project(program=GREETS)
+    spec = root / "project.yaml"
+    spec.write_text(spec.read_text().replace("[local]", "[there]"))
+    (root / "cfs/data/large").write_bytes(LARGE[:data])
+    return root
+
+
+def test_a_one_line_change_is_at_an_executor_behind_a_long_line_in_a_moment(far: Sandbox) -> None:
+    root = behind(far, 500_000)
+    with behind_a_line(far, round_trip_s=0.1, rate=20e6 / 8) as line:
+        assert 0 == far.cli("run", "--follow", cwd=root).returncode
+        known, sent = set(runs_there(far)), line.sent
+
+        (root / "cfs/src/main.py").write_text(GREETS.replace("hello", "hello again"))
+        began = time.monotonic()
+        with far.start_cli("run", "--follow", cwd=root) as follower:
+            wait_until(lambda: set(runs_there(far)) != known, "the executor has it")
+            took, sent = time.monotonic() - began, line.sent - sent
+            output, messages = follower.communicate(timeout=30)
+
+    assert (0, b"hello again\n") == (follower.returncode, output), messages
+    assert "from there" == (root / "cfs/result/out").read_text()
+    assert sent < 8_000
+    assert took < 1.5
+
+
+def test_a_run_is_cancelled_while_its_files_are_on_a_slow_way(far: Sandbox) -> None:
+    root = behind(far, 18_000_000)
+    with behind_a_line(far, round_trip_s=0.01, rate=500_000) as line:
+        with far.start_cli("run", "--follow", cwd=root) as follower:
+            wait_until(lambda: line.sent > 500_000, "its files are on their way")
+
+            assert 0 == far.cli("cancel", "latest", cwd=root).returncode
+            follower.communicate(timeout=10)
+
+        assert "cancelled" == far.show("latest", root)["state"]
+    assert [] == runs_there(far)
+
+
+def runs_there(far: Sandbox) -> list[str]:
+    return sorted(path.name for path in (far.folder / "there/x/runs").iterdir())
