@@ -8,10 +8,12 @@ import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from pollinator.daemon.reach.transport import Place
 from support.sandbox import BIN, Sandbox, wait_until
 from support.slow_line import SlowLine, slow_line
 
@@ -67,7 +69,7 @@ def behind_a_line(far: Sandbox, *, round_trip_s: float, rate: float) -> Generato
     try:
         wait_until(socket.exists, "the executor listens")
         (far.state / "executors").mkdir(mode=0o700)
-        known = {"name": "there", "kind": "local", "address": f"unix:{line}", "settings": {}, "id": "1"}
+        known = asdict(Place("there", "local", f"unix:{line}", {}, "1"))
         (far.state / "executors/executors.json").write_text(json.dumps({"executors": [known]}))
         with slow_line(line, socket, round_trip_s=round_trip_s, rate=rate) as made:
             yield made

@@ -25,6 +25,7 @@ _LABELS: dict[int, str] = {
     ProgressKind.PROGRESS_KIND_LAY_OUT: "Laying out files",
     ProgressKind.PROGRESS_KIND_COLLECT: "Storing results",
     ProgressKind.PROGRESS_KIND_FETCH: "Fetching results",
+    ProgressKind.PROGRESS_KIND_BRIDGE: "Carrying files",
 }
 
 
