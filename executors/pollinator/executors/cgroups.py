@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 V2, V1 = "cgroup-v2", "cgroup-v1"
+UNLIMITED = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +54,19 @@ _FILES = {
 }
 
 
-class GroupGuard:
-    """A run in a group of its own."""
+class GroupCounts:
+    """What the kernel counts for a group."""
 
     held_by_kernel = True
 
-    def __init__(self, kind: str, folder: Path, limit: int, kernel: Kernel) -> None:
+    def __init__(self, kind: str, folder: Path) -> None:
         self.source = kind
         self._folder = folder
         self._files = _FILES[kind]
-        self._kernel = kernel
         self._highest = 0
-        # Asked now: a guard that cannot tell or hold is worse than one that looks.
+        # Asked now: a guard that cannot tell is worse than one that looks.
         if "oom_kill " not in (folder / self._files.events).read_text(encoding="ascii"):
             raise OSError("this kernel does not count whom it kills")
-        if limit:
-            _write(folder / self._files.limit, str(limit))
-            # Without swap accounting the limit is on memory alone.
-            with contextlib.suppress(OSError):
-                _write(folder / self._files.swap, "0" if kind == V2 else str(limit))
-        tried = subprocess.run(self.wrap(["/bin/sh", "-c", ":"]), stderr=subprocess.DEVNULL, check=False)
-        if tried.returncode:
-            raise PermissionError(f"no process can be moved into {folder}")
-
-    def wrap(self, argv: list[str]) -> list[str]:
-        """The command that starts a process in the group."""
-        # The shell joins the group before it becomes the program: no moment outside of the limit.
-        return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._folder / "cgroup.procs"), *argv]
 
     def over(self) -> bool:
         """The kernel has killed a process of the group: what waits for it would wait for ever."""
@@ -94,10 +81,6 @@ class GroupGuard:
         """Counted by the kernel; by looking and by process before Linux 5.19."""
         return self._number(self._files.peak) or max(self._highest, largest_process)
 
-    def close(self) -> None:
-        """Remove the group."""
-        _remove(self._folder, self._kernel)
-
     def _kills(self) -> int:
         return self._number(self._files.events, "oom_kill ")
 
@@ -108,6 +91,62 @@ class GroupGuard:
             return int(text.partition(label)[2].split()[0]) if label else int(text)
         except (OSError, ValueError, IndexError):
             return 0
+
+
+class GroupGuard(GroupCounts):
+    """A run in a group of its own."""
+
+    def __init__(self, kind: str, folder: Path, limit: int, kernel: Kernel) -> None:
+        super().__init__(kind, folder)
+        self._kernel = kernel
+        if limit:
+            _write(folder / self._files.limit, str(limit))
+            # Without swap accounting the limit is on memory alone.
+            with contextlib.suppress(OSError):
+                _write(folder / self._files.swap, "0" if kind == V2 else str(limit))
+        # One that cannot hold is no better.
+        tried = subprocess.run(self.wrap(["/bin/sh", "-c", ":"]), stderr=subprocess.DEVNULL, check=False)
+        if tried.returncode:
+            raise PermissionError(f"no process can be moved into {folder}")
+
+    def wrap(self, argv: list[str]) -> list[str]:
+        """The command that starts a process in the group."""
+        # The shell joins the group before it becomes the program: no moment outside of the limit.
+        return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._folder / "cgroup.procs"), *argv]
+
+    def close(self) -> None:
+        """Remove the group."""
+        _remove(self._folder, self._kernel)
+
+
+class GivenGroup(GroupCounts):
+    """A group that somebody else made, holds to a limit, and removes: this process is in it."""
+
+    def wrap(self, argv: list[str]) -> list[str]:
+        """What this process starts is in its group."""
+        return argv
+
+    def close(self) -> None:
+        """It is not ours."""
+
+
+def given_group(mark: str, kernel: Kernel = KERNEL) -> GivenGroup | None:
+    """The group of this process, if a folder of its path is named ``mark`` and a limit holds there."""
+    for kind, folder in own_groups(kernel):
+        above = [folder, *folder.parents]
+        if mark in folder.parts and any(_has_limit(kind, each) for each in above):
+            with contextlib.suppress(OSError):
+                return GivenGroup(kind, folder)
+    return None
+
+
+def own_groups(kernel: Kernel = KERNEL) -> Iterator[tuple[str, Path]]:
+    """The groups that account for this process's memory, of either version."""
+    own = _own(kernel)
+    if (kernel.groups / "cgroup.controllers").exists() and "" in own:
+        yield V2, kernel.groups / own[""]
+    if "memory" in own:
+        yield V1, kernel.groups / "memory" / own["memory"]
 
 
 def group_guard(run_id: str, limit: int, kernel: Kernel = KERNEL) -> GroupGuard | None:
@@ -146,23 +185,31 @@ def kill_group(run_id: str, kernel: Kernel = KERNEL) -> set[int]:
 
 def _places(kernel: Kernel) -> Iterator[tuple[str, Path]]:
     """Groups in which one for a run may be made, the best first; limits of all above it still hold."""
+    for kind, group in own_groups(kernel):
+        # A group that holds processes, as ours does, has none below it with a limit, unless it is the root:
+        # so beside ours first, for example in the app.slice of the user's systemd.
+        if kind == V2 and group != kernel.groups:
+            yield kind, group.parent
+        yield kind, group
+
+
+def _own(kernel: Kernel) -> dict[str, str]:
+    """Paths of the groups of this process by the names of their controllers."""
     try:
         lines = kernel.own.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return
+        return {}
     own = {names: path.strip("/") for _, names, path in (line.split(":", 2) for line in lines)}
-    for names, path in list(own.items()):
-        if ".." in path.split("/"):
-            # Ours lies outside of what we see of the tree.
-            del own[names]
-    if (kernel.groups / "cgroup.controllers").exists() and "" in own:
-        # A group that holds processes, as ours does, has none below it with a limit, unless it is the root:
-        # so beside ours first, for example in the app.slice of the user's systemd.
-        if own[""]:
-            yield V2, (kernel.groups / own[""]).parent
-        yield V2, kernel.groups / own[""]
-    if "memory" in own:
-        yield V1, kernel.groups / "memory" / own["memory"]
+    # One with such a path lies outside of what we see of the tree.
+    return {names: path for names, path in own.items() if ".." not in path.split("/")}
+
+
+def _has_limit(kind: str, folder: Path) -> bool:
+    """What is given as unlimited is more than any machine has, or a word."""
+    try:
+        return int((folder / _FILES[kind].limit).read_text(encoding="ascii")) < UNLIMITED
+    except (OSError, ValueError):
+        return False
 
 
 def _gives_memory(place: Path) -> bool:

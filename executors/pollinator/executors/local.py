@@ -20,6 +20,7 @@ from pollinator.executors.base import Executor, Job, Observation, Preview, check
 from pollinator.executors.cgroups import kill_group
 from pollinator.executors.environment import RankPlace, base_environment, rank_environment
 from pollinator.executors.memory import memory_source
+from pollinator.executors.outcomes import outcome_of, state_of, usage_of
 from pollinator.executors.ports import free_port
 from pollinator.executors.records import (
     EXIT,
@@ -27,10 +28,7 @@ from pollinator.executors.records import (
     Record,
     may_go_on,
     next_attempt,
-    outcome_of,
     read_record,
-    state_of,
-    usage_of,
     write_exit,
     write_json,
 )

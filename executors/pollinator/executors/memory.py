@@ -70,13 +70,21 @@ class SamplingGuard:
     Between two looks nothing holds the run but the backstop: RLIMIT_DATA, far above the limit because it
     counts what is reserved and never used, and the wish that the kernel, when memory runs out, takes this
     run and nothing else.
+
+    Args:
+        limit: bytes; 0 only measures.
+        clock: tests have their own.
+        of: the process whose descendants are added up, if not this one.
     """
 
     source = SAMPLING
     held_by_kernel = False
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limit: int, clock: Callable[[], float] = time.monotonic, of: int | None = None
+    ) -> None:
         self._limit = limit
+        self._of = of
         self._clock = clock
         self._highest = 0
         self._kills = kernel_kills()
@@ -98,7 +106,7 @@ class SamplingGuard:
 
     def over(self) -> bool:
         """Add up; where shared pages may have made it too much, count them once, which takes longer."""
-        sizes = {pid: resident(pid) for pid in below()}
+        sizes = {pid: resident(pid) for pid in below(self._of)}
         used = sum(sizes.values())
         if self._limit and used > self._limit and max(sizes.values()) <= self._limit:
             now = self._clock()

@@ -1,6 +1,7 @@
-"""The exit record of a run, which its supervisor writes last: reading, writing, and what it says.
+"""The exit record of a run, which its supervisor writes last: reading and writing it.
 
 A run with several attempts keeps the records of those that were not the last beside it.
+Standard library only: supervisors import it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pollinator.v1.run_pb2 import Outcome, OutcomeReason, RunState, Usage
-
 EXIT = "exit.json"
 STARTED = "started.json"
 MAX_REQUEUES = 10
@@ -19,18 +18,6 @@ MAX_REQUEUES = 10
 
 _AGAIN = ("time_limit", "node_failed", "preempted")
 """Ends that are not the job's own."""
-
-_REASONS = {
-    "": OutcomeReason.OUTCOME_REASON_UNSPECIFIED,
-    "cancelled": OutcomeReason.OUTCOME_REASON_UNSPECIFIED,
-    "exit_code": OutcomeReason.OUTCOME_REASON_EXIT_CODE,
-    "signal": OutcomeReason.OUTCOME_REASON_SIGNAL,
-    "out_of_memory": OutcomeReason.OUTCOME_REASON_OUT_OF_MEMORY,
-    "time_limit": OutcomeReason.OUTCOME_REASON_TIME_LIMIT,
-    "launch": OutcomeReason.OUTCOME_REASON_LAUNCH,
-    "node_failed": OutcomeReason.OUTCOME_REASON_NODE_FAILED,
-    "preempted": OutcomeReason.OUTCOME_REASON_PREEMPTED,
-}
 
 Record = dict[str, Any]
 
@@ -59,35 +46,6 @@ def write_json(path: Path, value: Record, *, durable: bool = False) -> None:
 def write_exit(workspace: Path, record: Record) -> None:
     """Write the exit record for one who could not."""
     write_json(workspace / EXIT, record, durable=True)
-
-
-def state_of(record: Record) -> RunState.ValueType:
-    """The end that a record means."""
-    reason = str(record["reason"])
-    if reason == "cancelled":
-        return RunState.RUN_STATE_CANCELLED
-    return RunState.RUN_STATE_FAILED if reason else RunState.RUN_STATE_SUCCEEDED
-
-
-def outcome_of(record: Record) -> Outcome:
-    """How the run ended, as far as its record says."""
-    return Outcome(
-        reason=_REASONS.get(str(record["reason"]), OutcomeReason.OUTCOME_REASON_BACKEND),
-        exit_code=int(record.get("exit_code", 0)),
-        signal=int(record.get("signal", 0)),
-        rank=int(record.get("rank", 0)),
-        detail=str(record.get("detail", "")),
-    )
-
-
-def usage_of(record: Record) -> Usage:
-    """What the run used."""
-    usage = Usage(
-        peak_memory_bytes=int(record.get("peak_memory_bytes", 0)),
-        memory_source=str(record.get("memory_source", "")),
-    )
-    usage.cpu.FromMicroseconds(round(float(record.get("cpu_s", 0)) * 1e6))
-    return usage
 
 
 def attempts(workspace: Path) -> int:

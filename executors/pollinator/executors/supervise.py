@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -36,13 +37,21 @@ _PR_SET_CHILD_SUBREAPER = 36
 class Supervision:
     """One run on this node."""
 
-    def __init__(self, workspace: Path, plan: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        plan: dict[str, Any],
+        memory: MemoryGuard | None = None,
+        fds: Sequence[int] = (),
+    ) -> None:
         self._workspace = workspace
         self._plan = plan
         # Each with its rank. The objects are kept, and never asked: one that is dropped or asked takes the
         # exit status, and a rank that failed would be taken for one that did not.
         self._running: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
-        self._memory: MemoryGuard = guard_memory(str(plan["run_id"]), int(plan["memory_bytes"]))
+        self._memory = memory or guard_memory(str(plan["run_id"]), int(plan["memory_bytes"]))
+        # Open files that every rank inherits.
+        self._fds = fds
         self._started = time.time()
         self._began = time.monotonic()
         self._verdict: dict[str, Any] | None = None
@@ -101,6 +110,7 @@ class Supervision:
                 cwd=self._plan["cwd"],
                 env=env,
                 process_group=0,
+                pass_fds=self._fds,
             )
         return {child.pid: (rank, child)}
 
@@ -154,11 +164,15 @@ class Supervision:
             elif limit_ms and now >= self._began + limit_ms / 1000:
                 self._decide("time_limit", rank, -15)
                 self._end_all(signal.SIGTERM)
-            elif (self._workspace / "cancel").exists():
-                self._decide("cancelled", rank, -15)
+            elif reason := self._asked():
+                self._decide(reason, rank, -15)
                 self._end_all(signal.SIGTERM)
         if self._kill_at is not None and now >= self._kill_at:
             self._end_all(signal.SIGKILL)
+
+    def _asked(self) -> str:
+        """Why somebody wishes that the run ends, or empty."""
+        return "cancelled" if (self._workspace / "cancel").exists() else ""
 
     def _warning_time(self) -> float | None:
         """When the ranks are told that their time will be over; a warning that is too early comes at once."""
@@ -199,7 +213,7 @@ class Supervision:
 
     def _end_all(self, number: signal.Signals) -> None:
         if number != signal.SIGKILL and self._kill_at is None:
-            self._kill_at = time.monotonic() + self._plan["grace_ms"] / 1000
+            self._kill_at = self._time_to_kill()
         # Only groups that are known to live: the id of one that is gone may be somebody else's by now.
         groups = set(self._running)
         own = os.getpgrp()
@@ -213,6 +227,9 @@ class Supervision:
         for group in groups:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
+
+    def _time_to_kill(self) -> float:
+        return time.monotonic() + int(self._plan["grace_ms"]) / 1000
 
     def _sweep(self) -> None:
         """Kill whatever the ranks left behind."""
@@ -259,8 +276,7 @@ def main(arguments: list[str]) -> int:
     # An earlier supervisor started this run already. Once is enough, whatever became of it.
     if (workspace / "started.json").exists() or (workspace / "exit.json").exists():
         return 0
-    _usual_signals()
-    _become_subreaper()
+    prepare_process()
     plan = json.loads((workspace / "launch.json").read_text(encoding="utf-8"))
     if plan["renew_source"]:
         renew_source(workspace)
@@ -275,6 +291,12 @@ def main(arguments: list[str]) -> int:
         except OSError:
             # The disk is full. Without the record nobody would ever know how the run ended.
             time.sleep(1)
+
+
+def prepare_process() -> None:
+    """What a process needs before it supervises others."""
+    _usual_signals()
+    _become_subreaper()
 
 
 def _with_secrets(workspace: Path, plan: dict[str, Any]) -> None:
