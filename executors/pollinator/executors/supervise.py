@@ -182,6 +182,11 @@ class Supervision:
             return None
         return self._began + max(0.0, limit_ms / 1000 - float(before_s))
 
+    def _warn_now(self) -> None:
+        """Warn at the next look, if that is still to come."""
+        if self._warn_at is not None:
+            self._warn_at = self._began
+
     def _warn(self) -> None:
         """To the ranks alone: what they have started need not know what the signal means."""
         number = signal.Signals[f"SIG{self._plan['warning'].partition('@')[0]}"]

@@ -199,7 +199,10 @@ def test_counting_shared_memory_takes_a_tenth_of_the_time_at_most(monkeypatch: p
         asked[0] += 1
         return 10
 
-    monkeypatch.setattr(under_test, "below", lambda of: [79, 80])
+    def two(of: int | None) -> list[int]:
+        return [79, 80]
+
+    monkeypatch.setattr(under_test, "below", two)
     monkeypatch.setattr(under_test, "resident", int)
     monkeypatch.setattr(under_test, "proportional", slow)
     looks: list[tuple[bool, int]] = []

@@ -102,8 +102,8 @@ class Task(Supervision):
     def _look(self) -> None:
         for said in self._channel.lines():
             self._wish = self._wish or str(said.get("end", ""))
-            if said.get("warn") and self._warn_at is not None:
-                self._warn_at = 0.0
+            if said.get("warn"):
+                self._warn_now()
         if self._channel.closed:
             self._wish = self._wish or "interrupted"
         self._note_signal()

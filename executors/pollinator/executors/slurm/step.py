@@ -76,11 +76,6 @@ class Step:
         return not self._open and self._child.poll() is not None
 
     @property
-    def failed(self) -> bool:
-        """Not all was well, says srun; asked when it has ended."""
-        return self._child.returncode != 0
-
-    @property
     def out_of_memory(self) -> bool:
         """Slurm says that memory was why a task ended."""
         return _OUT_OF_MEMORY.search(self.said.decode(errors="replace")) is not None
