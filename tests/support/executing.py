@@ -49,6 +49,7 @@ class Profile:
 
 PROFILES = {
     "local": Profile(
+        settings={"containers.engines": "none"},
         without={"containers": "it runs commands on the host"},
         crash_points=("before_supervisor", "after_supervisor"),
     )

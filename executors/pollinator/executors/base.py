@@ -136,13 +136,16 @@ class Executor(ABC):
         """Why a job waits, given what was recorded last; None when it does not."""
         return pending
 
-    def prepare_image(self, job: Job, tell: Tell) -> None:
+    def prepare_image(self, job: Job, tell: Tell) -> list[Notice]:
         """Make the job's image ready. Called on a worker thread, before ``submit``, for jobs that name one.
+
+        Returns:
+            What the user should know.
 
         Raises:
             PollinatorError: it cannot be had; the run fails for that reason.
         """
-        return
+        return []
 
     @abstractmethod
     def submit(self, job: Job, secrets: dict[str, str]) -> None:

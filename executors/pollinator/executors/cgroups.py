@@ -149,6 +149,65 @@ def own_groups(kernel: Kernel = KERNEL) -> Iterator[tuple[str, Path]]:
         yield V1, kernel.groups / "memory" / own["memory"]
 
 
+class WatchedGroup(GroupCounts):
+    """A group that somebody else has made and limited, such as a container engine."""
+
+    def __init__(self, kind: str, folder: Path, cpu: Path) -> None:
+        self.source = kind
+        self._folder = folder
+        self._files = _FILES[kind]
+        self._highest = 0
+        self._cpu = cpu
+        self._known: dict[str, int] = {}
+
+    def wrap(self, argv: list[str]) -> list[str]:
+        """What is started here is not in the group."""
+        return argv
+
+    def close(self) -> None:
+        """It is not ours."""
+
+    def remember(self) -> None:
+        """Read everything while the group is still there."""
+        self.over()
+        self.peak(0)
+        self.cpu_s()
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time that its processes have used."""
+        if self.source == V1:
+            return self._counted(self._cpu / "cpuacct.usage", "") / 1e9
+        return self._counted(self._cpu / "cpu.stat", "usage_usec ") / 1e6
+
+    def _number(self, name: str, label: str = "") -> int:
+        return self._counted(self._folder / name, label)
+
+    def _counted(self, path: Path, label: str) -> int:
+        """As it was when it was last seen: the group goes with its last process."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            text = path.read_text(encoding="ascii")
+            self._known[path.name] = int(text.partition(label)[2].split()[0]) if label else int(text)
+        return self._known.get(path.name, 0)
+
+
+def group_of(pid: int, kernel: Kernel = KERNEL) -> WatchedGroup | None:
+    """The group that a process is in; None where it cannot be seen from here."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    own = {names: path.strip("/") for _, names, path in (line.split(":", 2) for line in lines)}
+    v1 = {name: path for names, path in own.items() for name in names.split(",")}
+    if "memory" in v1 and "cpuacct" in v1:
+        folder, cpu = (kernel.groups / name / v1[name] for name in ("memory", "cpuacct"))
+        found = WatchedGroup(V1, folder, cpu)
+    else:
+        folder = kernel.groups / own.get("", "")
+        found = WatchedGroup(V2, folder, folder)
+    there = own and (folder / _FILES[found.source].events).exists()
+    return found if there else None
+
+
 def group_guard(run_id: str, limit: int, kernel: Kernel = KERNEL) -> GroupGuard | None:
     """A group for a run in the best place there is; None when none can be made."""
     for kind, place in _places(kernel):

@@ -45,9 +45,15 @@ def base_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not name.startswith(HIDDEN)}
 
 
-def rank_environment(job: Job, place: RankPlace) -> dict[str, str]:
-    """The contract: names for Pollinator, for frameworks, and for projects of the original."""
-    spec, work = job.spec, str(job.work)
+def rank_environment(job: Job, place: RankPlace, work: str = "") -> dict[str, str]:
+    """The contract: names for Pollinator, for frameworks, and for projects of the original.
+
+    Args:
+        job: the run.
+        place: of the rank.
+        work: the working folder as the rank sees it, if that is another one.
+    """
+    spec, work = job.spec, work or str(job.work)
     contract = {
         "POLLINATOR_RUN_ID": job.run_id,
         "POLLINATOR_PROJECT": spec.project,

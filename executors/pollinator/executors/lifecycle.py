@@ -45,6 +45,7 @@ LOOKS = 250
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
 FILES_PATIENCE_S = 600.0
+IMAGE_PATIENCE_S = 120.0
 RESULTS_PATIENCE_S = 24 * 3600.0
 """So long a store that does not answer is waited for. Files can be asked for again by a new run, results are
 nowhere else."""
@@ -68,6 +69,11 @@ _BEFORE_RANKS = (
     _S.RUN_STATE_STARTING,
 )
 _LAID_OUT = "laid-out"
+_WAITING = {
+    "files": ("store_unreachable", "its files wait for the store"),
+    "image": ("registry_unreachable", "its image waits for the registry"),
+    "results": ("store_unreachable", "its results wait for the store"),
+}
 
 
 class Lifecycle:
@@ -115,9 +121,11 @@ class Lifecycle:
                 return False
         try:
             if folder.run.spec.image and not folder.run.cancel_requested:
-                await self._telling(
-                    ProgressKind.PROGRESS_KIND_IMAGE, "image", self._image, folder, FILES_PATIENCE_S
+                notices = await self._telling(
+                    ProgressKind.PROGRESS_KIND_IMAGE, "image", self._image, folder, IMAGE_PATIENCE_S
                 )
+                for notice in notices:
+                    _tell(folder, notice)
         except PollinatorError as error:
             if not folder.run.cancel_requested:
                 await self._end(folder, *_refused(OutcomeReason.OUTCOME_REASON_IMAGE, error))
@@ -142,12 +150,12 @@ class Lifecycle:
             (work / "result").mkdir(mode=0o755)
             (folder.path / _LAID_OUT).write_bytes(boot_id().encode())
 
-    def _image(self, teller: Teller, folder: RunFolder) -> None:
+    def _image(self, teller: Teller, folder: RunFolder) -> list[Notice]:
         def note(done: int) -> None:
             _go_on(folder)
             teller(done)
 
-        self._executor.prepare_image(folder.job, note)
+        return self._executor.prepare_image(folder.job, note)
 
     def _lease_source(self, folder: RunFolder) -> None:
         store = self._open_store(folder.request())
@@ -281,7 +289,7 @@ class Lifecycle:
     async def _patiently(
         self, what: str, work: Callable[[RunFolder], _Result], folder: RunFolder, patience_s: float
     ) -> _Result:
-        """Do something with the store; one that does not answer is waited for, which is said once."""
+        """Do something with a store or registry; one that does not answer is waited for, which is said."""
         deadline = time.monotonic() + patience_s
         pause_s = FIRST_PAUSE_S
         while True:
@@ -290,8 +298,9 @@ class Lifecycle:
             except PollinatorError as error:
                 if not error.retryable or time.monotonic() > deadline:
                     raise
-                _log.warning("run %s: its %s wait for the store: %s", folder.run.id, what, error.message)
-                _notice(folder, "store_unreachable", f"its {what} wait for the store: {error.message}")
+                code, text = _WAITING[what]
+                _log.warning("run %s: %s: %s", folder.run.id, text, error.message)
+                _notice(folder, code, f"{text}: {error.message}")
                 # Until something happens to the run, which may be the wish that it ends.
                 await folder.growth.changed(folder.growth.version, pause_s)
                 if folder.run.cancel_requested and folder.run.state != _S.RUN_STATE_COLLECTING:
@@ -352,7 +361,10 @@ def _note_results(folder: RunFolder, captured: Captured | None) -> None:
 
 def _notice(folder: RunFolder, code: str, text: str) -> None:
     """Tell the user, unless that was done before."""
-    notice = Notice(severity=Severity.SEVERITY_WARNING, code=code, text=text)
+    _tell(folder, Notice(severity=Severity.SEVERITY_WARNING, code=code, text=text))
+
+
+def _tell(folder: RunFolder, notice: Notice) -> None:
     if notice not in folder.run.notices:
         folder.append(RunEvent(notice=notice))
 

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from pollinator.executors.base import Executor, Job, Observation, Preview, check_settings
+from pollinator.executors.base import Executor, Job, Observation, Preview, Tell, check_settings
 from pollinator.executors.cgroups import kill_group
+from pollinator.executors.containers.engines import HOST, ON_A_LAPTOP
+from pollinator.executors.containers.inside import WORK
+from pollinator.executors.containers.use import SETTINGS, Containers
 from pollinator.executors.environment import RankPlace, base_environment, rank_environment
 from pollinator.executors.memory import memory_source
 from pollinator.executors.outcomes import outcome_of, state_of, usage_of
@@ -43,7 +45,6 @@ from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, Violation
 from pollinator.wire.faults import crash_point
 
-ENGINES = ("apptainer", "singularity", "docker", "podman")
 GRACE_MS = 5000
 STARTS = 3
 """A supervisor that so many times ended before it had begun will not begin at all."""
@@ -55,11 +56,15 @@ class LocalExecutor(Executor):
 
     kind = "local"
 
-    def __init__(self, cores: int = 0, memory_bytes: int = 0) -> None:
+    def __init__(
+        self, cores: int = 0, memory_bytes: int = 0, *, containers: Containers | None = None
+    ) -> None:
         self._cores = cores or os.cpu_count() or 1
         self._memory = memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._node = socket.gethostname()
         self._source = memory_source()
+        self._containers = containers or Containers.create({"containers.engines": HOST}, ())
+        self.images = self._containers.images if self._containers.engines.order else None
         self._waiting: dict[str, Job] = {}
         self._secrets: dict[str, dict[str, str]] = {}
         self._taken: dict[str, RunSpec] = {}
@@ -71,19 +76,26 @@ class LocalExecutor(Executor):
 
     @classmethod
     def create(cls, state: Path, settings: Mapping[str, str]) -> Self:
-        """One for this machine; it has no settings."""
-        check_settings(settings, ())
-        return cls()
+        """One for this machine."""
+        check_settings(settings, SETTINGS)
+        return cls(containers=Containers.create(settings, ON_A_LAPTOP))
 
     def capabilities(self) -> Capabilities:
         """This machine."""
+        engines = self._containers.names()
         return Capabilities(
             cpu_millis=self._cores * 1000,
             memory_bytes=self._memory,
             nodes=1,
-            container_engines=[name for name in ENGINES if shutil.which(name)],
+            container_engines=engines,
             memory_source=self._source,
-            features=["memory_limit", "time_limit", "cancel", "secrets"],
+            features=[
+                "memory_limit",
+                "time_limit",
+                "cancel",
+                "secrets",
+                *(["containers"] if engines else []),
+            ],
         )
 
     def preflight(self, spec: RunSpec) -> list[Notice]:
@@ -98,9 +110,9 @@ class LocalExecutor(Executor):
         if spec.nodes * spec.processes_per_node > MAX_RANKS:
             text = f"this machine runs at most {MAX_RANKS} ranks (nodes x processesPerNode)"
             violations.append(Violation("conditions.nodes", text))
-        if spec.image and spec.require_container:
-            text = "no container engine is used here, and --require-container asks for one"
-            violations.append(Violation("environment.docker", text))
+        if spec.image:
+            wrong, notices = self._containers.check(spec)
+            violations += wrong
         if violations:
             raise InvalidInput(
                 "this run cannot run on this machine",
@@ -108,15 +120,14 @@ class LocalExecutor(Executor):
                 hint="change the settings, or name another executor: pollinator executors",
                 violations=violations,
             )
-        if spec.image:
-            text = f"no container engine is used here: the command runs on the host, not in {spec.image}"
-            if spec.init_command:
-                text += ", and init-cmd, which is for the image, is left out"
-            notices.append(Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text))
         if self._cpu(spec) > self._cores * 1000:
             text = f"asks for {self._cpu(spec) / 1000:g} cores; it gets all {self._cores} of this machine"
             notices.append(Notice(severity=Severity.SEVERITY_INFO, code="cpu_capped", text=text))
         return notices
+
+    def prepare_image(self, job: Job, tell: Tell) -> list[Notice]:
+        """Have the image as an engine of this machine runs it."""
+        return self._containers.prepare(job, tell)
 
     async def preview(self, spec: RunSpec, *, script: bool, estimate: bool) -> Preview:
         """The command, and now as its time when there is room and nobody waits."""
@@ -173,6 +184,7 @@ class LocalExecutor(Executor):
 
     def forget(self, job: Job) -> None:
         """Give cores and memory back."""
+        self._containers.release(job)
         for held in (self._taken, self._secrets, self._ports, self._starts):
             held.pop(job.run_id, None)
         if (child := self._children.pop(job.run_id, None)) is not None:
@@ -247,22 +259,25 @@ class LocalExecutor(Executor):
         spec = job.spec
         port = self._ports[job.run_id] = free_port(self._ports.values())
         inherited = base_environment()
+        container = self._containers.plan(job, inherited, min(self._cpu(spec) / 1000, self._cores))
+        work = WORK if container else str(job.work)
         command = shlex.split(spec.command)
         if spec.source:
-            command.append(str(job.work / "src" / spec.source))
+            command.append(f"{work}/src/{spec.source}")
         command += spec.arguments
         ranks: list[dict[str, Any]] = []
         for rank in range(job.ranks):
             node, local = divmod(rank, spec.processes_per_node)
             place = RankPlace(rank, node, local, (self._node,) * spec.nodes, "127.0.0.1", port)
-            environment = inherited | rank_environment(job, place)
+            environment = ({} if container else inherited) | rank_environment(job, place, work)
             output = str(job.output / str(rank))
             ranks.append({"rank": rank, "argv": command, "env": environment, "output": output})
         return {
             "run_id": job.run_id,
             "ranks": ranks,
             "cwd": str(job.work),
-            "init_command": "" if spec.image else spec.init_command,
+            "container": container,
+            "init_command": "" if spec.image and not container else spec.init_command,
             "walltime_ms": spec.walltime_ms,
             "warning": spec.signal,
             "renew_source": spec.requeue,

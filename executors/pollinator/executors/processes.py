@@ -10,15 +10,27 @@ import os
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def below(pid: int | None = None) -> list[int]:
-    """All descendants of a process, of this one when none is named; empty where there is no ``/proc``."""
+def below(pid: int | None = None, *, deep: bool = True) -> list[int]:
+    """All descendants of a process, or only its children; of this one when none is named.
+
+    Empty where there is no ``/proc``.
+    """
     found: list[int] = []
     waiting = [pid or os.getpid()]
     while waiting:
         children = _children(waiting.pop())
         found += children
-        waiting += children
+        waiting += children if deep else []
     return found
+
+
+def name_of(pid: int) -> str:
+    """The name of a process's program, cut as the kernel does; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def resident(pid: int) -> int:

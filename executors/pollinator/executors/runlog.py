@@ -27,6 +27,9 @@ KEPT = 100
 
 _log = logging.getLogger(__name__)
 _FRAME = struct.Struct("<II")
+_BESIDES = (PRISTINE, "container")
+"""Folders beside the trees that a run needs as long as it has not ended."""
+
 _PRIVATE = ("private.pb", "secrets.json", "launch.json")
 """Files that only a run which has not ended needs: secrets, keys of a store, an environment."""
 
@@ -108,7 +111,7 @@ class RunFolder:
     @property
     def released(self) -> bool:
         """Nothing is left to release."""
-        return not any((self.path / name).exists() for name in (*_PRIVATE, PRISTINE, "work"))
+        return not any((self.path / name).exists() for name in (*_PRIVATE, *_BESIDES, "work"))
 
     def drop_private(self) -> None:
         """The run has ended: nobody needs its secrets, nor the keys of its store."""
@@ -118,7 +121,8 @@ class RunFolder:
     def release(self) -> None:
         """The run has ended: only events and output stay, and results that could not be stored."""
         self.drop_private()
-        remove_tree(self.path / PRISTINE)
+        for name in _BESIDES:
+            remove_tree(self.path / name)
         if not self.holds_results:
             remove_tree(self.path / "work")
 

@@ -7,13 +7,11 @@ It holds a lock as long as it lives; whoever finds the lock free and no exit rec
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from pollinator.executors.containers.opening import OnHost, open_inside
 from pollinator.executors.memory import MemoryGuard, guard_memory, largest_child
-from pollinator.executors.processes import below
 from pollinator.executors.trees import renew_source
 
 TICK_S = 0.02
@@ -49,7 +47,9 @@ class Supervision:
         # Each with its rank. The objects are kept, and never asked: one that is dropped or asked takes the
         # exit status, and a rank that failed would be taken for one that did not.
         self._running: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
-        self._memory = memory or guard_memory(str(plan["run_id"]), int(plan["memory_bytes"]))
+        self._inside = open_inside(workspace, plan)
+        limit = 0 if self._inside.own_limits else int(plan["memory_bytes"])
+        self._memory = memory or guard_memory(str(plan["run_id"]), limit)
         # Open files that every rank inherits.
         self._fds = fds
         self._started = time.time()
@@ -63,6 +63,7 @@ class Supervision:
     def run(self) -> dict[str, Any]:
         """Run to the end; returns the exit record."""
         self._look()
+        self._begin()
         if init := self._plan["init_command"]:
             self._initialising = True
             self._start(self._plan["ranks"][0], ["/bin/sh", "-c", init])
@@ -71,15 +72,26 @@ class Supervision:
         for rank in self._plan["ranks"]:
             self._start(rank, rank["argv"])
         self._wait()
+        self._inside.close()
         self._sweep()
         return self._record()
+
+    def _begin(self) -> None:
+        """Make the place where the ranks will be, unless the end is decided."""
+        if self._verdict is not None:
+            return
+        if problem := self._inside.begin():
+            self._decide("launch", 0, 127, problem)
+        if (guard := self._inside.guard) is not None:
+            self._memory.close()
+            self._memory = guard
 
     def _start(self, rank: dict[str, Any], argv: list[str]) -> None:
         """Start a rank, or what comes before it, unless the end is decided."""
         if self._verdict is not None:
             return
         number = int(rank["rank"])
-        problem = self._not_found(argv[0], rank["env"])
+        problem = self._inside.refuses(argv[0], rank["env"])
         if not problem:
             try:
                 self._running.update(self._spawn(number, argv, rank["env"], rank["output"]))
@@ -89,26 +101,18 @@ class Supervision:
         self._decide("launch", number, 127, problem)
         self._end_all(signal.SIGKILL)
 
-    def _not_found(self, program: str, env: dict[str, str]) -> str:
-        """Why the program cannot be run, as far as that can be told before."""
-        place = os.path.join(str(self._plan["cwd"]), program) if "/" in program else program
-        if shutil.which(place, path=env.get("PATH", os.defpath)) is not None:
-            return ""
-        if os.path.isfile(place) and "/" in program:
-            return f"{program!r} is not executable; chmod +x makes it so"
-        return f"there is no program {program!r} on this machine"
-
     def _spawn(
         self, rank: int, argv: list[str], env: dict[str, str], output: str
     ) -> dict[int, tuple[int, subprocess.Popen[bytes]]]:
-        with _output(output) as printed:
+        entry = self._inside.enter(rank, argv, env)
+        with entry.stdin, _output(output) as printed:
             child = subprocess.Popen(
-                self._memory.wrap(argv),
-                stdin=subprocess.DEVNULL,
+                self._memory.wrap(entry.argv),
+                stdin=entry.stdin,
                 stdout=printed,
                 stderr=printed,
-                cwd=self._plan["cwd"],
-                env=env,
+                cwd=entry.cwd,
+                env=entry.env,
                 process_group=0,
                 pass_fds=self._fds,
             )
@@ -137,7 +141,12 @@ class Supervision:
             if pid in self._running:
                 rank, child = self._running.pop(pid)
                 child.returncode = os.waitstatus_to_exitcode(status)
-                self._rank_ended(rank, child.returncode)
+                code, problem = self._inside.ended(rank, child.returncode)
+                if problem:
+                    self._decide("launch", rank, 127, problem)
+                    self._end_all(signal.SIGKILL)
+                else:
+                    self._rank_ended(rank, code)
 
     def _rank_ended(self, rank: int, code: int) -> None:
         if not code or self._verdict is not None:
@@ -188,11 +197,9 @@ class Supervision:
             self._warn_at = self._began
 
     def _warn(self) -> None:
-        """To the ranks alone: what they have started need not know what the signal means."""
+        """Tell the ranks that their time will be over."""
         number = signal.Signals[f"SIG{self._plan['warning'].partition('@')[0]}"]
-        for pid in self._running:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
+        self._inside.warn(number, self._by_rank())
 
     def _out_of_memory(self, rank: int) -> None:
         if not self._memory.held_by_kernel:
@@ -219,19 +226,15 @@ class Supervision:
     def _end_all(self, number: signal.Signals) -> None:
         if number != signal.SIGKILL and self._kill_at is None:
             self._kill_at = self._time_to_kill()
-        # Only groups that are known to live: the id of one that is gone may be somebody else's by now.
-        groups = set(self._running)
-        own = os.getpgrp()
-        for pid in below():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                group = os.getpgid(pid)
-                if group == own:
-                    os.kill(pid, number)
-                else:
-                    groups.add(group)
-        for group in groups:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, number)
+        if number != signal.SIGKILL:
+            self._inside.ask(number, self._by_rank())
+            return
+        self._inside.end()
+        OnHost("/").ask(number, self._by_rank())
+
+    def _by_rank(self) -> dict[int, int]:
+        """The process that was started for each rank."""
+        return {rank: pid for pid, (rank, _) in self._running.items()}
 
     def _time_to_kill(self) -> float:
         return time.monotonic() + int(self._plan["grace_ms"]) / 1000
@@ -262,7 +265,7 @@ class Supervision:
         self._memory.close()
         return {
             **verdict,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "cpu_s": usage.ru_utime + usage.ru_stime + self._inside.cpu_s(),
             "peak_memory_bytes": peak,
             "memory_source": self._memory.source,
             "started": self._started,

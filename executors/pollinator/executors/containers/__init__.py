@@ -1,0 +1,1 @@
+"""Container images and how commands run in them, for every executor."""
