@@ -139,15 +139,20 @@ async def serve(
                 await _answer(server, lock, stop)
             for task in upkeep:
                 task.cancel()
-            parts.mending.close()
-            await parts.crew.stop()
-            await parts.bridge.close()
-            await parts.projects.close()
-            await parts.registry.close()
+            await _let_go(parts)
     finally:
         pools.io.close()
         pools.home.close()
         records.close()
+
+
+async def _let_go(parts: _Parts) -> None:
+    """What uses another comes before it."""
+    parts.mending.close()
+    await parts.crew.stop()
+    await parts.bridge.close()
+    await parts.projects.close()
+    await parts.registry.close()
 
 
 def _build(
