@@ -10,7 +10,7 @@ from support.source import ROOT, project_files
 TRACES = re.compile(
     r"""
     (?<![\w.})>*-])/(?:root|work)/       # folders of a machine
-    | /(?:home|Users)/(?!ada\b|me\b|USER\b|pollinator\b)\w  # of a person: not that of the examples, nor in images
+    | /(?:home|Users)/(?!ada\b|me\b|USER\b)\w  # of a person who is not the one of the examples
     | file://+(?:opt|srv|mnt)
     | (?:registry[.]npmjs|registry[.]yarnpkg|files[.]pythonhosted|deb[.]debian)[.]
     | https?://(?:pypi[.]org/simple|[^\s/]*(?:nexus|artifactory))
