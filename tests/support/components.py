@@ -86,10 +86,10 @@ class Process:
         return self._log.read_bytes()[-2000:].decode("utf-8", "replace")
 
 
-def listens(port: int) -> bool:
-    """Somebody takes connections at this port of loopback."""
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Somebody takes connections at this port."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
+        with socket.create_connection((host, port), timeout=1.0):
             return True
     except OSError:
         return False

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support.components import Process, listens, program
+from support.link import Line
 from support.sandbox import wait_until
 from support.scripted_s3 import unused_port
 
 SOURCE = "apt-get install openssh-server, or make components"
 
 _SERVER = """\
-ListenAddress 127.0.0.1
+ListenAddress {host}
 Port {port}
 HostKey {folder}/host
 AuthorizedKeysFile {folder}/authorized
@@ -52,10 +53,15 @@ class Site:
         folder: an empty one for all that it writes, also what the user has there.
         user: who logs in.
         variables: what a session sees, besides HOME.
+        line: leads to it, if it is not on loopback.
     """
 
-    def __init__(self, folder: Path, user: str, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, user: str, variables: Mapping[str, str], line: Line | None = None
+    ) -> None:
         self.folder = folder
+        self.host = line.far if line else "127.0.0.1"
+        self._line = line
         self.user = user
         self.port = unused_port()
         self.home = folder / "far"
@@ -71,7 +77,10 @@ class Site:
         kept = {"HOME": str(self.home), **variables}
         (folder / "sshd_config").write_text(
             _SERVER.format(
-                port=self.port, folder=folder, variables=" ".join(f"{name}={kept[name]}" for name in kept)
+                host=self.host,
+                port=self.port,
+                folder=folder,
+                variables=" ".join(f"{name}={kept[name]}" for name in kept),
             )
         )
         self.client = folder / "ssh_config"
@@ -83,7 +92,7 @@ class Site:
     @property
     def address(self) -> str:
         """What a user adds."""
-        return f"ssh://{self.user}@127.0.0.1:{self.port}"
+        return f"ssh://{self.user}@{self.host}:{self.port}"
 
     @property
     def command(self) -> str:
@@ -95,8 +104,11 @@ class Site:
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = str(self.folder / "sshd_config")
-        self._process = Process([self._sshd, "-D", "-e", "-f", config], self.folder / "sshd.log")
-        self._process.wait_for(lambda: listens(self.port), "sshd")
+        command = [self._sshd, "-D", "-e", "-f", config]
+        if self._line:
+            command = self._line.there(*command)
+        self._process = Process(command, self.folder / "sshd.log")
+        self._process.wait_for(lambda: listens(self.port, self.host), "sshd")
 
     def stop(self) -> None:
         """Answer nobody new; who is logged in stays."""
@@ -120,7 +132,7 @@ class Site:
     def trust(self) -> None:
         """The user has looked at the host key."""
         key = " ".join((self.folder / "host.pub").read_text().split()[:2])
-        (self.folder / "known").write_text(f"[127.0.0.1]:{self.port} {key}\n")
+        (self.folder / "known").write_text(f"[{self.host}]:{self.port} {key}\n")
 
     def forget_host_key(self) -> None:
         """The user has never been there."""
@@ -138,7 +150,7 @@ class Site:
     def distrust(self) -> None:
         """The user has seen another host key."""
         key = " ".join((self.folder / "key.pub").read_text().split()[:2])
-        (self.folder / "known").write_text(f"[127.0.0.1]:{self.port} {key}\n")
+        (self.folder / "known").write_text(f"[{self.host}]:{self.port} {key}\n")
 
     def end_all(self) -> None:
         """Kill all that users have there."""
@@ -174,13 +186,20 @@ class Site:
                     found.append(int(name))
         return found
 
+    def _connections(self) -> str:
+        """The kernel's table of them, where it serves."""
+        command = ["cat", "/proc/self/net/tcp"]
+        if self._line:
+            command = self._line.there(*command)
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
     def _sessions(self) -> list[int]:
         """sshd's processes for connections to this port."""
         found: list[int] = []
         mine = f"{self.port:04X}"
         inodes = {
             line.split()[9]
-            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+            for line in self._connections().splitlines()[1:]
             if line.split()[1].endswith(f":{mine}") and line.split()[3] == "01"
         }
         for name in filter(str.isdecimal, os.listdir("/proc")):
@@ -192,11 +211,13 @@ class Site:
 
 
 @contextmanager
-def site(user: str = "", variables: Mapping[str, str] | None = None) -> Generator[Site]:
+def site(
+    user: str = "", variables: Mapping[str, str] | None = None, line: Line | None = None
+) -> Generator[Site]:
     """A machine behind ssh for the time of the context."""
     folder = Path(tempfile.mkdtemp(prefix="pol-ssh-"))
     try:
-        made = Site(folder, user or getpass.getuser(), variables or {})
+        made = Site(folder, user or getpass.getuser(), variables or {}, line)
         try:
             yield made
         finally:
