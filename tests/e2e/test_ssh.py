@@ -7,10 +7,10 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.elsewhere import add, counted, counting_project, log_in_at, shown
 from support.sandbox import Sandbox, sandbox, wait_until
 from support.sshd import Site, site
 
@@ -23,15 +23,6 @@ import os
 print(os.environ["HOME"])
 open("result/made", "w").write("x")
 raise SystemExit(7)
-"""
-COUNTS = """\
-import os, pathlib, sys, time
-for number in range(100_000):
-    print(number, flush=True)
-    if pathlib.Path(sys.argv[1], "enough").exists():
-        break
-    time.sleep(0.02)
-pathlib.Path(os.environ["POLLINATOR_RESULT"], "last").write_text(str(number))
 """
 
 
@@ -53,27 +44,6 @@ def far(machine: Site, sandbox: Sandbox) -> Iterator[Site]:
     machine.trust()
 
 
-def log_in_at(far: Site, box: Sandbox) -> None:
-    """Let the user have keys for a machine."""
-    box.env["POLLINATOR_SSH_COMMAND"] = far.command
-    box.env["POLLINATOR_STORE"] = f"folder:{box.folder}/store"
-
-
-def add(box: Sandbox, far: Site, *more: str, cwd: Path, expected: int = 0) -> str:
-    """Add the machine as executor `there`; returns what was said."""
-    done = box.cli("executors", "add", "there", far.address, "--kind", "local", *more, cwd=cwd, timeout=120)
-
-    assert expected == done.returncode, done.stderr
-    return done.stderr.decode()
-
-
-def shown(box: Sandbox, cwd: Path) -> dict[str, Any]:
-    """What is said of executor `there` without reaching it."""
-    lines = box.cli("executors", "list", "--json", cwd=cwd).stdout.splitlines()
-    found: list[dict[str, Any]] = [each for each in map(json.loads, lines) if each["name"] == "there"]
-    return found[0]
-
-
 def test_from_a_fresh_home_a_run_prints_there_and_its_results_come_home(sandbox: Sandbox, far: Site) -> None:
     root = sandbox.project(program=PRINTS_HOME)
     said = add(sandbox, far, cwd=root)
@@ -91,8 +61,7 @@ def test_from_a_fresh_home_a_run_prints_there_and_its_results_come_home(sandbox:
 def test_a_run_goes_on_while_executor_connection_and_daemon_are_killed(
     sandbox: Sandbox, far: Site, tmp_path: Path
 ) -> None:
-    root = sandbox.project(program=COUNTS)
-    (root / "project.yaml").write_text((root / "project.yaml").read_text() + f"  args: [{tmp_path}]\n")
+    root = counting_project(sandbox, tmp_path)
     add(sandbox, far, cwd=root)
     with sandbox.start_cli("run", "--on", "there", "--follow", cwd=root) as follower:
         assert follower.stdout is not None
@@ -107,17 +76,14 @@ def test_a_run_goes_on_while_executor_connection_and_daemon_are_killed(
         (tmp_path / "enough").touch()
         output, messages = follower.communicate(timeout=60)
 
-    numbers = (begin + output).split()
     assert 0 == follower.returncode, messages
-    assert [b"%d" % number for number in range(len(numbers))] == numbers
-    assert len(numbers) - 1 == int((root / "cfs" / "result" / "last").read_text())
+    assert counted(root, begin + output)
 
 
 def test_a_follower_hears_that_the_way_is_cut_and_that_it_is_back(
     sandbox: Sandbox, far: Site, tmp_path: Path
 ) -> None:
-    root = sandbox.project(program=COUNTS)
-    (root / "project.yaml").write_text((root / "project.yaml").read_text() + f"  args: [{tmp_path}]\n")
+    root = counting_project(sandbox, tmp_path)
     add(sandbox, far, cwd=root)
     with sandbox.start_cli("run", "--on", "there", "--follow", cwd=root) as follower:
         assert follower.stdout is not None
@@ -130,9 +96,8 @@ def test_a_follower_hears_that_the_way_is_cut_and_that_it_is_back(
         (tmp_path / "enough").touch()
         output, messages = follower.communicate(timeout=60)
 
-    numbers = (begin + output).split()
     assert 0 == follower.returncode, messages
-    assert [b"%d" % number for number in range(len(numbers))] == numbers
+    assert counted(root, begin + output)
     assert b"no word from the executor, the run goes on" in messages
     assert b"The executor answers again" in messages
 

@@ -87,7 +87,7 @@ class Process:
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:
-    """Somebody takes connections at this port."""
+    """Somebody takes connections at this port, of loopback unless another address is given."""
     try:
         with socket.create_connection((host, port), timeout=1.0):
             return True

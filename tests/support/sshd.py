@@ -53,16 +53,14 @@ class Site:
         folder: an empty one for all that it writes, also what the user has there.
         user: who logs in.
         variables: what a session sees, besides HOME.
-        line: leads to it, if it is not on loopback.
+        line: the one that leads there, or None.
     """
 
-    def __init__(
-        self, folder: Path, user: str, variables: Mapping[str, str], line: Line | None = None
-    ) -> None:
+    def __init__(self, folder: Path, user: str, variables: Mapping[str, str], line: Line | None) -> None:
         self.folder = folder
-        self.host = line.far if line else "127.0.0.1"
-        self._line = line
         self.user = user
+        self._line = line
+        self.host = line.far if line else "127.0.0.1"
         self.port = unused_port()
         self.home = folder / "far"
         self._sshd = program("sshd", "ssh", SOURCE)
@@ -105,9 +103,9 @@ class Site:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = str(self.folder / "sshd_config")
         command = [self._sshd, "-D", "-e", "-f", config]
-        if self._line:
-            command = self._line.there(*command)
-        self._process = Process(command, self.folder / "sshd.log")
+        self._process = Process(
+            self._line.there(*command) if self._line else command, self.folder / "sshd.log"
+        )
         self._process.wait_for(lambda: listens(self.port, self.host), "sshd")
 
     def stop(self) -> None:
@@ -186,20 +184,13 @@ class Site:
                     found.append(int(name))
         return found
 
-    def _connections(self) -> str:
-        """The kernel's table of them, where it serves."""
-        command = ["cat", "/proc/self/net/tcp"]
-        if self._line:
-            command = self._line.there(*command)
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
     def _sessions(self) -> list[int]:
         """sshd's processes for connections to this port."""
         found: list[int] = []
         mine = f"{self.port:04X}"
         inodes = {
             line.split()[9]
-            for line in self._connections().splitlines()[1:]
+            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
             if line.split()[1].endswith(f":{mine}") and line.split()[3] == "01"
         }
         for name in filter(str.isdecimal, os.listdir("/proc")):

@@ -40,6 +40,7 @@ UNUSED = "unused"
 ELSEWHERE = "set ssh.dir to another folder"
 
 Ask = dict[str, Any]
+_SAYING = threading.Lock()
 
 
 class Trouble(Exception):
@@ -48,8 +49,9 @@ class Trouble(Exception):
 
 def say(**word: Any) -> None:
     """Answer a line."""
-    sys.stdout.write(f"{MARK}{json.dumps(word)}\n")
-    sys.stdout.flush()
+    with _SAYING:
+        sys.stdout.write(f"{MARK}{json.dumps(word)}\n")
+        sys.stdout.flush()
 
 
 class Site:
@@ -168,9 +170,8 @@ def _end_elsewhere(site: Site, kind: str) -> None:
         raise Trouble("on_other_host", what, hint)
     say(step=f"taking over from {host}")
     (site.folder / "end").touch()
-    with _told_alive():
-        while alive.exists() and _age_s(alive) <= STALE_S:
-            time.sleep(0.2)
+    while alive.exists() and _age_s(alive) <= STALE_S:
+        time.sleep(0.2)
     (site.folder / "end").unlink(missing_ok=True)
 
 
@@ -233,7 +234,7 @@ def install(ask: Ask) -> Ask:
     """Make the environment: with ``index`` by whatever index pip finds here, else from the wheels alone."""
     site = Site(ask)
     _private(site.data)
-    with _space(site.data), _lock(site), _told_alive():
+    with _space(site.data), _lock(site):
         if site.installed():
             return {"installed": True}
         free = shutil.disk_usage(site.data).free
@@ -375,7 +376,9 @@ def main() -> None:
     while line := sys.stdin.buffer.readline():
         ask = json.loads(line)
         try:
-            say(result=OPERATIONS[ask["op"]](ask))
+            with _told_alive():
+                result = OPERATIONS[ask["op"]](ask)
+            say(result=result)
         except Trouble as trouble:
             say(trouble=trouble.args)
         except OSError as error:

@@ -27,15 +27,15 @@ CONNECT_S = 15
 """Longest time for a connection to come about."""
 LOGIN_S = 60.0
 """Longest time for that and the login, with all jump hosts."""
-WORD_S = 60.0
+WORD_S = 30.0
 """Longest silence of the far program: it says that it is alive every few seconds."""
 CONTROL_S = 10.0
 
 OPTIONS = (
     f"ConnectTimeout={CONNECT_S}",
-    # A connection that is cut is noticed within half a minute.
-    "ServerAliveInterval=10",
-    "ServerAliveCountMax=3",
+    # Two minutes: a login may have cost a code, and most cuts are shorter. ``replace`` does not wait for it.
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=8",
     "StreamLocalBindUnlink=yes",
     "ControlPersist=no",
     "ForwardAgent=no",
@@ -56,6 +56,9 @@ f || { PATH="$("${SHELL:-/bin/sh}" -lc "printf %s:%s MARKPATH \\"\\$PATH\\"" </d
 exec "$y" -I -u -c "import sys; b = sys.stdin.buffer; exec(b.read(int(b.readline())))"
 """
 PYTHONS = "python3.13 python3.12 python3.11 python3"
+SILENT = "host_silent"
+_FAILED = 255
+"""How ssh ends when it is itself what failed."""
 _NO_PYTHON = b"NOPYTHON "
 _SAFE = re.compile(r"[\w./~+-]+", re.ASCII)
 
@@ -89,6 +92,9 @@ class Ssh:
             if await self._control_command(shared, "check"):
                 self._shared = shared
                 return
+        await self._start(tell)
+
+    async def _start(self, tell: Tell) -> None:
         self._shared = self._own
         private_dir(self._control.parent)
         tell(f"connecting to {self._destination}")
@@ -96,6 +102,34 @@ class Ssh:
         code, words = await self._run([*master, "-M", "-N", "-f", self._destination], LOGIN_S)
         if code:
             raise self.error(words)
+
+    async def replace(self, tell: Tell) -> None:
+        """The master connection is silent: make another one, if that takes nobody's login.
+
+        Raises:
+            Unavailable: nobody answers, or somebody would have to log in: the old connection may come back.
+        """
+        if not await self._control_command(self._shared, "check"):
+            await self.connect(tell)
+            return
+        fresh = [*self._base(), "-o", "ControlPath=none", "-o", "BatchMode=yes"]
+        code, words = await self._run([*fresh, self._destination, "exit"], LOGIN_S)
+        if code == _FAILED:
+            error = self.error(words)
+            if isinstance(error, NotLoggedIn):
+                raise self.silence()
+            raise error
+        tell(f"{self._destination} is silent: connecting anew")
+        await self.disconnect()
+        await self._start(tell)
+
+    def silence(self) -> Unavailable:
+        """The connection is there, and nothing comes."""
+        return Unavailable(
+            f"no word from executor {self._name} at {self._destination}",
+            reason=SILENT,
+            hint="the connection may come back by itself",
+        )
 
     async def disconnect(self) -> None:
         """End our own master connection, and with it what it forwards."""
@@ -193,7 +227,7 @@ class Ssh:
                 async with asyncio.timeout(patience_s):
                     code = await process.wait()
             except TimeoutError:
-                return 255, f"no answer for {patience_s:.0f} s"
+                return _FAILED, f"no answer for {patience_s:.0f} s"
             finally:
                 if process.returncode is None:
                     process.kill()
@@ -254,8 +288,7 @@ class Conversation:
                     result: dict[str, Any] = word["result"]
                     return result
         except TimeoutError:
-            await self._ssh.disconnect()
-            raise self._ssh.error(f"no word for {WORD_S:.0f} s") from None
+            raise self._ssh.silence() from None
 
     def _word(self, line: bytes) -> dict[str, Any] | None:
         if not line:

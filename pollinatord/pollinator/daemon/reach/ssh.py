@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from pollinator.daemon.reach import far
-from pollinator.daemon.reach.openssh import Conversation, Ssh
+from pollinator.daemon.reach.openssh import SILENT, Conversation, Ssh
 from pollinator.daemon.reach.transport import NotLoggedIn, Peer, Place, Tell, silent
 from pollinator.daemon.reach.wheels import Wheels
 from pollinator.wire import places
@@ -148,7 +148,8 @@ class SshTransport:
         self._trouble = error
 
     async def _bring_up(self, peer: Peer, tell: Tell) -> None:
-        await self._ssh.connect(tell)
+        hangs = self._trouble is not None and self._trouble.reason in (SILENT, "host_unreachable")
+        await (self._ssh.replace(tell) if hangs else self._ssh.connect(tell))
         await self._wheels.prepare()
         async with self._ssh.conversation(_program(), tell) as talk:
             found = await talk.ask(self._request("look"))
