@@ -61,7 +61,10 @@ class Site:
         home = Path.home()
         given: str = ask["dir"]
         if given:
-            base = Path(os.path.expandvars(given)).expanduser()
+            base = home / Path(os.path.expandvars(given)).expanduser()
+            if "$" in str(base):
+                what = f"ssh.dir names a variable that is not set there: {base}"
+                raise Trouble("bad_setting", what, "write the folder out")
             self.data, self.state = base, base
         else:
             self.data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share", "pollinator")
@@ -117,7 +120,7 @@ def _facts(site: Site) -> Ask:
 
 def _serves(site: Site) -> bool:
     """The executor of this very environment listens on this very machine."""
-    return _listens(site.socket) and _text(site.folder / "env") == site.tag
+    return listens(site.socket) and _text(site.folder / "env") == site.tag
 
 
 def _start(site: Site, ask: Ask, kind: str, environment: dict[str, str]) -> None:
@@ -126,7 +129,7 @@ def _start(site: Site, ask: Ask, kind: str, environment: dict[str, str]) -> None
     if _serves(site):
         return
     _end_elsewhere(site, kind)
-    if _listens(site.socket):
+    if listens(site.socket):
         say(step="replacing the executor that runs there")
         _end_here(site)
     (site.folder / "env").write_text(site.tag)
@@ -148,7 +151,7 @@ def _start(site: Site, ask: Ask, kind: str, environment: dict[str, str]) -> None
             start_new_session=True,
         )
     deadline = time.monotonic() + START_S
-    while not _listens(site.socket):
+    while not listens(site.socket):
         if (code := process.poll()) is not None or time.monotonic() > deadline:
             with log.open("rb") as file:
                 file.seek(before)
@@ -180,7 +183,7 @@ def _end_here(site: Site) -> None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         os.kill(int(_text(site.folder / "executor.lock").splitlines()[0]), signal.SIGTERM)
     deadline = time.monotonic() + START_S
-    while _listens(site.socket) and time.monotonic() < deadline:
+    while listens(site.socket) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
@@ -224,7 +227,7 @@ def put(ask: Ask) -> Ask:
         raise SystemExit(1)
     wheels = _private(Site(ask).wheels)
     fresh = wheels / f"{ask['name']}.{os.getpid()}"
-    with _space(wheels):
+    with space_for(wheels):
         fresh.write_bytes(data)
         fresh.rename(wheels / ask["name"])
     return {}
@@ -234,7 +237,7 @@ def install(ask: Ask) -> Ask:
     """Make the environment: with ``index`` by whatever index pip finds here, else from the wheels alone."""
     site = Site(ask)
     _private(site.data)
-    with _space(site.data), _lock(site):
+    with space_for(site.data), _lock(site):
         if site.installed():
             return {"installed": True}
         free = shutil.disk_usage(site.data).free
@@ -338,7 +341,7 @@ def _told_alive() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _space(path: Path) -> Generator[None]:
+def space_for(path: Path) -> Generator[None]:
     """Say in plain words that there is no space."""
     try:
         yield
@@ -352,7 +355,8 @@ def _no_space(path: Path, why: str) -> Trouble:
     return Trouble("disk_full", f"no space in {path} there: {why}", f"free some, or {ELSEWHERE}")
 
 
-def _listens(path: Path) -> bool:
+def listens(path: Path) -> bool:
+    """Somebody takes connections at this socket."""
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(str(path))

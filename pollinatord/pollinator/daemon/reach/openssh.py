@@ -63,6 +63,12 @@ _NO_PYTHON = b"NOPYTHON "
 _SAFE = re.compile(r"[\w./~+-]+", re.ASCII)
 
 
+def far_command(python: str) -> str:
+    """What any login shell is asked to run: the first Python that can, which reads its program from stdin."""
+    script = _PROGRAM.replace("PYTHONS", f"{python} {PYTHONS}".strip(), 1).replace("\n", " ").strip()
+    return f"exec /bin/sh -c '{script}'"
+
+
 class Ssh:
     """Everything that is asked of ssh for one place."""
 
@@ -160,12 +166,10 @@ class Ssh:
         Raises:
             PollinatorError: it cannot be run.
         """
-        pythons = f"{self._python} " if self._python else ""
-        script = _PROGRAM.replace("PYTHONS", pythons + PYTHONS, 1).replace("\n", " ").strip()
         command = [*self._base(), *self._shared, "-o", "BatchMode=yes"]
         with tempfile.TemporaryFile() as words:
             process = await self._spawn(
-                [*command, self._destination, f"exec /bin/sh -c '{script}'"], words.fileno(), pipes=True
+                [*command, self._destination, far_command(self._python)], words.fileno(), pipes=True
             )
             try:
                 talk = Conversation(self, process, tell)

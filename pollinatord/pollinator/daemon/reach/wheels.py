@@ -77,11 +77,11 @@ class Wheels:
     async def _download(self, folder: Path, site: Mapping[str, Any], tell: Tell) -> None:
         python = ".".join(map(str, site["python"]))
         tell(f"fetching packages for Python {python} on {site['platform']}")
-        command = [*_pip(), "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+        command = [*pip_command(), "download", "--quiet", "--no-input", "--disable-pip-version-check"]
         command += ["--only-binary=:all:", f"--dest={folder}", f"--python-version={python}"]
         command += [f"--implementation={'cp' if site['implementation'] == 'cpython' else 'py'}"]
         command += [f"--abi={abi}" for abi in (f"cp{python.replace('.', '')}", "abi3", "none")]
-        command += [f"--platform={each}" for each in _platforms(site)]
+        command += [f"--platform={each}" for each in platforms(site)]
         command += [*requirements(), *([] if site["pip"] else ["pip"])]
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -164,7 +164,7 @@ def _sha256(data: bytes) -> str:
     return urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def _platforms(site: Mapping[str, Any]) -> list[str]:
+def platforms(site: Mapping[str, Any]) -> list[str]:
     """Tags of wheels that run there, the newest first."""
     if not str(site["platform"]).startswith("linux"):
         return [str(site["platform"]).replace("-", "_").replace(".", "_")]
@@ -177,7 +177,7 @@ def _platforms(site: Mapping[str, Any]) -> list[str]:
     return [*newest, f"manylinux2014_{machine}", f"linux_{machine}"]
 
 
-def _pip() -> list[str]:
+def pip_command() -> list[str]:
     """How pip is called here: installations by uv have none of their own."""
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
