@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import grpc
 
 from pollinator.chunks.blobs import BlobServicer
 from pollinator.chunks.folder import FolderStore
@@ -27,7 +28,8 @@ from pollinator.executors.lifecycle import Lifecycle
 from pollinator.executors.runlog import RunFolders
 from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.v1.run_pb2 import StartRunRequest
-from pollinator.wire.errors import InvalidInput
+from pollinator.wire.certificates import Identity, read_identity
+from pollinator.wire.errors import InvalidInput, PollinatorError
 from pollinator.wire.places import SOCKET_PATH_LIMIT, private_dir
 from pollinator.wire.presence import announce, take_lock
 from pollinator.wire.serving import (
@@ -37,6 +39,7 @@ from pollinator.wire.serving import (
     make_server,
     until_unreachable,
 )
+from pollinator.wire.tls import bind_secured, host_and_port
 
 SERVICES = tuple(f"pollinator.v1.{name}" for name in ("RunService", "BlobService", "ExecutorService"))
 GROUP = "pollinator.executors"
@@ -50,7 +53,9 @@ _PATH = click.Path(path_type=Path, resolve_path=True)
 """Supervisors and ranks have other working folders, so every path is absolute."""
 
 
-def _socket(_context: click.Context, _option: click.Parameter, path: Path) -> Path:
+def _socket(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    if path is None:
+        return None
     if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
         raise click.BadParameter(f"{path} is longer than {SOCKET_PATH_LIMIT} bytes, which no system takes")
     _private(_context, _option, path.parent)
@@ -99,10 +104,14 @@ class _Place:
     lock: int
     shared: bool
     """Other machines see the state."""
+    secured: tuple[str, Identity] | None
+    """Where to listen for other machines, and who we are to them."""
 
 
 @click.command()
-@click.option("--socket", type=_PATH, callback=_socket, required=True, help="Unix socket to listen on.")
+@click.option(
+    "--socket", type=_PATH, callback=_socket, help="Unix socket to listen on.  [default: in --state]"
+)
 @click.option("--state", type=_PATH, callback=_private, required=True, help="Folder for runs and blobs.")
 @click.option(
     "--cache-bytes",
@@ -113,10 +122,23 @@ class _Place:
     help="How much to keep for later runs of the same project; 0 keeps nothing.",
 )
 @click.option("--shared", is_flag=True, help="Other machines see the state: say there that this one has it.")
+@click.option("--listen", metavar="HOST:PORT", help="Listen there as well, for who shows a certificate.")
+@click.option("--certificate", type=_PATH, help="For --listen: ours.")
+@click.option("--key", type=_PATH, help="For --listen: its key.")
+@click.option("--authority", type=_PATH, help="For --listen: who signed those of all who may come.")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help="A setting.")
 @click.pass_context
 def serve(
-    ctx: click.Context, socket: Path, state: Path, cache_bytes: int, shared: bool, settings: dict[str, str]
+    ctx: click.Context,
+    socket: Path | None,
+    state: Path,
+    cache_bytes: int,
+    shared: bool,
+    listen: str | None,
+    certificate: Path | None,
+    key: Path | None,
+    authority: Path | None,
+    settings: dict[str, str],
 ) -> None:
     """Serve runs on one backend until told to end. Runs outlive this process."""
     logging.basicConfig(
@@ -127,6 +149,9 @@ def serve(
     except InvalidInput as error:
         lines = [f"{each.where} {each.message}" for each in error.violations]
         raise click.BadParameter("\n".join([error.message, *lines])) from error
+    socket = socket or _socket(ctx, ctx.command.params[0], state / "executor.sock")
+    assert socket is not None
+    secured = _secured(listen, certificate, key, authority)
     # Held until the process is gone, so that none of its threads meets its successor.
     lock = take_lock(state / "executor.lock", PATIENCE_S, moving_to=socket)
     if lock is None:
@@ -135,10 +160,31 @@ def serve(
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Whoever started this may have been told to ignore its children; their exit codes are wanted here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    asyncio.run(_serve(executor, _Place(socket, state, lock, shared), cache_bytes))
+    asyncio.run(_serve(executor, _Place(socket, state, lock, shared, secured), cache_bytes))
     logging.shutdown()
     # A thread that lays files out or collects results must not keep the next executor waiting.
     os._exit(0)
+
+
+def _secured(
+    listen: str | None, certificate: Path | None, key: Path | None, authority: Path | None
+) -> tuple[str, Identity] | None:
+    """Where to listen for other machines; never without certificates."""
+    if listen is None:
+        if certificate or key or authority:
+            raise click.UsageError("certificates are for --listen HOST:PORT, which is missing")
+        return None
+    if certificate is None or key is None or authority is None:
+        raise click.UsageError(
+            "--listen needs --certificate, --key and --authority: see 'pollinator executors certificate'"
+        )
+    identity = Identity(certificate, key, authority)
+    try:
+        host_and_port(listen)
+        read_identity(identity)
+    except PollinatorError as error:
+        raise click.BadParameter("\n".join(filter(None, (error.message, error.hint)))) from error
+    return listen, identity
 
 
 def load_executor(kind: str) -> type[Executor]:
@@ -191,9 +237,7 @@ async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
         store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own), server)
         await add_health_and_reflection(server, SERVICES)
         runs.recover()
-        bind_unix(server, socket)
-        announce(place.lock, socket)
-        await server.start()
+        await _listen(server, place)
         serving = group.create_task(executor.serve(), name="backend")
         watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
         beating = group.create_task(_stay_in_touch(place, threads, stop), name="alive")
@@ -203,6 +247,15 @@ async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
         files.close()
         await server.stop(1.0)
         group.create_task(_cancel_all(), name="stop")
+
+
+async def _listen(server: grpc.aio.Server, place: _Place) -> None:
+    bind_unix(server, place.socket)
+    if place.secured is not None:
+        bind_secured(server, *place.secured)
+    announce(place.lock, place.socket)
+    await server.start()
+    _log.info("listening at %s", place.secured[0] if place.secured is not None else place.socket)
 
 
 async def _stay_in_touch(place: _Place, threads: ThreadPoolExecutor, stop: asyncio.Event) -> None:

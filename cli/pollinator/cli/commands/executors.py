@@ -9,6 +9,7 @@ from pollinator.cli.options import complete_executors, json_option
 
 _HERE = "pollinator.cli.commands.executors"
 _CHANGES = "pollinator.cli.commands.executors_change"
+_CERTIFICATE = "pollinator.cli.commands.executors_certificate"
 
 
 @click.command(
@@ -22,6 +23,7 @@ _CHANGES = "pollinator.cli.commands.executors_change"
         "add": Lazy(_CHANGES, "add_executor", "Add a place where runs can go, and connect to it."),
         "connect": Lazy(_CHANGES, "connect_executor", "Connect to an executor now."),
         "login": Lazy(_CHANGES, "login_executor", "Log in where an executor is."),
+        "certificate": Lazy(_CERTIFICATE, "executor_certificate", "Make the certificates for grpcs://."),
         "remove": Lazy(_CHANGES, "remove_executor", "Forget an executor."),
     },
     examples=(

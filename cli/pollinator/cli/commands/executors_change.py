@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 def add_executor(name: str, address: str, kind: str, settings: tuple[str, ...], as_json: bool) -> int:
     """Add a place where runs can go, and connect to it.
 
-    ADDRESS is ssh://user@host, where Pollinator installs itself in the user's own folders, or unix:/path,
-    where somebody else serves an executor. What ssh needs to know comes from its own configuration.
+    ADDRESS is ssh://user@host, where Pollinator installs itself in the user's own folders; or
+    grpcs://host:port or unix:/path, where somebody else serves an executor. What ssh needs to know comes
+    from its own configuration.
     """
     from pollinator.cli.session import run_async
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pollinator.daemon.reach.served import Served
 from pollinator.daemon.reach.ssh import SshTransport
+from pollinator.daemon.reach.tls import Secured
 from pollinator.daemon.reach.transport import Place, Transport
 from pollinator.daemon.reach.wheels import Wheels
 from pollinator.wire.errors import InvalidInput
@@ -29,11 +30,13 @@ class Ways:
         match scheme:
             case "unix" if rest.startswith("/"):
                 return Served(place, Path(rest))
+            case "grpcs" if rest.startswith("//"):
+                return Secured(place, rest.removeprefix("//").rstrip("/"))
             case "ssh":
                 return SshTransport(place, self._ssh, self._wheels)
             case _:
                 raise InvalidInput(
                     f"{place.address!r} is no address of an executor",
                     reason="bad_address",
-                    hint="an address looks like ssh://user@host or unix:/path",
+                    hint="an address looks like ssh://user@host, grpcs://host:port or unix:/path",
                 )
