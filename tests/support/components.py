@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,9 +31,11 @@ def program(name: str, component: str, source: str) -> str:
         source: what installs it, for people.
     """
     found = shutil.which(name, path=_PATH)
-    if found is not None:
-        return found
-    why = f"{name} is not installed: {source}"
+    return found or missing(f"{name} is not installed: {source}", component)
+
+
+def missing(why: str, component: str) -> NoReturn:
+    """Skip the test for want of a component; it fails where ``POLLINATOR_REQUIRE`` names that."""
     if component in [each.strip() for each in os.environ.get(REQUIRE, "").split(",")]:
         pytest.fail(f"{why}; {REQUIRE} names {component}")
     pytest.skip(why)

@@ -23,6 +23,7 @@ import grpc
 import pytest
 
 from pollinator.executors.conformance.client import CALL_S, FEATURES, ExecutorUnderTest, Followed
+from support.containers import apptainer_specs, docker_specs, shared_dockerd
 from support.sandbox import BIN, Sandbox
 
 __all__ = ["CALL_S", "FEATURES", "ExecutorUnderTest", "Followed"]
@@ -41,6 +42,10 @@ class Profile:
     """It is started with these."""
     specs: Callable[[], Mapping[str, Any]] = dict[str, Any]
     """What every spec says besides. Asked for before the start: skips what cannot run here."""
+    environment: Callable[[], Mapping[str, str]] = dict[str, str]
+    """Variables of its process."""
+    own_pids: bool = False
+    """Its runs have process ids of their own."""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
     """Features it does not have, each with the reason."""
     crash_points: tuple[str, ...] = ()
@@ -52,7 +57,17 @@ PROFILES = {
         settings={"containers.engines": "none"},
         without={"containers": "it runs commands on the host"},
         crash_points=("before_supervisor", "after_supervisor"),
-    )
+    ),
+    "local-apptainer": Profile(
+        kind="local", settings={"containers.engines": "apptainer"}, specs=apptainer_specs
+    ),
+    "local-docker": Profile(
+        kind="local",
+        settings={"containers.engines": "docker"},
+        specs=docker_specs,
+        environment=lambda: shared_dockerd().env,
+        own_pids=True,
+    ),
 }
 CRASH_POINTS = (
     "before_lay_out",
@@ -121,7 +136,7 @@ class ExecutorProcess(ExecutorUnderTest):
                 stdout=log,
                 stderr=log,
                 cwd=self.box.folder,
-                env=self.box.env | KEPT_OUT | dict(environment),
+                env=self.box.env | KEPT_OUT | dict(self.profile.environment()) | dict(environment),
                 start_new_session=True,
             )
 
@@ -176,6 +191,8 @@ class ExecutorProcess(ExecutorUnderTest):
 
     def process_exists(self, pid: int) -> bool:
         """A process that a run started still runs."""
+        if self.profile.own_pids:
+            return pid in _pids_of_containers()
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:
@@ -192,9 +209,19 @@ class ExecutorProcess(ExecutorUnderTest):
         found: list[Path] = []
         for path in [*self.files(), self.log]:
             with suppress(FileNotFoundError):
-                if text in path.read_bytes():
+                if path.is_file() and text in path.read_bytes():
                     found.append(path)
         return found
+
+
+def _pids_of_containers() -> set[int]:
+    """Ids of all processes that have one of their own, as they see them."""
+    found: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            ids = path.read_text().partition("NSpid:")[2].partition("\n")[0].split()
+            found |= {int(ids[-1])} if len(ids) > 1 else set()
+    return found
 
 
 @asynccontextmanager

@@ -82,6 +82,9 @@ class Supervision:
             return
         if problem := self._inside.begin():
             self._decide("launch", 0, 127, problem)
+        # Their time begins now.
+        self._began = time.monotonic()
+        self._warn_at = self._warning_time()
         if (guard := self._inside.guard) is not None:
             self._memory.close()
             self._memory = guard

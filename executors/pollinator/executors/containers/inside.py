@@ -23,10 +23,11 @@ from pollinator.executors.cgroups import WatchedGroup
 WORK = "/cfs"
 """The working folder in there, as in the original: holds src, data and result."""
 
-HOME = "/home/pollinator"
+OURS = "/pollinator"
+HOME = f"{OURS}/home"
 """Kept from init-cmd to the ranks, and gone with the run."""
 
-PRIVATE = "/pollinator"
+PRIVATE = f"{OURS}/private"
 FOLDER = "container"
 """In the run's folder: all that a run in an image needs besides its trees."""
 
@@ -160,8 +161,7 @@ class InImage(Inside):
         return [
             (work, WORK, "rw"),
             (work / "src", f"{WORK}/src", "ro"),
-            (self.folder / "home", HOME, "rw"),
-            (self.private, PRIVATE, "rw"),
+            (self.folder, OURS, "rw"),
         ]
 
 
