@@ -115,16 +115,20 @@ programs:
 # The real servers that tests start. Without them those tests are skipped and say so; they fail where
 # POLLINATOR_REQUIRE names the server. Tests name their packages as well: see tests/support/ceph.py and
 # slurm.py.
-SERVERS := ceph-base ceph-common ceph-mon ceph-osd radosgw openssl slurm-wlm munge slurmdbd mariadb-server openssh-server openssh-client
+SERVERS := ceph-base ceph-common ceph-mon ceph-osd radosgw openssl slurm-wlm munge slurmdbd mariadb-server openssh-server openssh-client \
+	docker.io containerd runc tini docker-registry \
+	squashfs-tools uidmap squashfuse fuse-overlayfs fuse2fs fakeroot patchelf
 components:
 	@if PATH="$$PATH:/usr/sbin" && type ceph ceph-mon ceph-osd radosgw openssl sshd ssh-keygen \
-		slurmctld slurmd munged slurmdbd mariadbd >/dev/null 2>&1; then :; \
+		slurmctld slurmd munged slurmdbd mariadbd dockerd docker docker-init docker-registry apptainer \
+		>/dev/null 2>&1; then :; \
 	elif [ "$$(id -u)" != 0 ] || ! type apt-get >/dev/null 2>&1; then \
 		echo "Some tests will be skipped: only root on Debian can install $(SERVERS) here."; \
 	else \
 		apt-get update --quiet && DEBIAN_FRONTEND=noninteractive \
 		apt-get install --quiet --yes --no-install-recommends $(SERVERS) || \
 		echo "Some tests will be skipped: apt-get could not install $(SERVERS)."; \
+		sh tests/support/apptainer.sh || echo "Some tests will be skipped: Apptainer could not be installed."; \
 	fi
 
 clean:
