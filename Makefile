@@ -115,11 +115,12 @@ programs:
 # The real servers that tests start. Without them those tests are skipped and say so; they fail where
 # POLLINATOR_REQUIRE names the server. Tests name their packages as well: see tests/support/ceph.py and
 # slurm.py.
-SERVERS := ceph-base ceph-common ceph-mon ceph-osd radosgw openssl slurm-wlm munge slurmdbd mariadb-server openssh-server openssh-client \
+SERVERS := ceph-base ceph-common ceph-mon ceph-osd radosgw openssl \
+	slurm-wlm munge slurmdbd mariadb-server openssh-server openssh-client iproute2 util-linux \
 	docker.io containerd runc tini docker-registry \
 	squashfs-tools uidmap squashfuse fuse-overlayfs fuse2fs fakeroot patchelf
 components:
-	@if PATH="$$PATH:/usr/sbin" && type ceph ceph-mon ceph-osd radosgw openssl sshd ssh-keygen \
+	@if PATH="$$PATH:/usr/sbin" && type ceph ceph-mon ceph-osd radosgw openssl sshd ssh-keygen ip tc nsenter \
 		slurmctld slurmd munged slurmdbd mariadbd dockerd docker docker-init docker-registry apptainer \
 		>/dev/null 2>&1; then :; \
 	elif [ "$$(id -u)" != 0 ] || ! type apt-get >/dev/null 2>&1; then \

@@ -8,9 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
-import pytest
-
-from support.components import program
+from support.components import missing, program
 
 _SOURCE = "apt-get install iproute2 util-linux"
 _numbers = count(os.getpid() * 8)
@@ -39,7 +37,7 @@ class Line:
         """Make both ends; the test is skipped where that is not allowed."""
         made = subprocess.run([self._ip, "netns", "add", self._space], capture_output=True, check=False)
         if made.returncode:
-            pytest.skip(f"no network namespace can be made here: {made.stderr.decode().strip()}")
+            missing(f"no network namespace can be made here: {made.stderr.decode().strip()}", "network")
         near, far = self._ends
         self._run(self._ip, "link", "add", near, "type", "veth", "peer", "name", far, "netns", self._space)
         self._run(self._ip, "address", "add", f"{self.near}/30", "dev", near)
