@@ -30,7 +30,8 @@ _QUEUE = (
 )
 QUEUE_FORMAT = ",".join(f"{name}:{BREAK}" for name in _QUEUE)
 NAMES_FORMAT = ",".join(f"{name}:{BREAK}" for name in ("JobID", "Name", "Comment"))
-START_FORMAT = ",".join(f"{name}:{BREAK}" for name in ("JobID", "StartTime"))
+START_FORMAT = f"%A{BREAK}%S"
+"""For -o: beside --start, -O is not heeded."""
 
 _ACCOUNTS = ("JobIDRaw", "JobID", "State", "ExitCode", "Start", "End", "NodeList")
 ACCOUNTS_FORMAT = ",".join(_ACCOUNTS)
@@ -139,7 +140,10 @@ def account_rows(text: str, asked_at: float) -> dict[str, JobSeen]:
             ends=moment(end),
         )
     return {
-        job_id: replace(job, steps=tuple(steps.get(job_id, ())), accounted=job.meaning.ended)
+        # After an outage of the database an end is booked in two steps, the first without its time and code.
+        job_id: replace(
+            job, steps=tuple(steps.get(job_id, ())), accounted=job.meaning.ended and job.ends is not None
+        )
         for job_id, job in jobs.items()
     }
 

@@ -42,6 +42,7 @@ ACCOUNTS = """\
 7.extern|7.extern|COMPLETED|0:0|2026-11-26T00:05:45|2026-11-26T00:06:50|n[1-2]
 1|1|RUNNING|0:0|2026-11-26T00:05:45|Unknown|n1
 9|9|PENDING|0:0|Unknown|Unknown|None assigned
+10|10|FAILED|0:0|2026-11-26T00:38:52|Unknown|n1
 31|30_1|COMPLETED|0:0|2026-11-26T00:05:45|2026-11-26T00:06:50|n1
 41|40+1|COMPLETED|0:0|2026-11-26T00:05:45|2026-11-26T00:06:50|n1
 """
@@ -139,6 +140,13 @@ def test_accounts_of_a_job_that_goes_on_say_so() -> None:
     assert () == accounts["9"].nodes
 
 
+def test_an_end_that_is_half_booked_is_none_yet() -> None:
+    assert ("FAILED", False) == (
+        account_rows(ACCOUNTS, NOW)["10"].state,
+        account_rows(ACCOUNTS, NOW)["10"].accounted,
+    )
+
+
 def test_parts_of_an_array_or_of_a_heterogeneous_job_have_ids_of_their_own() -> None:
     assert {"31", "41"} <= account_rows(ACCOUNTS, NOW).keys()
 
@@ -160,7 +168,7 @@ def test_jobs_are_found_by_name_or_comment_and_by_all_of_it() -> None:
 
 
 def test_a_start_is_read_for_the_job_that_was_asked_for() -> None:
-    text = f"4{BREAK}2026-11-26T00:05:45{BREAK}\n5{BREAK}N/A{BREAK}\n"
+    text = f"4{BREAK}2026-11-26T00:05:45\n5{BREAK}N/A\n"
 
     assert at("00:05:45") == start_of(text, "4")
     assert start_of(text, "5") is None
