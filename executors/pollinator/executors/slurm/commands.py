@@ -28,6 +28,8 @@ QUERY_S = 30.0
 SUBMIT_S = 60.0
 TOGETHER = 6
 """Programs that run at a time: a login node is shared by many people."""
+ALONE = ("squeue", "sacct")
+"""Of these one at a time: each is a question about many jobs."""
 OUTPUT_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 16
 
@@ -64,6 +66,7 @@ class Commands:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = clean(os.environ if environment is None else environment)
         self._room = asyncio.Semaphore(TOGETHER)
+        self._alone = {name: asyncio.Lock() for name in ALONE}
 
     async def ask(self, program: str, *arguments: str, deadline_s: float = QUERY_S) -> str:
         """What a program prints. Times in it are UTC.
@@ -114,7 +117,7 @@ class Commands:
         text: str = "",
         folder: Path = Path("/"),
     ) -> Said:
-        async with self._room:
+        async with self._alone.get(program) or contextlib.nullcontext(), self._room:
             try:
                 process = await asyncio.create_subprocess_exec(
                     program,

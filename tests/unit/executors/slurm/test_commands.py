@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -110,6 +111,20 @@ async def test_a_long_answer_is_read_while_the_program_writes_it(tmp_path: Path)
     slurm = programs(tmp_path / "bin", squeue="seq 200000; seq 200000 >&2")
 
     assert 200_000 == len((await slurm.ask("squeue")).splitlines())
+
+
+@pytest.mark.parametrize(("name", "most"), [("squeue", 1), ("sacct", 1), ("sinfo", 6)])
+async def test_programs_run_together_only_so_far(tmp_path: Path, name: str, most: int) -> None:
+    count = f"ls {tmp_path}/at | wc -l >> {tmp_path}/seen"
+    script = f"touch {tmp_path}/at/$$; {count}; sleep 0.1; {count}; rm {tmp_path}/at/$$"
+    (tmp_path / "at").mkdir()
+    slurm = programs(tmp_path / "bin", **{name: script})
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(slurm.ask(name))
+
+    assert most == max(map(int, (tmp_path / "seen").read_text().split()))
 
 
 async def test_the_script_reaches_sbatch_in_the_folder_of_the_run(tmp_path: Path) -> None:
