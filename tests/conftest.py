@@ -11,4 +11,5 @@ pytest_plugins = [
     "support.blocking",
     "support.s3_servers",
     "support.slurm",
+    "support.slurm_of_contract",
 ]

@@ -30,6 +30,7 @@ for number in range(int(os.environ.get("LINES", "150"))):
 raise SystemExit(7 if os.environ["WORLD_SIZE"] == "1" else 0)
 """
 COUNTED = [b"line %d\n" % number for number in range(150)]
+LAST_CRASH = {kind: profile.crash_points[-1] for kind, profile in PROFILES.items() if profile.crash_points}
 CRASHES = [(kind, point) for kind in KINDS for point in (*CRASH_POINTS, *PROFILES[kind].crash_points)]
 
 
@@ -245,7 +246,7 @@ async def test_a_wish_to_cancel_outlives_the_executor(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_run_cancelled_while_its_executor_was_starting_it_does_not_run_on(kind: str) -> None:
-    async with started(kind, dies_at="after_supervisor") as executor:
+    async with started(kind, dies_at=LAST_CRASH[PROFILES[kind].kind or kind]) as executor:
         executor.needs("cancel")
         snapshot = await executor.publish(
             {b"main.py": b"import os, time; print(os.getpid()); time.sleep(60)"}
@@ -280,12 +281,13 @@ async def test_a_second_process_for_the_same_state_leaves_the_first_alone(
 
 async def test_runs_that_wait_still_wait_after_a_crash(executor: ExecutorProcess) -> None:
     executor.needs("cancel")
-    cores = (await executor.describe()).capabilities.cpu_millis
+    has = (await executor.describe()).capabilities
     older, newer = sorted((new_id(), new_id()))
     first = await request_for(executor, "import time; print('up'); time.sleep(60)")
     second = await request_for(executor, "print('ran')")
     for request, run in ((first, newer), (second, older)):
-        request.snapshot.run_id, request.snapshot.spec.cpu_millis = run, cores
+        request.snapshot.run_id, request.snapshot.spec.cpu_millis = run, has.cpu_millis
+        request.snapshot.spec.nodes = max(1, has.nodes) if run == newer else 1
         await ask(executor, request)
         await executor.reached(run, RunState.RUN_STATE_RUNNING if run == newer else RunState.RUN_STATE_QUEUED)
     await executor.restart()

@@ -23,6 +23,7 @@ import grpc
 import pytest
 
 from pollinator.executors.conformance.client import CALL_S, FEATURES, ExecutorUnderTest, Followed
+from support import slurm_of_contract
 from support.containers import apptainer_specs, docker_specs, shared_dockerd
 from support.sandbox import BIN, Sandbox
 
@@ -48,6 +49,8 @@ class Profile:
     """Its runs have process ids of their own."""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
     """Features it does not have, each with the reason."""
+    clean: Callable[[Path], None] = lambda folder: None
+    """Ends what was started elsewhere by an executor that has its state below this folder."""
     crash_points: tuple[str, ...] = ()
     """Points of its own at which its process may be killed while it hands a run over."""
 
@@ -67,6 +70,12 @@ PROFILES = {
         specs=docker_specs,
         environment=lambda: shared_dockerd().env,
         own_pids=True,
+    ),
+    "slurm": Profile(
+        without={"containers": "it runs commands on the host"},
+        environment=slurm_of_contract.environment,
+        clean=slurm_of_contract.clean,
+        crash_points=("before_sbatch", "after_sbatch", "after_job"),
     ),
 }
 CRASH_POINTS = (
@@ -182,6 +191,7 @@ class ExecutorProcess(ExecutorUnderTest):
             assert [] == [line for line in self.log.read_text().splitlines() if " ERROR pollinator" in line]
         finally:
             await super().close()
+            self.profile.clean(self.box.folder)
             self.box.close()
 
     # Its machine

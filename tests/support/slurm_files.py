@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-CPUS = 2
+CPUS = 4
 MEMORY_MB = 2000
 GPUS = 2
 """Of each node; the machine need not have them."""
@@ -23,7 +23,8 @@ SlurmctldPort={controller}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/run/munge.sock
+# A job that is put back into the queue waits for so many seconds.
+AuthInfo=socket={folder}/run/munge.sock,cred_expire=8
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n

@@ -281,12 +281,13 @@ def main(arguments: list[str]) -> int:
         return 0
     prepare_process()
     plan: dict[str, Any] = json.loads((workspace / "launch.json").read_text(encoding="utf-8"))
-    record = not_again(workspace, plan, int(os.environ.get("SLURM_RESTART_COUNT", "0")))
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    record = not_again(workspace, plan, restarts)
     if record is None:
         if plan["requeue"]:
             renew_source(workspace)
         place(plan, os.environ)
-        started = {"job_id": job_id, "nodes": plan["nodes"], "time": time.time()}
+        started = {"job_id": job_id, "restarts": restarts, "nodes": plan["nodes"], "time": time.time()}
         # Before the secrets are taken: a job without them must never start the run.
         write_json(workspace / STARTED, started, durable=True)
         take_secrets(workspace, plan)

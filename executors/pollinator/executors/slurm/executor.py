@@ -1,0 +1,285 @@
+"""Runs as jobs of Slurm.
+
+What the host calls only notes a wish and reads what is known: files of the run, and what was told last.
+Everything that asks Slurm is done by tasks of ``serve``, so that a controller that is down holds nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from pollinator.executors.base import Executor, Job, Observation, Preview, check_settings
+from pollinator.executors.environment import RankPlace, rank_environment
+from pollinator.executors.outcomes import outcome_of, state_of, usage_of
+from pollinator.executors.records import STARTED, Record, write_exit, write_json
+from pollinator.executors.slurm.cluster import Cluster
+from pollinator.executors.slurm.ends import by_slurm, is_final
+from pollinator.executors.slurm.handover import Handover, Look, attempt_of, has_begun
+from pollinator.executors.slurm.script import LOG, Place, Site, job_script, merged, tasks_cpus
+from pollinator.executors.slurm.seen import JobSeen
+from pollinator.executors.slurm.submission import Submission
+from pollinator.v1.executor_pb2 import Capabilities
+from pollinator.v1.run_pb2 import Notice, PendingReason, RunState, Severity
+from pollinator.v1.spec_pb2 import RunSpec, Slurm
+from pollinator.wire.errors import InvalidInput, Violation
+
+GRACE_MS = 5000
+SLACK_S = 5.0
+"""So much longer than the grace a job may take to end by itself."""
+RECORD_S = 10.0
+"""So long its record may take to be seen here: file systems of clusters are not quick."""
+LOST_S = 60.0
+"""So long after Slurm has forgotten a job."""
+PREVIEW = "RUN"
+"""Stands for the run's id where there is no run yet."""
+
+HIDDEN = ("AWS_", "COLONIES_", "POLLINATOR_", "GRPC_", "SLURM_EXPORT_ENV", "SLURM_GET_USER_ENV")
+"""What a job's environment may hold and a rank must not see."""
+_TEXTS = ("partition", "account", "qos", "constraint", "reservation")
+_LISTS = ("modules", "directives")
+SETTINGS = tuple(f"slurm.{name}" for name in (*_TEXTS, *_LISTS))
+
+
+class SlurmExecutor(Executor):
+    """Hands runs over to Slurm.
+
+    Args:
+        cluster: the one there is.
+        state: where the runs are.
+        settings: what runs are submitted with, unless they say.
+    """
+
+    kind = "slurm"
+
+    def __init__(self, cluster: Cluster, state: Path, settings: Slurm) -> None:
+        self._cluster = cluster
+        self._state = state
+        self._settings = settings
+        self._runs: dict[str, Handover] = {}
+        self._submission = Submission(cluster, _grace_ms() / 1000 + SLACK_S)
+        self._memory_source = ""
+        """How memory was held where a run was last: nobody knows before."""
+
+    @classmethod
+    def create(cls, state: Path, settings: Mapping[str, str]) -> Self:
+        """One that keeps what it knows of the cluster below ``state``."""
+        check_settings(settings, SETTINGS)
+        wishes = Slurm(**{name: settings[f"slurm.{name}"] for name in _TEXTS if f"slurm.{name}" in settings})
+        for name in _LISTS:
+            if value := settings.get(f"slurm.{name}"):
+                getattr(wishes, name).extend(shlex.split(value))
+        made = cls(Cluster(state), state, wishes)
+        # What cannot be written down is refused now, and not with every run.
+        made._script(RunSpec(nodes=1, processes_per_node=1), PREVIEW)
+        return made
+
+    async def serve(self) -> None:
+        """Submit, cancel, and follow jobs."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._cluster.run(), name="cluster")
+            group.create_task(self._submission.run(), name="submission")
+
+    # What there is
+
+    def capabilities(self) -> Capabilities:
+        """What the cluster offers."""
+        found = self._cluster.capabilities()
+        found.memory_source = self._memory_source
+        found.features.extend(["memory_limit", "time_limit", "cancel", "secrets"])
+        return found
+
+    def preflight(self, spec: RunSpec) -> list[Notice]:
+        """Refuse what no partition takes, and what no job script can hold."""
+        if spec.image and spec.require_container:
+            text = "no container engine is used here, and --require-container asks for one"
+            raise InvalidInput(
+                "this run cannot run on this cluster",
+                reason="cannot_run_here",
+                hint="change the settings, or name another executor: pollinator executors",
+                violations=[Violation("environment.docker", text)],
+            )
+        self._script(spec, PREVIEW)
+        notices = list(self._cluster.notices(spec))
+        if spec.image:
+            text = f"no container engine is used here: the command runs on the host, not in {spec.image}"
+            if spec.init_command:
+                text += ", and init-cmd, which is for the image, is left out"
+            notices.append(Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text))
+        return notices
+
+    async def preview(self, spec: RunSpec, *, script: bool, estimate: bool) -> Preview:
+        """The job script, and what Slurm's scheduler says of it."""
+        text = self._script(spec, PREVIEW)
+        eta = await self._cluster.test(text) if estimate else None
+        return Preview(script=text if script else "", eta=eta)
+
+    async def explain(
+        self, job: Job, pending: PendingReason | None, *, estimate: bool
+    ) -> PendingReason | None:
+        """Why it waits, and on demand when it may start."""
+        run = self._runs.get(job.run_id)
+        if pending is None or run is None or not run.job_id or not estimate:
+            return pending
+        eta = await self._cluster.estimate(run.job_id)
+        said = PendingReason()
+        said.CopyFrom(pending)
+        if eta is not None:
+            said.eta.FromDatetime(eta)
+        return said
+
+    # Runs
+
+    def submit(self, job: Job, secrets: dict[str, str]) -> None:
+        """Note that it is to be handed over, or that it was."""
+        if job.run_id in self._runs:
+            return
+        run = self._run(job)
+        if run.cancelled:
+            self._submission.cancel(run)
+        if run.job_id or is_final(run.look(quick=True).record):
+            return
+        job.output.mkdir(mode=0o700, exist_ok=True)
+        if not (job.workspace / STARTED).exists():
+            write_json(job.workspace / "launch.json", self._plan(job))
+            if secrets:
+                write_json(job.workspace / "secrets.json", secrets)
+        self._submission.submit(run)
+
+    def observe(self, job: Job) -> Observation:
+        """By the files of the run, and by what Slurm told last."""
+        run = self._run(job)
+        seen = self._cluster.seen(run.job_id) if run.job_id else None
+        look = run.look(quick=seen is None or seen.meaning.state != RunState.RUN_STATE_QUEUED)
+        record = look.record if is_final(look.record) else self._ended_in_slurm(run, look, seen)
+        if record is None:
+            return self._alive(run, look, seen)
+        usage = usage_of(record)
+        self._memory_source = usage.memory_source or self._memory_source
+        return Observation(_state(record), outcome=outcome_of(record), usage=usage)
+
+    def cancel(self, job: Job) -> None:
+        """Tell the supervisor in the job, and Slurm."""
+        (job.workspace / "cancel").touch()
+        self._submission.cancel(self._run(job))
+
+    def forget(self, job: Job) -> None:
+        """Ask no more about its job."""
+        run = self._runs.pop(job.run_id, None)
+        if run is not None and run.job_id:
+            self._submission.leave(run)
+
+    def _run(self, job: Job) -> Handover:
+        """What is known of it, after a restart as well."""
+        if job.run_id not in self._runs:
+            run = Handover(job, partial(self._script, job.spec, job.run_id))
+            self._runs[job.run_id] = run
+            if run.job_id:
+                self._cluster.follow(run.job_id, run.since)
+        return self._runs[job.run_id]
+
+    # While it lives
+
+    def _alive(self, run: Handover, look: Look, seen: JobSeen | None) -> Observation:
+        if run.note_attempt(attempt_of(look, seen)):
+            return Observation(RunState.RUN_STATE_QUEUED, pending=self._pending(run, seen))
+        if has_begun(look, seen):
+            assert look.started is not None
+            run.note_starting()
+            return Observation(RunState.RUN_STATE_RUNNING, nodes=tuple(look.started["nodes"]))
+        waits = seen is None or seen.meaning.state == RunState.RUN_STATE_QUEUED
+        if waits and not run.starting:
+            return Observation(RunState.RUN_STATE_QUEUED, pending=self._pending(run, seen))
+        run.note_starting()
+        return Observation(RunState.RUN_STATE_STARTING, nodes=seen.nodes if seen else ())
+
+    def _pending(self, run: Handover, seen: JobSeen | None) -> PendingReason | None:
+        if seen is not None:
+            return self._cluster.explain(seen, run.job.spec)
+        return run.pending
+
+    # When it has ended
+
+    def _ended_in_slurm(self, run: Handover, look: Look, seen: JobSeen | None) -> Record | None:
+        """The record of one that left none, once Slurm has said that it ended and there was time for it."""
+        if seen is None or not (seen.gone or seen.meaning.ended):
+            run.ended_at = None
+            return None
+        now = time.monotonic()
+        if run.ended_at is None:
+            run.ended_at = now
+        patience = LOST_S if seen.gone and look.record is None else RECORD_S
+        if now < run.ended_at + (0 if run.cancelled and not has_begun(look, seen) else patience):
+            return None
+        record = by_slurm(
+            seen, look.record, cancelled=run.cancelled, started=look.started is not None or look.attempts > 0
+        )
+        if record["reason"] == "launch":
+            record["detail"] += _tail(run.path / LOG)
+        write_exit(run.path, record)
+        run.forget_look()
+        return record
+
+    # What is handed over
+
+    def _workspace(self, run_id: str) -> Path:
+        return self._state / "runs" / run_id
+
+    def _script(self, spec: RunSpec, run_id: str) -> str:
+        wishes = merged(self._settings, spec.slurm)
+        workspace = self._workspace(run_id)
+        command = [sys.executable, "-E", "-m", "pollinator.executors.slurm.batch", str(workspace)]
+        place = Place(run_id, workspace, command, _grace_ms())
+        whole = RunSpec()
+        whole.CopyFrom(spec)
+        whole.slurm.CopyFrom(wishes)
+        whole.gpu.name = self._cluster.gpu_model(spec)
+        return job_script(whole, wishes, place, Site(partition=self._cluster.partition_for(whole)))
+
+    def _plan(self, job: Job) -> dict[str, Any]:
+        """What the supervisor in the job has to know; every place in it is found there."""
+        spec = job.spec
+        command = shlex.split(spec.command)
+        if spec.source:
+            command.append(str(job.work / "src" / spec.source))
+        return {
+            "run_id": job.run_id,
+            "argv": [*command, *spec.arguments],
+            "env": rank_environment(job, RankPlace(0, 0, 0, (), "", 0)),
+            "hidden": HIDDEN,
+            "cwd": str(job.work),
+            "output": str(job.output),
+            "ranks_per_node": spec.processes_per_node,
+            "cpus_per_task": tasks_cpus(spec),
+            "init_command": "" if spec.image else spec.init_command,
+            "walltime_ms": spec.walltime_ms,
+            "warning": spec.signal,
+            "grace_ms": _grace_ms(),
+            "memory_bytes": spec.memory_bytes,
+            "requeue": spec.requeue,
+            "max_requeues": spec.max_requeues,
+        }
+
+
+def _grace_ms() -> int:
+    return int(os.environ.get("POLLINATOR_GRACE_MS", GRACE_MS))
+
+
+def _state(record: Record) -> RunState.ValueType:
+    return RunState.RUN_STATE_LOST if record["reason"] == "lost" else state_of(record)
+
+
+def _tail(log: Path) -> str:
+    """What was said last in the job, for people."""
+    try:
+        text = log.read_bytes()[-2000:].decode(errors="replace").strip()
+    except OSError:
+        return ""
+    return f":\n{text}" if text else ""

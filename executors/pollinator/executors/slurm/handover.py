@@ -1,0 +1,174 @@
+"""One run on its way through Slurm: what is known of it, and its files, which outlive the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pollinator.executors.base import Job
+from pollinator.executors.records import EXIT, STARTED, Record, attempts, read_record, write_exit, write_json
+from pollinator.executors.slurm.batch import CLAIM
+from pollinator.executors.slurm.seen import JobSeen
+from pollinator.v1.run_pb2 import PendingReason
+from pollinator.wire.errors import PollinatorError
+
+INTENT = "submit.json"
+"""Is there before sbatch is asked: from then on there may be a job."""
+NUMBER = "job.json"
+"""Which one it is."""
+
+LOOK_S = 0.1
+SLOW_LOOK_S = 0.5
+"""The files are on a file system that is shared by a whole cluster."""
+
+
+@dataclass(slots=True)
+class Look:
+    """What the files of a run say, as of a moment ago."""
+
+    at: float = float("-inf")
+    record: Record | None = None
+    started: Record | None = None
+    attempts: int = 0
+
+
+class Handover:
+    """One run."""
+
+    def __init__(self, job: Job, write_script: Callable[[], str]) -> None:
+        self.job = job
+        self.write_script = write_script
+        self.cancel_wished = asyncio.Event()
+        self.end_at = 0.0
+        """When Slurm is to end the job, if that is wished."""
+        self.left = False
+        """The run is over."""
+        self.unsure_until = 0.0
+        """Until then a job may appear of which sbatch has not told."""
+        self.pending: PendingReason | None = None
+        """Why Slurm does not have it yet."""
+        self.ended_at: float | None = None
+        """When Slurm was first heard to say that it has ended."""
+        self._files = Look()
+        known = read_record(self.path / NUMBER) or {}
+        self.job_id = str(known.get("job_id", ""))
+        self.told = int(known.get("told", 0))
+        """The attempt that the host was told of, from 0."""
+        self.starting = bool(known.get("starting", False))
+        """The host was told that this attempt has its nodes."""
+        intent = read_record(self.path / INTENT)
+        self.since = float(intent["time"]) if intent else 0.0
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.job.workspace
+
+    @property
+    def cancelled(self) -> bool:
+        """It is wished that the run ends."""
+        return (self.path / "cancel").exists()
+
+    def intend(self) -> None:
+        """From now on there may be a job."""
+        if not self.since:
+            self.since = time.time()
+            write_json(self.path / INTENT, {"time": self.since}, durable=True)
+
+    def retract(self) -> None:
+        """Slurm has no job of it, for sure."""
+        self.since = 0.0
+        (self.path / INTENT).unlink(missing_ok=True)
+
+    @property
+    def withdrawn(self) -> bool:
+        """It is not wished any more, and Slurm has no job of it, for sure."""
+        return not self.since and self.withdraw()
+
+    def withdraw(self) -> bool:
+        """End the run, which has no job, if that is wished."""
+        if not self.cancelled:
+            return False
+        self._end({"reason": "cancelled", "detail": "cancelled before it was submitted"})
+        return True
+
+    def refused(self, error: PollinatorError) -> None:
+        """End the run, because Slurm does not take it."""
+        self._end({"reason": "launch", "exit_code": 1, "detail": f"{error.message}\n{error.hint}".strip()})
+
+    def claimed_by(self, job_ids: Sequence[str]) -> str:
+        """Which of several jobs has the run: the one that says so, or the oldest."""
+        try:
+            claim = (self.path / CLAIM).read_text(encoding="ascii")
+        except FileNotFoundError:
+            return job_ids[0]
+        return claim if claim in job_ids else job_ids[0]
+
+    def is_job(self, job_id: str) -> None:
+        """Note which job it is."""
+        self.job_id = job_id
+        self._save()
+
+    def note_attempt(self, number: int) -> bool:
+        """Note which attempt this is; whether that is news."""
+        if number <= self.told:
+            return False
+        self.told, self.starting = number, False
+        self._save()
+        return True
+
+    def note_starting(self) -> None:
+        """Note that this attempt has its nodes."""
+        if not self.starting:
+            self.starting = True
+            self._save()
+
+    def look(self, *, quick: bool) -> Look:
+        """What its files say."""
+        now = time.monotonic()
+        if now - self._files.at >= (LOOK_S if quick else SLOW_LOOK_S):
+            self._files = Look(
+                now,
+                read_record(self.path / EXIT),
+                read_record(self.path / STARTED),
+                attempts(self.path) if self.job.spec.requeue else 0,
+            )
+        return self._files
+
+    def forget_look(self) -> None:
+        """Look anew the next time."""
+        self._files = Look()
+
+    def being_submitted(self) -> bool:
+        """An sbatch of an executor that was killed is still at it."""
+        # It is the only program that works in this folder before the job does.
+        here = str(self.path)
+        for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+            if name.isdecimal():
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{name}/cwd") == here:
+                        return True
+        return False
+
+    def _end(self, record: Record) -> None:
+        write_exit(self.path, record)
+        self.forget_look()
+
+    def _save(self) -> None:
+        known = {"job_id": self.job_id, "told": self.told, "starting": self.starting}
+        write_json(self.path / NUMBER, known, durable=True)
+
+
+def attempt_of(look: Look, seen: JobSeen | None) -> int:
+    """Number of the attempt that runs or waits, from 0."""
+    return max(look.attempts, seen.restarts if seen else 0)
+
+
+def has_begun(look: Look, seen: JobSeen | None) -> bool:
+    """The supervisor of this attempt is at work, or was."""
+    return look.started is not None and int(look.started["restarts"]) >= (seen.restarts if seen else 0)

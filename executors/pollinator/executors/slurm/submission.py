@@ -1,0 +1,175 @@
+"""Hands runs over to Slurm exactly once each, and ends them when that is wished.
+
+Before sbatch is asked, the wish is written down. Whoever finds it without the number of a job, after a crash
+or after an answer that was lost, looks for the job before it submits another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import NoReturn
+
+from pollinator.executors.records import STARTED
+from pollinator.executors.slurm.cluster import Cluster
+from pollinator.executors.slurm.handover import Handover
+from pollinator.v1.run_pb2 import PendingReason
+from pollinator.wire.errors import PollinatorError
+from pollinator.wire.faults import crash_point
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+SOON_S = 3.0
+"""A job may appear so long after sbatch was asked, by somebody who is gone."""
+UNKNOWN_S = 15.0
+"""The same when its answer was lost on the way."""
+ORPHAN_S = 120.0
+"""Longer than any sbatch takes."""
+FIND_S = 1.0
+CANCEL_S = 5.0
+"""Between two tries to end jobs."""
+
+_log = logging.getLogger(__name__)
+
+
+class Submission:
+    """The tasks that talk to a cluster about runs.
+
+    Args:
+        cluster: the one there is.
+        patience_s: how long a run that has begun may take to end by itself: Slurm tells all processes at once,
+            and its supervisor would tell them again.
+    """
+
+    def __init__(self, cluster: Cluster, patience_s: float) -> None:
+        self._cluster = cluster
+        self._patience_s = patience_s
+        self._waiting: list[Handover] = []
+        self._ending: dict[str, Handover] = {}
+        self._wake = asyncio.Event()
+        self._end_now = asyncio.Event()
+
+    def submit(self, run: Handover) -> None:
+        """Have it handed over soon."""
+        self._waiting.append(run)
+        self._wake.set()
+
+    def cancel(self, run: Handover) -> None:
+        """Have its job ended; one that is not handed over yet never will be."""
+        begun = (run.path / STARTED).exists()
+        run.end_at = time.monotonic() + (self._patience_s if begun else 0.0)
+        self._ending[run.job.run_id] = run
+        run.cancel_wished.set()
+        self._end_now.set()
+
+    def leave(self, run: Handover) -> None:
+        """The run is over: its job is followed only until it has ended as well, if that is wished."""
+        run.left = True
+        if run.job.run_id not in self._ending:
+            self._cluster.drop(run.job_id)
+
+    async def run(self) -> NoReturn:
+        """Work on all that is asked for."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._end_jobs(), name="end jobs")
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._waiting:
+                    run = self._waiting.pop(0)
+                    group.create_task(self._hand_over(run), name=f"submit {run.job.run_id}")
+        raise AssertionError("it goes on until it is cancelled")
+
+    # Handing over
+
+    async def _hand_over(self, run: Handover) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not run.withdrawn:
+            try:
+                await self._once(run)
+                return
+            except PollinatorError as error:
+                if not error.retryable:
+                    run.refused(error)
+                    return
+                _log.warning("run %s: %s", run.job.run_id, error)
+                run.pending = PendingReason(
+                    code="controller_down",
+                    text=f"Slurm does not answer, so the job is not submitted yet: {error.message}",
+                    action="wait: it is tried again",
+                )
+            except OSError as error:
+                # A disk that is full has room again some time.
+                _log.warning("run %s: %s", run.job.run_id, error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await run.cancel_wished.wait()
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _once(self, run: Handover) -> None:
+        job_id = await self._find(run)
+        if not job_id and run.withdraw():
+            return
+        run.is_job(job_id or await self._sbatch(run))
+        crash_point("after_job")
+        run.pending = None
+        self._cluster.follow(run.job_id, run.since)
+        self._end_now.set()
+
+    async def _find(self, run: Handover) -> str:
+        """The job that an earlier try has led to, or empty."""
+        if not run.since:
+            return ""
+        patience = time.monotonic() + ORPHAN_S
+        while run.being_submitted() and time.monotonic() < patience:  # noqa: ASYNC110 - by another process
+            await asyncio.sleep(FIND_S / 10)
+        while True:
+            found = await self._cluster.find(run.job.run_id, run.since)
+            if found:
+                # Others may be there although all was done; they would find nothing to do.
+                await self._cluster.cancel([each for each in found if each != run.claimed_by(found)])
+                return run.claimed_by(found)
+            if time.time() > max(run.since + SOON_S, run.unsure_until):
+                return ""
+            await asyncio.sleep(FIND_S)
+
+    async def _sbatch(self, run: Handover) -> str:
+        script = run.write_script()
+        run.intend()
+        crash_point("before_sbatch")
+        try:
+            job_id = await self._cluster.submit(script, run.path)
+        except PollinatorError as error:
+            if error.reason == "submit_unknown":
+                run.unsure_until = time.time() + UNKNOWN_S
+            else:
+                run.retract()
+            raise
+        crash_point("after_sbatch")
+        return job_id
+
+    # Ending
+
+    async def _end_jobs(self) -> NoReturn:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CANCEL_S if self._ending else None):
+                    await self._end_now.wait()
+            self._end_now.clear()
+            for run_id, run in list(self._ending.items()):
+                if run.job_id and self._has_ended(run):
+                    del self._ending[run_id]
+                    if run.left:
+                        self._cluster.drop(run.job_id)
+            due = [run for run in self._ending.values() if time.monotonic() >= run.end_at]
+            job_ids = [run.job_id for run in due if run.job_id]
+            try:
+                await self._cluster.cancel(job_ids)
+            except PollinatorError as error:
+                _log.warning("jobs are not cancelled yet: %s", error)
+
+    def _has_ended(self, run: Handover) -> bool:
+        seen = self._cluster.seen(run.job_id)
+        return seen is not None and (seen.gone or seen.meaning.ended)
