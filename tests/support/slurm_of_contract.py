@@ -13,7 +13,8 @@ from support.slurm import Slurm
 from support.slurm_files import Options
 
 KIND = "slurm"
-_there: list[Slurm | pytest.skip.Exception] = []
+_there: list[Slurm | BaseException] = []
+"""Or why it cannot be had."""
 
 
 def environment() -> Mapping[str, str]:

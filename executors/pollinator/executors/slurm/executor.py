@@ -200,10 +200,13 @@ class SlurmExecutor(Executor):
         run.note_starting()
         return Observation(RunState.RUN_STATE_STARTING, nodes=seen.nodes if seen else ())
 
-    def _pending(self, run: Handover, seen: JobSeen | None) -> PendingReason | None:
+    def _pending(self, run: Handover, seen: JobSeen | None) -> PendingReason:
         if seen is not None:
             return self._cluster.explain(seen, run.job.spec)
-        return run.pending
+        if run.pending is not None:
+            return run.pending
+        text = f"Slurm has it as job {run.job_id}" if run.job_id else "it is being handed over to Slurm"
+        return PendingReason(code="submitted", text=text, action="wait: Slurm says more in a moment")
 
     # When it has ended
 

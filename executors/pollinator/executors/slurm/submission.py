@@ -39,8 +39,8 @@ class Submission:
 
     Args:
         cluster: the one there is.
-        patience_s: how long a run that has begun may take to end by itself: Slurm tells all processes at once,
-            and its supervisor would tell them again.
+        patience_s: how long a run that has begun may take to end by itself: Slurm tells all processes at
+            once, and its supervisor would tell them again.
     """
 
     def __init__(self, cluster: Cluster, patience_s: float) -> None:
