@@ -118,6 +118,10 @@ class Site:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def logins(self) -> int:
+        """How often somebody has logged in."""
+        return (self.folder / "sshd.log").read_text().count("Accepted publickey")
+
     def let_in(self) -> None:
         """The user's key opens."""
         shutil.copy(self.folder / "key.pub", self._authorized)

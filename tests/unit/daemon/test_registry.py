@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
 from pollinator.daemon.reach.local import executor_environment
+from pollinator.daemon.reach.transport import NotLoggedIn
 from pollinator.daemon.registry import ExecutorLink, Registry
-from pollinator.wire.errors import InvalidInput, Unavailable
+from pollinator.v1.executor_pb2 import Reach
+from pollinator.wire.errors import AlreadyExists, Corrupt, InvalidInput, Unavailable
+from pollinator.wire.presence import holder_of
 
 
 @pytest.fixture
@@ -17,6 +22,13 @@ async def registry(tmp_path: Path) -> AsyncGenerator[Registry]:
     registry = Registry(tmp_path / "executors")
     yield registry
     await registry.close()
+
+
+def end_executor(state: Path) -> None:
+    """End the process that was started for a test."""
+    holder = holder_of(state / "executor.lock")
+    assert holder is not None
+    os.kill(holder.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +90,177 @@ def test_credentials_of_the_daemon_do_not_reach_an_executor(monkeypatch: pytest.
 
     assert "secret" not in environment.values()
     assert ("yes", "0") == (environment["KEPT"], environment["GRPC_ENABLE_FORK_SUPPORT"])
+
+
+# What was added
+
+
+def test_what_was_added_is_there_for_the_next_daemon_and_for_nobody_else(tmp_path: Path) -> None:
+    Registry(tmp_path).add("lumi", "ssh://ada@lumi:2222", "slurm", {"slurm.account": "p"})
+
+    place = Registry(tmp_path).get("lumi").place
+
+    assert ("ssh://ada@lumi:2222", "slurm", {"slurm.account": "p"}) == (
+        place.address,
+        place.kind,
+        place.settings,
+    )
+    assert 0o600 == (tmp_path / "executors.json").stat().st_mode & 0o777
+
+
+def test_another_executor_of_the_same_name_and_address_is_another_place(tmp_path: Path) -> None:
+    marks = {Registry(tmp_path / each).add("lumi", "ssh://lumi", "", {}).place.mark for each in "ab"}
+
+    assert 2 == len(marks)
+
+
+@pytest.mark.parametrize("name", ["", "Lumi", "-x", "a b", "a/b", "..", "x" * 64])
+def test_a_name_that_would_not_do_for_a_file_is_refused(registry: Registry, name: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        registry.add(name, "ssh://lumi", "", {})
+
+    assert "bad_name" == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "lumi",
+        "unix:relative",
+        "http://lumi",
+        "ssh://",
+        "ssh://-oProxyCommand=x",
+        "ssh://a@-oProxyCommand=x",
+        "ssh://lumi:port",
+        "ssh://lumi/path",
+        "ssh://lumi;x",
+        "ssh://lumi\n",
+    ],
+)
+def test_an_address_that_cannot_be_meant_is_refused_and_not_kept(registry: Registry, address: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        registry.add("lumi", address, "", {})
+
+    assert "bad_address" == caught.value.reason
+    assert ["local"] == registry.names()
+
+
+@pytest.mark.parametrize(
+    "address", ["ssh://lumi", "ssh://a.b+c@lumi.example.org:22", "ssh://ada@[::1]:22", "unix:/run/x.sock"]
+)
+def test_an_address_that_can_is_taken(registry: Registry, address: str) -> None:
+    assert address == registry.add("lumi", address, "", {}).address
+
+
+def test_a_setting_of_ssh_that_nobody_knows_is_refused(registry: Registry) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        registry.add("lumi", "ssh://lumi", "", {"ssh.pyton": "x"})
+
+    assert "known are: ssh.dir, ssh.python" == caught.value.hint
+
+
+def test_a_name_that_is_taken_is_refused(registry: Registry) -> None:
+    for name in ("local", "lumi"):
+        if name not in registry.names():
+            registry.add(name, "ssh://lumi", "", {})
+        with pytest.raises(AlreadyExists):
+            registry.add(name, "ssh://lumi", "", {})
+
+
+async def test_the_executor_of_this_machine_cannot_be_removed(registry: Registry) -> None:
+    with pytest.raises(InvalidInput):
+        await registry.remove("local", busy=False)
+
+
+async def test_one_that_was_removed_is_not_there_for_the_next_daemon(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.add("mine", f"unix:{tmp_path}/x.sock", "", {})
+
+    left = await registry.remove("mine", busy=False)
+
+    assert "" == left
+    assert ["local"] == Registry(tmp_path).names()
+
+
+def test_a_damaged_list_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "executors.json").write_text('{"executors": [{"name": "lu')
+
+    with pytest.raises(Corrupt) as caught:
+        Registry(tmp_path)
+
+    assert str(tmp_path / "executors.json") in caught.value.message
+
+
+def test_one_that_this_version_cannot_reach_is_kept_for_one_that_can(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.add("lumi", "ssh://lumi", "", {})
+    path = tmp_path / "executors.json"
+    path.write_text(path.read_text().replace("ssh://lumi", "carrier-pigeon:lumi"))
+
+    again = Registry(tmp_path)
+    again.add("other", "ssh://other", "", {})
+
+    assert ["local", "other"] == again.names()
+    assert "carrier-pigeon:lumi" in path.read_text()
+
+
+# Reaching
+
+
+async def test_a_socket_that_somebody_else_serves_is_used_and_tells_its_kind(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "daemon")
+    own = registry.get("local")
+    await own.ensure()
+    link = registry.add("mine", own.address, "", {})
+
+    found = await link.connect(print)
+
+    assert ("mine", "local", Reach.REACH_CONNECTED) == (found.name, found.kind, found.reach)
+    assert "local" == Registry(tmp_path / "daemon").get("mine").place.kind
+    await registry.close()
+    end_executor(tmp_path / "daemon/local")
+
+
+async def test_a_socket_where_nobody_listens_is_out_of_reach_once_somebody_asked(
+    registry: Registry, tmp_path: Path
+) -> None:
+    link = registry.add("mine", f"unix:{tmp_path}/x.sock", "slurm", {"a.b": "c"})
+    before = await link.look()
+
+    with pytest.raises(Unavailable) as caught:
+        await link.ensure()
+
+    after = await link.look()
+    assert "executor_down" == caught.value.reason
+    assert (Reach.REACH_IDLE, "nobody has answered there yet") == (before.reach, before.health_detail)
+    assert (Reach.REACH_UNREACHABLE, caught.value.message) == (after.reach, after.health_detail)
+    assert ("slurm", {"a.b": "c"}) == (after.kind, dict(after.settings))
+
+
+async def test_what_failed_a_moment_ago_is_not_tried_again_unless_somebody_is_in_a_hurry(
+    registry: Registry, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    ssh = tmp_path / "ssh"
+    ssh.write_text(
+        f"#!/bin/sh\necho x >> {calls}\necho 'lumi: Permission denied (publickey).' >&2\nexit 255\n"
+    )
+    ssh.chmod(0o755)
+    registry = Registry(tmp_path / "daemon", [str(ssh)])
+    link = registry.add("lumi", "ssh://lumi", "", {})
+    with pytest.raises(NotLoggedIn):
+        await link.ensure()
+    first = calls.read_text()
+
+    with pytest.raises(NotLoggedIn):
+        await link.ensure()
+    soon = calls.read_text()
+    with pytest.raises(NotLoggedIn):
+        await link.connect(print)
+
+    assert first == soon
+    assert len(first) * 2 == len(calls.read_text())
+    looked = await link.look()
+    assert (Reach.REACH_NEEDS_AUTH, "pollinator executors login lumi") == (looked.reach, looked.fix)
+    assert [str(ssh)] == list(looked.login)[:1]
+    await registry.close()

@@ -295,6 +295,7 @@ def remove(ask: Ask) -> Ask:
     """End the executor and remove what it kept; with ``runs`` that go on, only end it."""
     site = Site(ask)
     _end_here(site)
+    site.socket.unlink(missing_ok=True)
     if not ask["runs"]:
         shutil.rmtree(site.folder, ignore_errors=True)
     _tidy(site)

@@ -20,11 +20,11 @@ from pollinator.daemon.reach.wheels import Wheels
 from pollinator.wire import places
 from pollinator.wire.channel import open_blocking_channel, open_channel
 from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
-from pollinator.wire.presence import answers
 
 SETTINGS = ("ssh.dir", "ssh.python")
 ASK_S = 5.0
 """How long an executor at the end of a slow line may take for a word about itself."""
+LISTEN_S = 1.0
 ANSWER_S = 20.0
 """Longest time from its start to its first answer here."""
 SOON_S = 2.0
@@ -86,8 +86,8 @@ class SshTransport:
         return open_blocking_channel(f"unix:{self._socket}")
 
     def may_answer(self) -> bool:
-        """The socket is there, and ssh listens at it."""
-        return self._trouble is None and answers(self._socket)
+        """The socket is there, and was good for an answer the last time."""
+        return self._trouble is None and self._socket.exists()
 
     def login(self) -> list[str]:
         """What makes the connection that everything else uses."""
@@ -135,10 +135,20 @@ class SshTransport:
         """The connection outlives the daemon, and the next one uses it."""
 
     async def _answers(self, peer: Peer) -> bool:
-        if not answers(self._socket):
+        if not await self._listens():
             return False
         found = await peer.ask(ASK_S)
         return found is not None and found.version == self._wheels.version
+
+    async def _listens(self) -> bool:
+        """Ssh is there; gRPC would take its time to find out."""
+        try:
+            async with asyncio.timeout(LISTEN_S):
+                _, writer = await asyncio.open_unix_connection(self._socket)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
 
     def _put_off(self, error: PollinatorError) -> None:
         least, most = RETRY_S
@@ -157,7 +167,7 @@ class SshTransport:
                 await self._install(talk, found, tell)
                 found = await talk.ask(self._request("look"))
         _log.info("executor %s is on %s", self._place.name, found["host"])
-        if not answers(self._socket) or not await self._answers_within(peer, SOON_S):
+        if not await self._listens() or not await self._answers_within(peer, SOON_S):
             tell("forwarding its socket")
             await self._ssh.forward(self._socket, found["socket"])
         if not await self._answers_within(peer, ANSWER_S):
@@ -199,7 +209,7 @@ class SshTransport:
     async def _send(self, talk: Conversation, wheels: Sequence[Path], there: Sequence[str]) -> None:
         for wheel in wheels:
             if wheel.name not in there:
-                data = wheel.read_bytes()
+                data = await self._wheels.read(wheel)
                 await talk.ask(self._request("put", name=wheel.name, size=len(data)), data)
 
     def _request(self, operation: str, **more: object) -> dict[str, Any]:

@@ -57,6 +57,10 @@ class Wheels:
             if self._own is None:
                 self._own = await self._pool.run(make_own_wheel, places.cache_dir() / "wheels")
 
+    async def read(self, wheel: Path) -> bytes:
+        """The bytes of a wheel."""
+        return await self._pool.run(wheel.read_bytes)
+
     async def fetch(self, site: Mapping[str, Any], tell: Tell) -> list[Path]:
         """All wheels for a site but our own, fetched here unless they are in the cache.
 

@@ -1,0 +1,132 @@
+"""Ways to a machine behind ssh that users have in their configuration, and accounts that are not root's."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import pytest
+
+from pollinator.daemon.reach.openssh import Ssh
+from pollinator.daemon.reach.transport import Place
+from pollinator.daemon.registry import Registry
+from support.sshd import Site, site
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+USER = "pollssh"
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Site]:
+    with site() as made:
+        yield made
+
+
+@pytest.fixture
+async def far(machine: Site) -> AsyncGenerator[Site]:
+    config = machine.client.read_text()
+    yield machine
+    machine.client.write_text(config)
+    machine.cut()
+    machine.end_all()
+
+
+def ssh_to(far: Site, address: str, folder: Path) -> Ssh:
+    place = Place("there", "local", address, {}, "0")
+    return Ssh(place, far.command.split(), folder / "m")
+
+
+def by_hand(far: Site, *options: str) -> int:
+    """What the user types."""
+    command = [*far.command.split(), *options, far.address]
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    ).returncode
+
+
+async def home(ssh: Ssh) -> str:
+    """What a program there sees."""
+    told: list[str] = []
+    program = "import json, os; print('pollinator:' + json.dumps({'step': os.environ['HOME']})); input()"
+    program += "; print('pollinator:' + json.dumps({'result': {}}))"
+    await ssh.connect(told.append)
+    async with ssh.conversation(program, told.append) as talk:
+        await talk.ask({})
+    await ssh.disconnect()
+    return told[-1]
+
+
+async def test_a_name_of_the_users_configuration_leads_through_its_jump_host(
+    far: Site, tmp_path: Path
+) -> None:
+    far.client.write_text(
+        f"Host inner\n    HostName 127.0.0.1\n    Port {far.port}\n    User {far.user}\n    ProxyJump outer\n"
+        f"Host outer\n    HostName 127.0.0.1\n    Port {far.port}\n    User {far.user}\n"
+        + far.client.read_text()
+    )
+
+    before = far.logins()
+
+    there = await home(ssh_to(far, "ssh://inner", tmp_path))
+
+    assert str(far.home) == there
+    assert before + 2 == far.logins()
+
+
+async def test_a_connection_that_the_user_shares_is_used_and_left_open(far: Site, tmp_path: Path) -> None:
+    control = tmp_path / "users"
+    far.client.write_text(f"Host *\n    ControlPath {control}\n" + far.client.read_text())
+    assert 0 == by_hand(far, "-M", "-N", "-f", "-o", "ControlPersist=no")
+    far.lock_out()
+    try:
+        there = await home(ssh_to(far, far.address, tmp_path))
+        still = by_hand(far, "-O", "check")
+    finally:
+        far.let_in()
+
+    assert str(far.home) == there
+    assert 0 == still
+
+
+async def test_what_a_login_prints_is_not_taken_for_an_answer(far: Site, tmp_path: Path) -> None:
+    (far.home / ".bashrc").write_text("echo Welcome to the machine\n")
+    (far.home / ".profile").write_text("echo pollinator: welcome\n")
+
+    there = await home(ssh_to(far, far.address, tmp_path))
+
+    assert str(far.home) == there
+
+
+@pytest.fixture
+def ordinary_user() -> str:
+    """An account that is not root's."""
+    if os.getuid():
+        pytest.skip("only root can make an account")
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        # A star lets keys in; an account without any password is locked.
+        subprocess.run(
+            ["useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", USER], check=True
+        )
+    return USER
+
+
+async def test_an_ordinary_account_is_enough(ordinary_user: str, tmp_path: Path) -> None:
+    with site(user=ordinary_user) as far:
+        registry = Registry(tmp_path, far.command.split())
+        link = registry.add("there", far.address, "local", {})
+        told: list[str] = []
+
+        found = await link.connect(told.append)
+
+        owners = {os.stat(f"/proc/{pid}").st_uid for pid in far.pids_of("pollinator.executors.main")}
+        assert found.healthy, told
+        assert {pwd.getpwnam(ordinary_user).pw_uid} == owners
+        assert "" == await registry.remove("there", busy=False)
+        assert [] == far.pids_of("pollinator.executors.main")
+        await registry.close()
