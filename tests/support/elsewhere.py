@@ -23,7 +23,6 @@ pathlib.Path(os.environ["POLLINATOR_RESULT"], "last").write_text(str(number))
 def log_in_at(far: Site, box: Sandbox) -> None:
     """Let the user have keys for a machine."""
     box.env["POLLINATOR_SSH_COMMAND"] = far.command
-    box.env["POLLINATOR_STORE"] = f"folder:{box.folder}/store"
 
 
 def add(box: Sandbox, far: Site, *more: str, cwd: Path, expected: int = 0) -> str:

@@ -95,7 +95,7 @@ def test_credentials_of_the_daemon_do_not_reach_an_executor(monkeypatch: pytest.
 # What was added
 
 
-def test_what_was_added_is_there_for_the_next_daemon_and_for_nobody_else(tmp_path: Path) -> None:
+async def test_what_was_added_is_there_for_the_next_daemon_and_for_nobody_else(tmp_path: Path) -> None:
     Registry(tmp_path).add("lumi", "ssh://ada@lumi:2222", "slurm", {"slurm.account": "p"})
 
     place = Registry(tmp_path).get("lumi").place
@@ -108,14 +108,14 @@ def test_what_was_added_is_there_for_the_next_daemon_and_for_nobody_else(tmp_pat
     assert 0o600 == (tmp_path / "executors.json").stat().st_mode & 0o777
 
 
-def test_another_executor_of_the_same_name_and_address_is_another_place(tmp_path: Path) -> None:
+async def test_another_executor_of_the_same_name_and_address_is_another_place(tmp_path: Path) -> None:
     marks = {Registry(tmp_path / each).add("lumi", "ssh://lumi", "", {}).place.mark for each in "ab"}
 
     assert 2 == len(marks)
 
 
 @pytest.mark.parametrize("name", ["", "Lumi", "-x", "a b", "a/b", "..", "x" * 64])
-def test_a_name_that_would_not_do_for_a_file_is_refused(registry: Registry, name: str) -> None:
+async def test_a_name_that_would_not_do_for_a_file_is_refused(registry: Registry, name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         registry.add(name, "ssh://lumi", "", {})
 
@@ -137,7 +137,9 @@ def test_a_name_that_would_not_do_for_a_file_is_refused(registry: Registry, name
         "ssh://lumi\n",
     ],
 )
-def test_an_address_that_cannot_be_meant_is_refused_and_not_kept(registry: Registry, address: str) -> None:
+async def test_an_address_that_cannot_be_meant_is_refused_and_not_kept(
+    registry: Registry, address: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         registry.add("lumi", address, "", {})
 
@@ -148,18 +150,18 @@ def test_an_address_that_cannot_be_meant_is_refused_and_not_kept(registry: Regis
 @pytest.mark.parametrize(
     "address", ["ssh://lumi", "ssh://a.b+c@lumi.example.org:22", "ssh://ada@[::1]:22", "unix:/run/x.sock"]
 )
-def test_an_address_that_can_is_taken(registry: Registry, address: str) -> None:
+async def test_an_address_that_can_is_taken(registry: Registry, address: str) -> None:
     assert address == registry.add("lumi", address, "", {}).address
 
 
-def test_a_setting_of_ssh_that_nobody_knows_is_refused(registry: Registry) -> None:
+async def test_a_setting_of_ssh_that_nobody_knows_is_refused(registry: Registry) -> None:
     with pytest.raises(InvalidInput) as caught:
         registry.add("lumi", "ssh://lumi", "", {"ssh.pyton": "x"})
 
     assert "known are: ssh.dir, ssh.python" == caught.value.hint
 
 
-def test_a_name_that_is_taken_is_refused(registry: Registry) -> None:
+async def test_a_name_that_is_taken_is_refused(registry: Registry) -> None:
     for name in ("local", "lumi"):
         if name not in registry.names():
             registry.add(name, "ssh://lumi", "", {})
@@ -182,7 +184,7 @@ async def test_one_that_was_removed_is_not_there_for_the_next_daemon(tmp_path: P
     assert ["local"] == Registry(tmp_path).names()
 
 
-def test_a_damaged_list_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+async def test_a_damaged_list_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "executors.json").write_text('{"executors": [{"name": "lu')
 
     with pytest.raises(Corrupt) as caught:
@@ -191,7 +193,7 @@ def test_a_damaged_list_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     assert str(tmp_path / "executors.json") in caught.value.message
 
 
-def test_one_that_this_version_cannot_reach_is_kept_for_one_that_can(tmp_path: Path) -> None:
+async def test_one_that_this_version_cannot_reach_is_kept_for_one_that_can(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     registry.add("lumi", "ssh://lumi", "", {})
     path = tmp_path / "executors.json"

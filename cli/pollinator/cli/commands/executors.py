@@ -23,7 +23,9 @@ _CERTIFICATE = "pollinator.cli.commands.executors_certificate"
         "add": Lazy(_CHANGES, "add_executor", "Add a place where runs can go, and connect to it."),
         "connect": Lazy(_CHANGES, "connect_executor", "Connect to an executor now."),
         "login": Lazy(_CHANGES, "login_executor", "Log in where an executor is."),
-        "certificate": Lazy(_CERTIFICATE, "executor_certificate", "Make the certificates for grpcs://."),
+        "certificate": Lazy(
+            _CERTIFICATE, "executor_certificate", "Make the certificates for an executor at grpcs://."
+        ),
         "remove": Lazy(_CHANGES, "remove_executor", "Forget an executor."),
     },
     examples=(
