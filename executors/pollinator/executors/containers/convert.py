@@ -15,7 +15,7 @@ from pollinator.executors.containers.engines import Engine
 from pollinator.executors.containers.reference import PASSED_ON, Reference, Source
 from pollinator.executors.containers.registry import is_loopback
 from pollinator.executors.containers.space import remove
-from pollinator.executors.containers.tool import file_bytes, run_tool
+from pollinator.executors.containers.tool import file_bytes, plain, run_tool
 from pollinator.wire.errors import PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
 
@@ -128,7 +128,7 @@ class Conversion:
             check=False,
         )
         if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            said = plain(done.stderr.decode("utf-8", "replace")).splitlines()
             raise WrongState(
                 f"{self.reference.text} cannot be run by {self.engine.name}: "
                 f"{said[-1] if said else 'it says nothing'}",

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from pollinator.executors.containers.tool import plain
 from pollinator.wire.errors import InvalidInput, Violation, WrongState
 
 ON_A_LAPTOP = ("docker", "podman", "apptainer", "singularity")
@@ -170,7 +171,7 @@ def probe_engine(name: str) -> Engine | str:
         return f"it cannot be started: {error.strerror}"
     version = _VERSION.search(answer.stdout)
     if answer.returncode or version is None:
-        said = answer.stderr.strip().splitlines()
+        said = plain(answer.stderr).splitlines()
         return said[-1] if said else f"it ended with {answer.returncode}"
     if name in CONVERTING and not (os.geteuid() == 0 or _may_have_namespaces() or _has_helper(program)):
         return "this user may not make user namespaces, and it has no setuid helper"

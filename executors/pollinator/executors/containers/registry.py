@@ -183,7 +183,9 @@ class Registry:
             with self._opener.open(request, timeout=ANSWER_S) as reply:
                 headers = {name.lower(): value for name, value in reply.headers.items()}
                 return Answer(reply.read(MOST_BYTES), headers)
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as error:
+            # It is an open answer as well.
+            error.close()
             raise
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "reason", None) or error

@@ -98,7 +98,7 @@ def run_tool(
 
 def failure(what: str, code: int, text: str) -> PollinatorError:
     """The error that a program's last words mean."""
-    lines = [line for line in map(_plain, text.splitlines()) if line]
+    lines = [line for line in map(plain, text.splitlines()) if line]
     told = [line for line in lines if line.startswith(("FATAL", "Error", "error", "ERRO"))] or lines
     why = told[-1] if told else f"it ended with {code}"
     for pattern, kind, reason, hint in _KINDS:
@@ -149,6 +149,6 @@ def _read(said: IO[bytes]) -> str:
     return os.pread(said.fileno(), SAID_BYTES, max(0, size - SAID_BYTES)).decode("utf-8", "replace")
 
 
-def _plain(line: str) -> str:
-    """Without colours."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", line).strip()
+def plain(text: str) -> str:
+    """Without colours, and without spaces around."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip()
