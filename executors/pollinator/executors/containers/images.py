@@ -27,7 +27,7 @@ from pollinator.executors.containers.reference import (
     parse_reference,
 )
 from pollinator.executors.containers.registry import Layer, open_registry
-from pollinator.executors.containers.space import choose_folder, choose_scratch, image_folders, remove
+from pollinator.executors.containers.space import choose_folder, choose_scratch, image_folders, part, remove
 from pollinator.v1.executor_pb2 import Image
 from pollinator.wire.errors import InvalidInput, NotFound, Unavailable, Violation, WrongState
 
@@ -172,7 +172,7 @@ class ContainerImages:
             return _Found(archives.identity(reference))
         if reference.digest:
             return _Found(reference.digest)
-        names = self._kept(self._folders()[0])
+        names = self._kept(choose_folder(self._folders(), 0))
         try:
             digest = open_registry(reference).digest()
         except Unavailable as error:
@@ -212,10 +212,9 @@ class ContainerImages:
         fetched = self._size(reference, digest)
         conversion = Conversion(engine, reference, digest, fetched)
         folder, key = choose_folder(self._folders(), fetched), conversion.key
+        part(folder, "sif")
         target = _sif(folder, key)
-        for each in (target.parent, folder / "locks"):
-            each.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "locks" / f"{key}.lock", lambda: tell(0)) as touch:
+        with locked(part(folder, "locks") / f"{key}.lock", lambda: tell(0)) as touch:
             made = target.stat().st_mtime if target.exists() else 0
             if made < began and (rebuild or not made):
                 scratch = choose_scratch(self._scratch, folder, fetched)
@@ -251,8 +250,7 @@ class ContainerImages:
 
         found = self._resolve(reference, lambda digest: known(digest) is not None)
         key = key_of(found.digest)
-        (folder / "locks").mkdir(parents=True, exist_ok=True)
-        with locked(folder / "locks" / f"{key}.lock", lambda: tell(0)):
+        with locked(part(folder, "locks") / f"{key}.lock", lambda: tell(0)):
             record = None if rebuild else known(found.digest)
             if record is None:
                 record = self._fetch(reference, store, found.digest, engine, rebuild, tell)

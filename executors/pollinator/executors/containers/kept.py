@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pollinator.executors.containers.space import part
 from pollinator.v1.executor_pb2 import Image
 
 
@@ -49,7 +50,7 @@ class Kept:
 
     def note(self, key: str, record: Record) -> None:
         """An image is ready, and used now."""
-        _write(self.folder / "images" / f"{key}.json", asdict(record))
+        _write(part(self.folder, "images") / f"{key}.json", asdict(record))
 
     def used(self, key: str) -> None:
         """It is used now."""
@@ -68,6 +69,7 @@ class Kept:
 
     def note_meaning(self, name: str, digest: str) -> None:
         """A name means this digest now."""
+        part(self.folder, "names")
         _write(self._name(name), {"name": name, "digest": digest, "time": time.time()})
 
     def _name(self, name: str) -> Path:
@@ -89,7 +91,6 @@ def as_image(record: Record, used: float) -> Image:
 
 def _write(path: Path, value: dict[str, object]) -> None:
     """Atomically, for whoever else may look."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     temporary.write_text(json.dumps(value), encoding="utf-8")
     # Everybody who may use the folder says by touching it that the image was used.

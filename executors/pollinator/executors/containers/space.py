@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,6 +50,21 @@ def choose_scratch(given: str, beside: Path, fetched: int, environ: Mapping[str,
     usual = [Path(environ["TMPDIR"])] if environ.get("TMPDIR") else []
     places = [Path(given)] if given else [*usual, Path(tempfile.gettempdir()), Path("/var/tmp"), beside]  # noqa: S108 - a private folder is made there
     return _roomy(iter(places), round(fetched * UNPACKED_PARTS), "images.tmp")
+
+
+def part(folder: Path, name: str) -> Path:
+    """A folder in one that several users may share: all who may write to that may write to its parts."""
+    path = folder / name
+    if not path.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder))
+        making.chmod(stat.S_IMODE(folder.stat().st_mode))
+        try:
+            making.rename(path)
+        except OSError:
+            # Somebody else was quicker, and has put something there.
+            making.rmdir()
+    return path
 
 
 def _roomy(folders: Iterator[Path], need: int, setting: str) -> Path:
