@@ -227,9 +227,8 @@ class Poller:
             self._gone(job_id, followed)
 
     def _gone(self, job_id: str, followed: _Followed) -> None:
-        last = followed.seen or JobSeen(job_id, time.time())
-        if not last.gone:
-            followed.seen = replace(last, asked_at=time.time(), gone=True)
+        last = followed.seen or JobSeen(job_id, 0.0)
+        followed.seen = replace(last, asked_at=time.time(), gone=True)
 
 
 def _older(row: JobSeen, seen: JobSeen | None) -> bool:

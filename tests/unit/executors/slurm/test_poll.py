@@ -266,6 +266,29 @@ async def test_a_look_does_not_wait_for_the_next_round(site: Site) -> None:
         await has(poller, "1", lambda seen: seen.flags == ("COMPLETING",))
 
 
+async def test_a_look_that_comes_too_early_is_not_the_last(site: Site) -> None:
+    site.says("squeue", row("1", "RUNNING"))
+    async with polling(site, "1", pace=Pace(quick_s=0.02, slow_s=600, growth=20)) as poller:
+        await has(poller, "1", lambda seen: seen.state == "RUNNING")
+        await asyncio.sleep(1.0)
+        poller.look()
+        await rounds(site, 1)
+        site.says("squeue", row("1", "COMPLETING"))
+
+        await has(poller, "1", lambda seen: seen.flags == ("COMPLETING",))
+
+
+async def test_looks_do_not_trouble_a_controller_that_is_down(site: Site) -> None:
+    site.says("squeue", error=DOWN)
+    async with polling(site, "1", pace=Pace(quick_s=0.1, down_s=600)) as poller:
+        await until(lambda: poller.trouble is not None, "it is noticed")
+        for _ in range(100):
+            poller.look()
+            await asyncio.sleep(0.01)
+
+    assert len(site.calls("squeue")) <= 4
+
+
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 async def test_a_job_that_is_about_to_start_or_end_is_not_missed(site: Site, state: str) -> None:
     soon = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%S")

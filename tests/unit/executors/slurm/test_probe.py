@@ -89,6 +89,14 @@ def test_what_was_asked_is_kept(tmp_path: Path) -> None:
     assert PROBE == kept(tmp_path / "cluster.json")
 
 
+def test_what_was_kept_in_another_format_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.json"
+    keep(path, PROBE)
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+
+    assert kept(path) is None
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 0}', '{"format": 1, "partitions": [{}]}', "[]"])
 def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "cluster.json").write_text(text)
