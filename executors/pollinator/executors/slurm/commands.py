@@ -26,9 +26,9 @@ from pollinator.wire.errors import (
 QUERY_S = 30.0
 """A program that finds no controller gives up after 9 s; one of a busy cluster may take longer to answer."""
 SUBMIT_S = 60.0
-TOGETHER = 6
-"""Programs that run at a time: a login node is shared by many people."""
-ALONE = ("squeue", "sacct")
+TOGETHER = 4
+"""Processes of one program at a time: a login node is shared by many people."""
+ALONE = frozenset({"squeue", "sacct"})
 """Of these one at a time: each is a question about many jobs."""
 OUTPUT_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 16
@@ -65,8 +65,7 @@ class Commands:
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = clean(os.environ if environment is None else environment)
-        self._room = asyncio.Semaphore(TOGETHER)
-        self._alone = {name: asyncio.Lock() for name in ALONE}
+        self._rooms: dict[str, asyncio.Semaphore] = {}
 
     async def ask(self, program: str, *arguments: str, deadline_s: float = QUERY_S) -> str:
         """What a program prints. Times in it are UTC.
@@ -117,7 +116,9 @@ class Commands:
         text: str = "",
         folder: Path = Path("/"),
     ) -> Said:
-        async with self._alone.get(program) or contextlib.nullcontext(), self._room:
+        # Each has its own: many that wait for a controller must not hold up the one that sees it come back.
+        room = self._rooms.setdefault(program, asyncio.Semaphore(1 if program in ALONE else TOGETHER))
+        async with room:
             try:
                 process = await asyncio.create_subprocess_exec(
                     program,
