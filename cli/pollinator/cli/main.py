@@ -38,6 +38,7 @@ COMMANDS = {
     "sync": _at("sync", "Wait until what is on disk is in the store."),
     "gc": _at("gc", "Remove what nobody needs from the store."),
     "fsck": _at("fsck", "Check that all is in the store that should be."),
+    "images": _at("images", "Container images that are kept ready for runs."),
     "executors": _at("executors", "List the places where runs can go."),
     "doctor": _at("doctor", "Find out what is wrong."),
     "config": _at("config", "Show settings and where they come from."),

@@ -23,6 +23,7 @@ _WIDE, _NARROW = 30, 10
 _LABELS: dict[int, str] = {
     ProgressKind.PROGRESS_KIND_UPLOAD: "Uploading",
     ProgressKind.PROGRESS_KIND_LAY_OUT: "Laying out files",
+    ProgressKind.PROGRESS_KIND_IMAGE: "Making the image ready",
     ProgressKind.PROGRESS_KIND_COLLECT: "Storing results",
     ProgressKind.PROGRESS_KIND_FETCH: "Fetching results",
     ProgressKind.PROGRESS_KIND_BRIDGE: "Carrying files",

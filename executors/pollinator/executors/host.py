@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,6 +27,7 @@ from pollinator.v1.executor_pb2 import (
     DescribeResponse,
     ExplainRequest,
     ExplainResponse,
+    Image,
     ListImagesRequest,
     ListImagesResponse,
     PreflightRequest,
@@ -247,17 +249,37 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     async def PullImage(  # noqa: N802
         self, request: PullImageRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[PullImageResponse]:
-        """Make an image ready."""
+        """Make an image ready; who goes away while that is done ends it."""
         images = self._images()
         told: asyncio.Queue[Progress | None] = asyncio.Queue()
         teller = Teller(told.put_nowait, ProgressKind.PROGRESS_KIND_IMAGE)
-        pull = partial(images.pull, request.reference, request.engine, rebuild=request.rebuild, tell=teller)
-        async with asyncio.TaskGroup() as group:
-            pulling = group.create_task(self._in_thread(pull), name="pull")
-            pulling.add_done_callback(lambda _: told.put_nowait(None))
-            while (progress := await told.get()) is not None:
-                yield PullImageResponse(progress=progress)
-        yield PullImageResponse(image=pulling.result())
+        gone = threading.Event()
+
+        def tell(done: int) -> None:
+            if gone.is_set():
+                raise WrongState("nobody waits for the image any more", reason="cancelled")
+            teller(done)
+
+        async def pull() -> Image | PollinatorError:
+            work = partial(images.pull, request.reference, request.engine, rebuild=request.rebuild, tell=tell)
+            try:
+                return await self._in_thread(work)
+            except PollinatorError as error:
+                # Not raised here, where it would come out in a group.
+                return error
+            finally:
+                told.put_nowait(None)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                pulling = group.create_task(pull(), name="pull")
+                while (progress := await told.get()) is not None:
+                    yield PullImageResponse(progress=progress)
+        finally:
+            gone.set()
+        if isinstance(image := pulling.result(), PollinatorError):
+            raise image
+        yield PullImageResponse(image=image)
 
     async def PruneImages(  # noqa: N802
         self, request: PruneImagesRequest, context: grpc.aio.ServicerContext[Any, Any]

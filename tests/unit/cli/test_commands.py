@@ -36,7 +36,7 @@ EVERY = [pytest.param(command, text, id=path) for path, command, text in all_com
 def test_every_promised_command_is_there() -> None:
     promised = (
         "new run list show logs cancel wait pull rerun diff checkout status sync executors doctor config "
-        "schema daemon completion version"
+        "images schema daemon completion version"
     )
 
     assert set(promised.split()) <= set(COMMANDS)
