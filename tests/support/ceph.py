@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -67,7 +68,15 @@ rgw_run_sync_thread = false
 rgw_md_log_max_shards = 4
 rgw_data_log_num_shards = 4
 rgw_gc_max_objs = 4
+# It issues credentials for a while.
+rgw_s3_auth_use_sts = true
+rgw_sts_key = {token_key}
 """
+
+
+def _policy(action: str, **about: object) -> str:
+    statement = {"Effect": "Allow", "Action": [action], **about}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 class Ceph:
@@ -101,6 +110,7 @@ class Ceph:
                 https=self.https,
                 certificate=certificate,
                 key=key,
+                token_key=uuid.uuid4().hex[:16],
             )
         )
         try:
@@ -130,6 +140,16 @@ class Ceph:
         of = ["--quota-scope", "user", "--uid", access_key]
         self._run("radosgw-admin", "quota", "set", *of, "--max-size", f"{most_bytes}B")
         self._run("radosgw-admin", "quota", "enable", *of)
+
+    def add_role(self, name: str, access_key: str) -> None:
+        """Make a role that this user may take; it may do with objects what anybody may."""
+        trust = _policy("sts:AssumeRole", Principal={"AWS": [f"arn:aws:iam:::user/{access_key}"]})
+        self._run(
+            "radosgw-admin", "role", "create", f"--role-name={name}", f"--assume-role-policy-doc={trust}"
+        )
+        allowed = _policy("s3:*", Resource=["arn:aws:s3:::*"])
+        named = [f"--role-name={name}", "--policy-name=all"]
+        self._run("radosgw-admin", "role-policy", "put", *named, f"--policy-doc={allowed}")
 
     def stop(self) -> None:
         """End every process."""

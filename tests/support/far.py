@@ -25,6 +25,11 @@ if "pollinator.daemon.main" in sys.orig_argv:
     from pollinator.daemon.reach.served import Served
 
     LocalProcess.near = Served.near = False
+
+    # Servers of tests are of this machine.
+    from pollinator.chunks import s3_limited
+
+    s3_limited.travels = lambda settings: True
 """
 """Every Python program of the user begins with this."""
 

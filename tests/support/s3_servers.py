@@ -228,6 +228,14 @@ def ceph_s3(ceph: Ceph) -> S3Server:
 
 
 @pytest.fixture(scope="session")
+def issuing_s3(ceph: Ceph) -> S3Server:
+    """A bucket whose user is issued credentials for a while."""
+    server = CephGateway(ceph)
+    ceph.add_role("pollinator", server.access_key)
+    return server
+
+
+@pytest.fixture(scope="session")
 def ceph_s3_tls(ceph: Ceph, certificate: Certificate) -> S3Server:
     """Ceph's gateway over TLS."""
     return CephGateway(ceph, certificate)

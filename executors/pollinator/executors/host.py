@@ -95,6 +95,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Accept a run; the same request id always answers with the same run."""
         known = self._folders.by_request(request.request_id)
         if known is not None:
+            known.renew(request.snapshot.store)
             return StartRunResponse(run=known.run)
         check_request(request)
         source = request.snapshot

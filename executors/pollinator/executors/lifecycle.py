@@ -34,7 +34,7 @@ from pollinator.v1.run_pb2 import (
     Severity,
     StateChanged,
 )
-from pollinator.wire.errors import Corrupt, Denied, InvalidInput, PollinatorError, WrongState
+from pollinator.wire.errors import Corrupt, Denied, InvalidInput, NeedsLogin, PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
 from pollinator.wire.progress import Teller
 
@@ -296,7 +296,7 @@ class Lifecycle:
             try:
                 return await self._in_thread(work, folder)
             except PollinatorError as error:
-                if not error.retryable or time.monotonic() > deadline:
+                if not (error.retryable or _waits_for_new_ones(folder, error)) or time.monotonic() > deadline:
                     raise
                 code, text = _WAITING[what]
                 _log.warning("run %s: %s: %s", folder.run.id, text, error.message)
@@ -334,6 +334,11 @@ def _is_laid_out(folder: RunFolder) -> bool:
         return (folder.path / _LAID_OUT).read_bytes() == boot_id().encode()
     except FileNotFoundError:
         return False
+
+
+def _waits_for_new_ones(folder: RunFolder, error: PollinatorError) -> bool:
+    """Credentials that were issued for a while have ended, and whoever sent the run brings new ones."""
+    return isinstance(error, NeedsLogin) and bool(folder.request().snapshot.store.s3.session_token)
 
 
 def _refused(reason: OutcomeReason.ValueType, error: PollinatorError) -> tuple[RunState.ValueType, Outcome]:

@@ -20,6 +20,7 @@ from pollinator.executors.growth import Growth
 from pollinator.executors.trees import PRISTINE, remove_tree
 from pollinator.model.run import InvalidMove, apply, is_terminal
 from pollinator.v1.run_pb2 import OutcomeReason, Progress, Run, RunEvent, StartRunRequest
+from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import InvalidInput, NotFound
 
 KEPT = 100
@@ -98,6 +99,21 @@ class RunFolder:
         if private.exists():
             request.MergeFrom(StartRunRequest.FromString(private.read_bytes()))
         return request
+
+    def renew(self, store: StoreSettings) -> None:
+        """Take newer credentials for the same store: those it has are good for a while only."""
+        private = self.path / "private.pb"
+        if is_terminal(self.run.state) or not store.s3.session_token or not private.exists():
+            return
+        kept = StartRunRequest.FromString(private.read_bytes())
+        known = kept.snapshot.store.s3
+        if (known.endpoint, known.bucket, known.prefix) == (
+            store.s3.endpoint,
+            store.s3.bucket,
+            store.s3.prefix,
+        ):
+            kept.snapshot.store.CopyFrom(store)
+            write_private(private, kept.SerializeToString())
 
     def drop_secrets(self) -> None:
         """The secrets have reached the ranks: forget them, keep the way to the store."""

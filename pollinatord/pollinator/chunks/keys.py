@@ -46,6 +46,11 @@ def pack_key(kind: str, name: bytes) -> str:
     return f"{kind}/{text[:2]}/{text}"
 
 
+def object_prefix(prefix: str, place: str) -> str:
+    """How the names of all objects of a namespace begin in a bucket, below the prefix that is set for it."""
+    return "/".join(part for part in (prefix.strip("/"), place) if part) + "/"
+
+
 def client_key(kind: str, client: str) -> str:
     """Key of what this client says: its ``REF``, its ``CONDEMNED`` list, or the ``LEASE`` of a run."""
     return check_key(f"{kind}/{client}")

@@ -20,7 +20,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from pollinator.chunks.flow import Flow
-from pollinator.chunks.keys import INDEX, PACK, SNAPSHOT, check_key
+from pollinator.chunks.keys import INDEX, PACK, SNAPSHOT, check_key, object_prefix
 from pollinator.chunks.s3_body import Body, receive
 from pollinator.chunks.s3_client import Client, Entry, Page, make_client
 from pollinator.chunks.s3_errors import (
@@ -80,7 +80,7 @@ class S3Store:
         self._traffic = traffic or Traffic()
         self._settings = settings
         self._patience = patience or Patience()
-        self._prefix = "/".join(part for part in (settings.prefix.strip("/"), place) if part) + "/"
+        self._prefix = object_prefix(settings.prefix, place)
         self._endpoint = settings.endpoint.rstrip("/") or "AWS"
         self._lock = threading.Lock()
         self._closed = threading.Event()

@@ -114,6 +114,41 @@ class Client(Protocol):
         ...
 
 
+class _Server(TypedDict):
+    endpoint_url: str | None
+    verify: bool | str | None
+
+
+class Credentials(TypedDict):
+    """What a server issues for a while."""
+
+    AccessKeyId: str
+    SecretAccessKey: str
+    SessionToken: str
+
+
+class Issued(TypedDict):
+    """Answer of a server that issues credentials."""
+
+    Credentials: Credentials
+
+
+class Issuer(Protocol):
+    """A client of a server's token service."""
+
+    def get_federation_token(self, **query: str | int) -> Issued:
+        """A session of this user, limited by a policy."""
+        ...
+
+    def assume_role(self, **query: str | int) -> Issued:
+        """A session of a role, limited by a policy."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
 def make_client(settings: S3Settings, connect_s: float, silence_s: float) -> Client:
     """A client of the server that the settings name.
 
@@ -148,7 +183,26 @@ def make_client(settings: S3Settings, connect_s: float, silence_s: float) -> Cli
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    session = boto3.session.Session(
+    client: Client = _session(settings).client("s3", config=config, **_server(settings))
+    client.meta.events.register("before-send.s3.PutObject", _send)
+    _keep_for_good()
+    return client
+
+
+def make_issuer(settings: S3Settings, connect_s: float, silence_s: float) -> Issuer:
+    """A client of the token service beside a bucket: at AWS its own, elsewhere at the same address.
+
+    Raises:
+        BotoCoreError: settings that boto3 refuses.
+        ValueError: the same.
+    """
+    config = Config(connect_timeout=connect_s, read_timeout=silence_s, retries={"total_max_attempts": 1})
+    issuer: Issuer = _session(settings).client("sts", config=config, **_server(settings))
+    return issuer
+
+
+def _session(settings: S3Settings) -> boto3.session.Session:
+    return boto3.session.Session(
         aws_access_key_id=settings.access_key or None,
         aws_secret_access_key=settings.secret_key or None,
         aws_session_token=settings.session_token or None,
@@ -156,16 +210,14 @@ def make_client(settings: S3Settings, connect_s: float, silence_s: float) -> Cli
         region_name=settings.region or ("us-east-1" if settings.endpoint else None),
         botocore_session=_core(),
     )
-    client: Client = session.client(
-        "s3",
-        endpoint_url=settings.endpoint or None,
+
+
+def _server(settings: S3Settings) -> _Server:
+    return {
+        "endpoint_url": settings.endpoint or None,
         # None leaves the choice to the AWS chain.
-        verify=False if settings.skip_verify else settings.ca_bundle or None,
-        config=config,
-    )
-    client.meta.events.register("before-send.s3.PutObject", _send)
-    _keep_for_good()
-    return client
+        "verify": False if settings.skip_verify else settings.ca_bundle or None,
+    }
 
 
 def _send(request: Request, **_: object) -> None:

@@ -211,7 +211,11 @@ def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None
 
 async def _diagnose(parts: _Parts, root: str) -> list[Check]:
     """What ``pollinator doctor`` asks."""
-    return [*parts.metrics.checks(), *await diagnose(parts.projects, parts.registry, root)]
+    checks = [*parts.metrics.checks(), *await diagnose(parts.projects, parts.registry, root)]
+    if all(parts.registry.get(name).near for name in parts.registry.names()):
+        return checks
+    asked = [project for project in parts.projects.all() if root in ("", str(project.worker.root))]
+    return [*checks, *[await parts.bridge.check(project.store_id, project.name) for project in asked]]
 
 
 async def _answer(server: grpc.aio.Server, lock: int | None, stop: asyncio.Event) -> None:

@@ -26,7 +26,9 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.registry import ExecutorLink
 from pollinator.daemon.runs.far import FarStore
 from pollinator.daemon.runs.home import ResultsHome
+from pollinator.daemon.runs.issue import Issuing
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.v1.daemon_pb2 import Check, CheckStatus
 from pollinator.v1.run_pb2 import Progress, ProgressKind, Run, SnapshotSource
 from pollinator.v1.store_pb2 import OwnStore, StoreSettings
 from pollinator.v1.tree_pb2 import PackFooter, PackIndex, SnapshotRef
@@ -68,6 +70,7 @@ class Bridge:
         self._group = group
         self._tell = tell
         self._lines: dict[tuple[str, str], _Line] = {}
+        self._issuing = Issuing(keeper)
         self._fetching = Pool("fetch", 4)
 
     async def source(self, run: Run, link: ExecutorLink, wished: Callable[[], bool]) -> SnapshotSource:
@@ -85,6 +88,9 @@ class Bridge:
         if link.near:
             store = self._keeper.settings(run.store_id)
             return SnapshotSource(run_id=run.id, snapshot=run.snapshot, store=store, spec=run.spec)
+        issued = await self._fetching.run(self._issuing.settings, run.store_id, run.project)
+        if issued is not None:
+            return SnapshotSource(run_id=run.id, snapshot=run.snapshot, store=issued, spec=run.spec)
         crash_point("before_bridge")
         line = self._line(run, link)
 
@@ -103,6 +109,12 @@ class Bridge:
             line.settling = self._group.create_task(self._settle(line), name="bridge")
         crash_point("after_bridge")
         return SnapshotSource(run_id=run.id, snapshot=ref, store=OWN, spec=run.spec)
+
+    async def renewal_s(self, run: Run, link: ExecutorLink) -> float | None:
+        """In so many seconds its executor needs new credentials; None when it never does."""
+        if link.near:
+            return None
+        return await self._fetching.run(self._issuing.renewal_s, run.store_id, run.project)
 
     async def fetch(self, run: Run, ref: SnapshotRef, link: ExecutorLink) -> None:
         """Have the results of a run in the store of its project; nothing is done where they are.
@@ -126,6 +138,18 @@ class Bridge:
         finally:
             peer.close()
         crash_point("after_fetch")
+
+    async def check(self, store_id: str, project: str) -> Check:
+        """How executors elsewhere get at the files of a project, for ``pollinator doctor``."""
+        name = f"{project} elsewhere"
+        try:
+            issued = await self._fetching.run(self._issuing.settings, store_id, project)
+        except PollinatorError as error:
+            failed = CheckStatus.CHECK_STATUS_FAILED
+            return Check(name=name, status=failed, detail=error.message, hint=error.hint)
+        text = "executors on other machines "
+        text += "get limited credentials for its store" if issued else "get its files from the daemon"
+        return Check(name=name, status=CheckStatus.CHECK_STATUS_OK, detail=text)
 
     def doubt(self, run: Run, link: ExecutorLink) -> None:
         """The executor did not find the files of a run: what it has is looked at before the next one."""

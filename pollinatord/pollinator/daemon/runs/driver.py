@@ -168,8 +168,10 @@ class RunDriver:
         link = self._registry.get(run.executor)
         async with asyncio.TaskGroup() as group:
             cancelling = group.create_task(self._pass_cancel_on(run.id, link), name=f"cancel {run.id}")
+            renewing = group.create_task(self._launcher.renew(run.id), name=f"renew {run.id}")
             known = await self._take_over(run.id, link)
             cancelling.cancel()
+            renewing.cancel()
         if known:
             await self._come_home(run.id, link)
         else:

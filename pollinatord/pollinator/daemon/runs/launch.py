@@ -7,6 +7,7 @@ before with the same run.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -37,7 +38,9 @@ LAUNCH_S = 60.0
 
 CANCEL_TRY_S = 5.0
 RETRY_S = 1.0
+RENEW_AGAIN_S = 30.0
 
+_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
@@ -68,6 +71,8 @@ class Launcher:
         self._bridge = bridge
         self._unreachable = unreachable
         self._cancel_wished = cancel_wished
+        self._handed: set[str] = set()
+        """Executors have these from this daemon."""
         # Of those an earlier daemon left here nobody knows whether it had handed them over.
         self._maybe_launched = {run.id for run in log.active() if run.state == RunState.RUN_STATE_LAUNCHING}
 
@@ -91,6 +96,7 @@ class Launcher:
             request = StartRunRequest(request_id=run.id, snapshot=source, secrets=self._secrets.read(run.id))
             self._maybe_launched.add(run.id)
             await link.runs.StartRun(request, timeout=LAUNCH_S)
+            self._handed.add(run.id)
         except grpc.aio.AioRpcError as error:
             await self._failed(run, to_error(error))
             return False
@@ -101,9 +107,37 @@ class Launcher:
         crash_point("after_launch_sent")
         return True
 
+    async def renew(self, run_id: str) -> None:
+        """Hand new credentials to the executor of a run, in time, as long as there are any that end.
+
+        They go with the same request again: it has the run, and takes only these from it.
+        """
+        run = self._runs.get(run_id)
+        link = self._registry.get(run.executor)
+        while True:
+            known = await outcome(self._bridge.renewal_s(run, link))
+            if known is None:
+                return
+            if isinstance(known, float):
+                # What an earlier daemon had handed over may end at any moment.
+                await asyncio.sleep(known if run_id in self._handed else 0.0)
+                known = await outcome(self._hand_again(run, link))
+            if isinstance(known, PollinatorError):
+                _log.warning("run %s: its credentials are not renewed: %s", run_id, known.message)
+                await asyncio.sleep(RENEW_AGAIN_S)
+
+    async def _hand_again(self, run: Run, link: ExecutorLink) -> None:
+        source = await self._bridge.source(run, link, bool)
+        try:
+            await link.runs.StartRun(StartRunRequest(request_id=run.id, snapshot=source), timeout=LAUNCH_S)
+        except grpc.aio.AioRpcError as error:
+            raise to_error(error) from error
+        self._handed.add(run.id)
+
     def forget(self, run_id: str) -> None:
         """The run has ended."""
         self._maybe_launched.discard(run_id)
+        self._handed.discard(run_id)
 
     async def _source(self, run: Run, link: ExecutorLink) -> SnapshotSource:
         """Have the files where the executor finds them.
@@ -114,7 +148,7 @@ class Launcher:
             return await self._bridge.source(run, link, partial(self._wished, run.id))
         async with asyncio.TaskGroup() as group:
             cancelling = group.create_task(self._cancel_unsent(run), name=f"cancel {run.id}")
-            source = await _outcome(self._bridge.source(run, link, partial(self._wished, run.id)))
+            source = await outcome(self._bridge.source(run, link, partial(self._wished, run.id)))
             cancelling.cancel()
         if isinstance(source, PollinatorError):
             raise source
@@ -142,7 +176,7 @@ class Launcher:
         """The executor has the run from an earlier launch: nobody else can say then that it failed."""
         if run.id not in self._maybe_launched:
             return False
-        known = await _outcome(self._knows(run, link))
+        known = await outcome(self._knows(run, link))
         return known is not False
 
     async def _may_be_launched(self, run: Run) -> bool:
@@ -169,7 +203,7 @@ class Launcher:
         self._runs.append(run.id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, words_of(error)))
 
 
-async def _outcome(work: Awaitable[_Result]) -> _Result | PollinatorError:
+async def outcome(work: Awaitable[_Result]) -> _Result | PollinatorError:
     """What it gives, or why it failed: a group of tasks would wrap that."""
     try:
         return await work

@@ -33,6 +33,9 @@ class Slow:
         await self.arrived.wait()
         return SnapshotSource(run_id=run.id, snapshot=run.snapshot, spec=run.spec)
 
+    async def renewal_s(self, run: Run, link: ExecutorLink) -> float | None:
+        return None
+
 
 @pytest.fixture
 def slow(world: World) -> Slow:
