@@ -125,9 +125,9 @@ def docker_specs() -> dict[str, str]:
     return {"image": small_archive(), "engine": "docker"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dockerd() -> Dockerd:
-    """A real daemon."""
+    """A real daemon, which stays until the end."""
     return shared_dockerd()
 
 

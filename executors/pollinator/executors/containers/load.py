@@ -19,7 +19,7 @@ from pollinator.wire.errors import WrongState
 
 ANSWER_S = 60.0
 _LOADED = re.compile(r"^Loaded image(?: ID|\(s\))?: *(\S+)", re.MULTILINE)
-_PULLED = re.compile(r"^([0-9a-f]{12}): (?:Pull complete|Already exists)", re.MULTILINE)
+_PULLED = re.compile(r"^([0-9a-f]{12}): (?:Download complete|Pull complete|Already exists)", re.MULTILINE)
 
 
 class Store:

@@ -93,6 +93,7 @@ def run_tool(
         text = _read(said)
     if child.returncode:
         raise failure(what, child.returncode, text)
+    tell(done(text))
     return text
 
 

@@ -1,0 +1,114 @@
+"""One at a time, also where the file system has no locks."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pollinator.executors.containers.locks import STALE_S, locked
+
+
+class Enough(Exception):
+    """The waiting is over."""
+
+
+def never() -> None:
+    raise Enough
+
+
+def none_here(descriptor: int, operation: int) -> None:
+    raise OSError(errno.ENOLCK, "no locks available")
+
+
+@pytest.fixture(params=["kernel", "files"])
+def lock(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lock, on either kind of file system."""
+    if request.param == "files":
+        monkeypatch.setattr(fcntl, "flock", none_here)
+    return tmp_path / "image.lock"
+
+
+@pytest.fixture
+def owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that is the lock where there is no other."""
+    monkeypatch.setattr(fcntl, "flock", none_here)
+    return tmp_path / "image.owner"
+
+
+def test_it_is_held_by_one_at_a_time(lock: Path) -> None:
+    with locked(lock, never), pytest.raises(Enough), locked(lock, never):
+        pass
+    with locked(lock, never):
+        pass
+
+
+def test_many_threads_get_it_in_turn(lock: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        with locked(lock, lambda: None):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.001)
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [1] * 5 == most
+
+
+def test_an_error_lets_go_of_it(lock: Path) -> None:
+    with pytest.raises(ValueError, match="x"), locked(lock, never):
+        raise ValueError("x")
+    with locked(lock, never):
+        pass
+
+
+def gone_pid() -> int:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda: json.dumps({"host": socket.gethostname(), "pid": gone_pid(), "at": 1}),
+        lambda: "",
+        lambda: json.dumps({"host": "another", "pid": 1, "at": 1}),
+    ],
+    ids=["owner_is_gone", "never_written", "another_machine"],
+)
+def test_a_lock_that_nobody_holds_is_no_obstacle(owner: Path, text: Callable[[], str]) -> None:
+    owner.write_text(text())
+    os.utime(owner, (0, time.time() - STALE_S - 1))
+    with locked(owner.with_suffix(".lock"), never):
+        held = json.loads(owner.read_text())["pid"]
+
+    assert os.getpid() == held
+    assert not owner.exists()
+    assert ["image.lock"] == [path.name for path in owner.parent.iterdir()]
+
+
+@pytest.mark.parametrize("host", ["another", socket.gethostname()])
+def test_a_lock_that_somebody_holds_is_respected(owner: Path, host: str) -> None:
+    owner.write_text(json.dumps({"host": host, "pid": os.getpid(), "at": 1}))
+    with pytest.raises(Enough), locked(owner.with_suffix(".lock"), never):
+        pass
+
+    assert owner.exists()
