@@ -71,7 +71,15 @@ PROFILES = {
         environment=lambda: shared_dockerd().env,
         own_pids=True,
     ),
+    "slurm-apptainer": Profile(
+        kind="slurm",
+        settings={"containers.engines": "apptainer"},
+        specs=apptainer_specs,
+        environment=slurm_of_contract.environment,
+        clean=slurm_of_contract.clean,
+    ),
     "slurm": Profile(
+        settings={"containers.engines": "none"},
         without={"containers": "it runs commands on the host"},
         environment=slurm_of_contract.environment,
         clean=slurm_of_contract.clean,
@@ -96,7 +104,7 @@ KINDS = sorted(_REGISTERED | PROFILES.keys())
 class ExecutorProcess(ExecutorUnderTest):
     """One of ours: its process, and what it leaves on this machine."""
 
-    def __init__(self, name: str, box: Sandbox) -> None:
+    def __init__(self, name: str, box: Sandbox, specs: Mapping[str, Any]) -> None:
         self.box = box
         self.profile = PROFILES[name]
         self.kind = self.profile.kind or name
@@ -104,7 +112,7 @@ class ExecutorProcess(ExecutorUnderTest):
         self.socket = box.folder / "r" / "x" / "x.sock"
         self.log = box.folder / "executor.log"
         self._process: subprocess.Popen[bytes] | None = None
-        super().__init__(f"unix:{self.socket}", name, self.profile.specs(), self.profile.without)
+        super().__init__(f"unix:{self.socket}", name, specs, self.profile.without)
 
     # Its process
 
@@ -191,7 +199,7 @@ class ExecutorProcess(ExecutorUnderTest):
             assert [] == [line for line in self.log.read_text().splitlines() if " ERROR pollinator" in line]
         finally:
             await super().close()
-            self.profile.clean(self.box.folder)
+            await asyncio.to_thread(self.profile.clean, self.box.folder)
             self.box.close()
 
     # Its machine
@@ -237,7 +245,9 @@ def _pids_of_containers() -> set[int]:
 @asynccontextmanager
 async def started(kind: str, *, dies_at: str = "", **environment: str) -> AsyncGenerator[ExecutorProcess]:
     """An executor of this kind in a sandbox of its own."""
-    under_test = ExecutorProcess(kind, Sandbox(Path(tempfile.mkdtemp(prefix="pol-"))))
+    # An image may have to be made first.
+    specs = await asyncio.to_thread(PROFILES[kind].specs)
+    under_test = ExecutorProcess(kind, Sandbox(Path(tempfile.mkdtemp(prefix="pol-"))), specs)
     try:
         await under_test.start(dies_at=dies_at, **environment)
         yield under_test

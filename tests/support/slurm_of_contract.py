@@ -13,6 +13,7 @@ from support.slurm import Slurm
 from support.slurm_files import Options
 
 KIND = "slurm"
+"""Names of profiles that need it begin so."""
 _there: list[Slurm | BaseException] = []
 """Or why it cannot be had."""
 
@@ -53,7 +54,7 @@ def _cluster_of_contract(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _needs(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and KIND in callspec.params.values()
+    return callspec is not None and any(str(each).startswith(KIND) for each in callspec.params.values())
 
 
 def _start() -> Slurm:

@@ -16,7 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from pollinator.executors.base import Executor, Job, Observation, Preview, check_settings
+from pollinator.executors.base import Executor, Job, Observation, Preview, Tell, check_settings
+from pollinator.executors.containers.engines import ON_A_CLUSTER
+from pollinator.executors.containers.inside import WORK
+from pollinator.executors.containers.use import SETTINGS as OF_CONTAINERS
+from pollinator.executors.containers.use import Containers
 from pollinator.executors.environment import RankPlace, rank_environment
 from pollinator.executors.outcomes import outcome_of, state_of, usage_of
 from pollinator.executors.records import STARTED, Record, write_exit, write_json
@@ -27,9 +31,9 @@ from pollinator.executors.slurm.script import LOG, Place, Site, job_script, merg
 from pollinator.executors.slurm.seen import JobSeen
 from pollinator.executors.slurm.submission import Submission
 from pollinator.v1.executor_pb2 import Capabilities
-from pollinator.v1.run_pb2 import Notice, PendingReason, RunState, Severity
+from pollinator.v1.run_pb2 import Notice, PendingReason, RunState
 from pollinator.v1.spec_pb2 import RunSpec, Slurm
-from pollinator.wire.errors import InvalidInput, Violation
+from pollinator.wire.errors import InvalidInput
 
 GRACE_MS = 5000
 SLACK_S = 5.0
@@ -55,12 +59,15 @@ class SlurmExecutor(Executor):
         cluster: the one there is.
         state: where the runs are.
         settings: what runs are submitted with, unless they say.
+        containers: engines that are on the nodes as well, and images on a file system that all see.
     """
 
     kind = "slurm"
 
-    def __init__(self, cluster: Cluster, state: Path, settings: Slurm) -> None:
+    def __init__(self, cluster: Cluster, state: Path, settings: Slurm, containers: Containers) -> None:
         self._cluster = cluster
+        self._containers = containers
+        self.images = containers.images if containers.engines.order else None
         self._state = state
         self._settings = settings
         self._runs: dict[str, Handover] = {}
@@ -71,12 +78,12 @@ class SlurmExecutor(Executor):
     @classmethod
     def create(cls, state: Path, settings: Mapping[str, str]) -> Self:
         """One that keeps what it knows of the cluster below ``state``."""
-        check_settings(settings, SETTINGS)
+        check_settings(settings, (*SETTINGS, *OF_CONTAINERS))
         wishes = Slurm(**{name: settings[f"slurm.{name}"] for name in _TEXTS if f"slurm.{name}" in settings})
         for name in _LISTS:
             if value := settings.get(f"slurm.{name}"):
                 getattr(wishes, name).extend(shlex.split(value))
-        made = cls(Cluster(state), state, wishes)
+        made = cls(Cluster(state), state, wishes, Containers.create(settings, ON_A_CLUSTER))
         # What cannot be written down is refused now, and not with every run.
         made._script(RunSpec(nodes=1, processes_per_node=1), PREVIEW)
         return made
@@ -94,26 +101,27 @@ class SlurmExecutor(Executor):
         found = self._cluster.capabilities()
         found.memory_source = self._memory_source
         found.features.extend(["memory_limit", "time_limit", "cancel", "secrets"])
+        found.container_engines[:] = self._containers.names()
+        if found.container_engines:
+            found.features.append("containers")
         return found
 
     def preflight(self, spec: RunSpec) -> list[Notice]:
         """Refuse what no partition takes, and what no job script can hold."""
-        if spec.image and spec.require_container:
-            text = "no container engine is used here, and --require-container asks for one"
+        wrong, notices = self._containers.check(spec) if spec.image else ([], [])
+        if wrong:
             raise InvalidInput(
                 "this run cannot run on this cluster",
                 reason="cannot_run_here",
                 hint="change the settings, or name another executor: pollinator executors",
-                violations=[Violation("environment.docker", text)],
+                violations=wrong,
             )
         self._script(spec, PREVIEW)
-        notices = list(self._cluster.notices(spec))
-        if spec.image:
-            text = f"no container engine is used here: the command runs on the host, not in {spec.image}"
-            if spec.init_command:
-                text += ", and init-cmd, which is for the image, is left out"
-            notices.append(Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text))
-        return notices
+        return [*self._cluster.notices(spec), *notices]
+
+    def prepare_image(self, job: Job, tell: Tell) -> list[Notice]:
+        """Have the image where the nodes see it."""
+        return self._containers.prepare(job, tell)
 
     async def preview(self, spec: RunSpec, *, script: bool, estimate: bool) -> Preview:
         """The job script, and what Slurm's scheduler says of it."""
@@ -172,6 +180,7 @@ class SlurmExecutor(Executor):
 
     def forget(self, job: Job) -> None:
         """Ask no more about its job."""
+        self._containers.release(job)
         run = self._runs.pop(job.run_id, None)
         if run is not None and run.job_id:
             self._submission.leave(run)
@@ -249,19 +258,24 @@ class SlurmExecutor(Executor):
     def _plan(self, job: Job) -> dict[str, Any]:
         """What the supervisor in the job has to know; every place in it is found there."""
         spec = job.spec
+        # The engine's own variables are those of the node.
+        container = self._containers.plan(job, {}, 0)
+        work = WORK if container else str(job.work)
         command = shlex.split(spec.command)
         if spec.source:
-            command.append(str(job.work / "src" / spec.source))
+            command.append(f"{work}/src/{spec.source}")
         return {
             "run_id": job.run_id,
             "argv": [*command, *spec.arguments],
-            "env": rank_environment(job, RankPlace(0, 0, 0, (), "", 0)),
+            "env": rank_environment(job, RankPlace(0, 0, 0, (), "", 0), work),
             "hidden": HIDDEN,
+            "container": container,
+            "workspace": str(job.workspace),
             "cwd": str(job.work),
             "output": str(job.output),
             "ranks_per_node": spec.processes_per_node,
             "cpus_per_task": tasks_cpus(spec),
-            "init_command": "" if spec.image else spec.init_command,
+            "init_command": "" if spec.image and not container else spec.init_command,
             "walltime_ms": spec.walltime_ms,
             "warning": spec.signal,
             "grace_ms": _grace_ms(),

@@ -24,6 +24,20 @@ from pollinator.executors.supervise import Supervision, prepare_process
 STOPPED = "stopped"
 """Why a rank ended whose end was decided elsewhere."""
 BLOCK = 1 << 16
+INSIDE = (
+    "SLURM_",
+    "SLURMD_",
+    "PMI_",
+    "PMI2_",
+    "PMIX_",
+    "CUDA_",
+    "NVIDIA_",
+    "ROCR_",
+    "HIP_",
+    "ZE_",
+    "GPU_DEVICE_",
+)
+"""Variables of a task that its rank sees in an image as well."""
 
 
 class Channel:
@@ -71,7 +85,7 @@ class Task(Supervision):
     ) -> None:
         # Process managers of MPI hand a connection over.
         fds = [int(number) for name in ("PMI_FD",) if (number := os.environ.get(name, "")).isdecimal()]
-        super().__init__(Path(plan["cwd"]), plan, memory, fds)
+        super().__init__(Path(plan["workspace"]), plan, memory, fds)
         self._initialising_only = initialising
         self._channel = channel
         self._wish = ""
@@ -129,14 +143,20 @@ def for_task(whole: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, 
     }
     hidden = tuple(whole["hidden"])
     inherited = {name: value for name, value in environ.items() if not name.startswith(hidden)}
+    container = whole["container"]
+    if container:
+        # The engine sees the node's variables; the rank those by which Slurm and MPI find it, and no others.
+        container = container | {"env": inherited | container["env"]}
+        inherited = {name: value for name, value in inherited.items() if name.startswith(INSIDE)}
     mine = {
         "rank": rank,
         "argv": whole["argv"],
         "env": inherited | whole["env"] | place,
         "output": os.path.join(whole["output"], str(rank)),
     }
-    copied = ("run_id", "cwd", "walltime_ms", "warning", "grace_ms", "memory_bytes")
-    return {"ranks": [mine], "init_command": "", **{name: whole[name] for name in copied}}
+    copied = ("run_id", "workspace", "cwd", "walltime_ms", "warning", "grace_ms", "memory_bytes")
+    kept = {name: whole[name] for name in copied}
+    return {"ranks": [mine], "init_command": "", "container": container, **kept}
 
 
 def main() -> int:
