@@ -20,6 +20,9 @@ _there: list[Slurm | BaseException] = []
 
 def environment() -> Mapping[str, str]:
     """How an executor finds it; skips the test where it cannot be had."""
+    if not _there:
+        # Those that bring a cluster of their own name it when they start.
+        return {}
     cluster = _there[0]
     if not isinstance(cluster, Slurm):
         raise cluster

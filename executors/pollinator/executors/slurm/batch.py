@@ -154,7 +154,7 @@ class Attempt:
         self._verdict = self._as_slurm_says(step)
 
     def _unrecorded(self, step: Step, missing: Sequence[int], *, nobody: bool) -> Record:
-        if self._terminated:
+        if self._terminated_soon():
             return verdict(INTERRUPTED, missing[0], -signal.SIGTERM)
         if step.out_of_memory:
             return verdict("out_of_memory", missing[0], -signal.SIGKILL)
@@ -261,6 +261,12 @@ def not_again(workspace: Path, plan: Mapping[str, Any], restarts: int) -> Record
     return None
 
 
+def is_superseded(workspace: Path, restarts: int) -> bool:
+    """Slurm took this node for dead and started the job elsewhere: this attempt is of no interest."""
+    started = read_record(workspace / STARTED)
+    return started is not None and int(started["restarts"]) > restarts
+
+
 def put_back(job_id: str) -> bool:
     """Have Slurm put this job back into its queue, and wait for it to end this attempt."""
     command = ["scontrol", "requeue", job_id]
@@ -292,6 +298,8 @@ def main(arguments: list[str]) -> int:
         write_json(workspace / STARTED, started, durable=True)
         take_secrets(workspace, plan)
         record = Attempt(workspace, plan, sys.stderr.buffer).run()
+    if is_superseded(workspace, restarts):
+        return 0
     wishes = {"requeue": plan["requeue"], "max_requeues": plan["max_requeues"]}
     if may_go_on(workspace, record, **wishes) and put_back(job_id):
         return 0

@@ -227,8 +227,7 @@ class SlurmExecutor(Executor):
         now = time.monotonic()
         if run.ended_at is None:
             run.ended_at = now
-        patience = LOST_S if seen.gone and look.record is None else RECORD_S
-        if now < run.ended_at + (0 if run.cancelled and not has_begun(look, seen) else patience):
+        if now < run.ended_at + _patience(look, seen):
             return None
         record = by_slurm(
             seen, look.record, cancelled=run.cancelled, started=look.started is not None or look.attempts > 0
@@ -287,6 +286,14 @@ class SlurmExecutor(Executor):
 
 def _grace_ms() -> int:
     return int(os.environ.get("POLLINATOR_GRACE_MS", GRACE_MS))
+
+
+def _patience(look: Look, seen: JobSeen) -> float:
+    """How long a final record may still appear."""
+    if look.record is not None or (seen.meaning.ended and not seen.nodes):
+        # It was interrupted, and all that it started is gone; or it never had a node.
+        return 0.0
+    return LOST_S if seen.gone else RECORD_S
 
 
 def _state(record: Record) -> RunState.ValueType:

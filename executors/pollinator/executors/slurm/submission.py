@@ -15,7 +15,7 @@ from typing import NoReturn
 from pollinator.executors.records import STARTED
 from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.handover import Handover
-from pollinator.v1.run_pb2 import PendingReason
+from pollinator.v1.run_pb2 import PendingReason, RunState
 from pollinator.wire.errors import PollinatorError
 from pollinator.wire.faults import crash_point
 
@@ -58,7 +58,7 @@ class Submission:
 
     def cancel(self, run: Handover) -> None:
         """Have its job ended; one that is not handed over yet never will be."""
-        begun = (run.path / STARTED).exists()
+        begun = not run.left and (run.path / STARTED).exists()
         run.end_at = time.monotonic() + (self._patience_s if begun else 0.0)
         self._ending[run.job.run_id] = run
         run.cancel_wished.set()
@@ -67,6 +67,10 @@ class Submission:
     def leave(self, run: Handover) -> None:
         """The run is over: its job is followed only until it has ended as well, if that is wished."""
         run.left = True
+        seen = self._cluster.seen(run.job_id)
+        if seen is not None and not seen.gone and seen.meaning.state == RunState.RUN_STATE_QUEUED:
+            # Another job had the run.
+            self.cancel(run)
         if run.job.run_id not in self._ending:
             self._cluster.drop(run.job_id)
 
