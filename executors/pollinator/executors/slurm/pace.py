@@ -15,8 +15,8 @@ class Pace:
     """While something happens, and the least between two rounds."""
     slow_s: float = 30.0
     """While nothing does."""
-    down_s: float = 60.0
-    """While it does not answer, and for accounts that are not written yet, at most."""
+    down_s: float = 15.0
+    """While it does not answer: nobody is troubled by that."""
     growth: float = 1.5
     """From one quiet round to the next."""
     share: float = 0.05

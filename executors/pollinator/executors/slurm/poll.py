@@ -48,7 +48,7 @@ class _Followed:
     """squeue does not know it."""
     accounts_at: float = 0.0
     """When its accounts may be asked for, on the monotonic clock."""
-    accounts_asked: int = 0
+    accounts_wait_s: float = 0.0
 
     @property
     def wants_accounts(self) -> bool:
@@ -214,9 +214,9 @@ class Poller:
     def _account_for(self, job_id: str, rows: dict[str, JobSeen] | None) -> None:
         if (followed := self._jobs.get(job_id)) is None:
             return
-        followed.accounts_asked += 1
-        wait = min(self._pace.quick_s * 2**followed.accounts_asked, self._pace.down_s)
-        followed.accounts_at = time.monotonic() + wait
+        longer = max(self._pace.quick_s, 2 * followed.accounts_wait_s)
+        followed.accounts_wait_s = min(longer, self._pace.slow_s)
+        followed.accounts_at = time.monotonic() + followed.accounts_wait_s
         if rows is None:
             return
         row = rows.get(job_id)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import pwd
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -166,9 +164,10 @@ async def probe(commands: Commands, now: float) -> Probe:
 
 async def _associations(commands: Commands) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Accounts and qualities of service of this user; empty where that cannot be told."""
-    user = pwd.getpwuid(os.getuid()).pw_name
-    question = ("-n", "-P", "show", "assoc", "where", f"user={user}", "format=Account,QOS")
     try:
+        # Not by pwd: a directory of users that is down must not hold up everything.
+        user = (await commands.ask("id", "-un")).strip()
+        question = ("-n", "-P", "show", "assoc", "where", f"user={user}", "format=Account,QOS")
         text = await commands.ask("sacctmgr", *question)
     except PollinatorError as error:
         _log.info("no accounts are known: %s", error)
@@ -223,6 +222,8 @@ def _kinds(text: str) -> dict[str, list[Nodes]]:
     """Nodes by partition, as sinfo printed them: those of one kind on a line."""
     found: dict[str, list[Nodes]] = {}
     for line in text.splitlines():
+        if line.count("|") < 4:
+            raise Unavailable(f"sinfo prints what cannot be read: {line[:100]!r}", reason="slurm_garbled")
         name, count, cores, memory, gres = line.split("|", 4)
         nodes = Nodes(_number(count), _number(cores), _number(memory) * _MIB, gpus(gres))
         found.setdefault(name, []).append(nodes)

@@ -78,6 +78,13 @@ async def test_a_cluster_that_does_not_answer_has_no_limits(tmp_path: Path) -> N
         await probe(site(tmp_path / "bin", scontrol=f"echo '{words}' >&2; exit 1"), 7.0)
 
 
+async def test_nodes_that_cannot_be_read_are_no_answer(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable) as garbled:
+        await probe(site(tmp_path / "bin", sinfo="echo debug up infinite"), 7.0)
+
+    assert "slurm_garbled" == garbled.value.reason
+
+
 async def test_a_cluster_without_partitions_is_none(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         await probe(site(tmp_path / "bin", scontrol="echo"), 7.0)
