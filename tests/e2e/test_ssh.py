@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,6 +171,7 @@ def test_an_executor_with_runs_is_removed_by_force_only_and_takes_all_of_it_away
     with sandbox.start_cli("run", "--on", "there", "--follow", cwd=root) as follower:
         assert follower.stdout is not None
         assert b"on\n" == os.read(follower.stdout.fileno(), 10)
+        assert far.pids_of("main.py")
         refused = sandbox.cli("executors", "remove", "there", cwd=root)
         forced = sandbox.cli("executors", "remove", "there", "--force", cwd=root)
         follower.communicate(timeout=30)
@@ -179,6 +181,7 @@ def test_an_executor_with_runs_is_removed_by_force_only_and_takes_all_of_it_away
     assert 0 == forced.returncode, forced.stderr
     assert 105 == follower.returncode
     assert [] == far.pids_of(EXECUTOR)
+    assert [] == far.pids_of("main.py"), "what ran there has ended"
 
 
 def test_what_an_executor_kept_there_is_gone_when_it_is_removed(sandbox: Sandbox, far: Site) -> None:
@@ -230,3 +233,49 @@ def test_a_daemon_that_ends_lets_the_executor_there_go_on(sandbox: Sandbox, far:
     assert 0 == stopped.returncode
     assert pids == far.pids_of(EXECUTOR)
     os.kill(pids[0], signal.SIGTERM)
+
+
+def test_a_login_where_none_is_needed_connects_and_leaves_no_second_connection(
+    sandbox: Sandbox, far: Site
+) -> None:
+    root = sandbox.project()
+    add(sandbox, far, cwd=root)
+    before = far.logins()
+
+    done = sandbox.cli("executors", "login", "there", cwd=root)
+
+    assert 0 == done.returncode, done.stderr
+    assert before == far.logins()
+
+
+def test_one_that_was_logged_in_by_hand_is_used_without_another_login(sandbox: Sandbox, far: Site) -> None:
+    root = sandbox.project()
+    far.lock_out()
+    said = add(sandbox, far, cwd=root, expected=77)
+    login = shown(sandbox, root)["login"]
+    tried = far.refusals()
+    far.let_in()
+    subprocess.run(login, env=sandbox.env, check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    run = sandbox.cli("run", "--on", "there", "--follow", cwd=root)
+
+    assert "needs a login" in said
+    assert (0, b"hello\n") == (run.returncode, run.stdout), run.stderr
+    assert tried == far.refusals()
+
+
+def test_nobody_is_locked_out_because_a_daemon_tries_to_log_in_all_the_time(
+    sandbox: Sandbox, far: Site
+) -> None:
+    root = sandbox.project()
+    far.lock_out()
+    add(sandbox, far, cwd=root, expected=77)
+    tried = far.refusals()
+
+    run = sandbox.cli("run", "--on", "there", "--json", cwd=root)
+    run_id = json.loads(run.stdout)["id"]
+    wait_until(lambda: "executors login there" in str(sandbox.show(run_id, root)), "the run waits")
+    cancelled = sandbox.cli("cancel", "--wait", run_id, cwd=root)
+
+    assert tried == far.refusals()
+    assert 0 == cancelled.returncode, cancelled.stderr

@@ -122,6 +122,10 @@ class Site:
         """How often somebody has logged in."""
         return (self.folder / "sshd.log").read_text().count("Accepted publickey")
 
+    def refusals(self) -> int:
+        """How often somebody was not let in."""
+        return (self.folder / "sshd.log").read_text().count("[preauth]")
+
     def let_in(self) -> None:
         """The user's key opens."""
         shutil.copy(self.folder / "key.pub", self._authorized)
@@ -141,11 +145,12 @@ class Site:
         (self.folder / "known").write_text("")
 
     def pids_of(self, module: str) -> list[int]:
-        """Processes there that run a module."""
+        """Processes there that run a module or a file."""
         found: list[int] = []
         for pid in self._pids():
             with contextlib.suppress(OSError):
-                if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                if any(word == module or word.endswith(f"/{module}") for word in words):
                     found.append(pid)
         return found
 

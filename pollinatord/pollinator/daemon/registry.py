@@ -51,6 +51,7 @@ class ExecutorLink:
         self._bringing_up = asyncio.Lock()
         self._heard = False
         self._known, self._known_s = Executor(), 0.0
+        self._step = ""
 
     @property
     def address(self) -> str:
@@ -60,13 +61,13 @@ class ExecutorLink:
     @property
     def reach(self) -> Reach.ValueType:
         """How well it is reached, as far as is known without asking."""
-        if self._bringing_up.locked() and not self._heard:
-            return Reach.REACH_CONNECTING
         if isinstance(self.trouble, NotLoggedIn):
             return Reach.REACH_NEEDS_AUTH
         if self.trouble is not None:
             return Reach.REACH_UNREACHABLE
-        return Reach.REACH_CONNECTED if self._heard else Reach.REACH_IDLE
+        if self._heard:
+            return Reach.REACH_CONNECTED
+        return Reach.REACH_CONNECTING if self._bringing_up.locked() else Reach.REACH_IDLE
 
     @property
     def near(self) -> bool:
@@ -102,9 +103,14 @@ class ExecutorLink:
             NotLoggedIn: somebody has to log in first.
             PollinatorError: it does not come up.
         """
+
+        def noted(step: str) -> None:
+            self._step = step
+            tell(step)
+
         async with self._bringing_up:
             try:
-                await self.transport.ensure(self, tell)
+                await self.transport.ensure(self, noted)
             except PollinatorError as error:
                 self.trouble, self._heard = error, False
                 raise
@@ -146,7 +152,9 @@ class ExecutorLink:
             settings=self.place.settings,
             login=self.transport.login(),
         )
-        if self.trouble is not None:
+        if known.reach == Reach.REACH_CONNECTING:
+            known.health_detail = self._step
+        elif self.trouble is not None:
             known.health_detail = self.trouble.message
         elif known.reach == Reach.REACH_CONNECTED:
             known.reach, known.health_detail = Reach.REACH_UNREACHABLE, "it does not answer"

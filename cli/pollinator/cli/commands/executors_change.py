@@ -118,23 +118,23 @@ async def _login(name: str) -> int:
     from pollinator.cli.exits import Exit
     from pollinator.cli.terminal import Terminal
     from pollinator.v1.executor_pb2 import ListExecutorsRequest, Reach
-    from pollinator.wire.errors import InvalidInput
+    from pollinator.wire.errors import NeedsLogin
 
     terminal = Terminal()
     async with connected(terminal) as daemon:
         answer = await daemon.ask(daemon.registry.ListExecutors, ListExecutorsRequest())
-        found = next((each for each in answer.executors if each.name == name), None)
-        if found is None:
-            known = ", ".join(each.name for each in answer.executors)
-            raise InvalidInput(
-                f"there is no executor {name!r}", reason="executor_missing", hint=f"known are: {known}"
-            )
-        if found.login and found.reach != Reach.REACH_CONNECTED:
-            # It has this terminal, and asks what it has to.
-            process = await asyncio.create_subprocess_exec(*found.login)
-            if await process.wait():
-                terminal.fail("the login did not work")
-                return int(Exit.NO_ACCESS)
+        login = [each for each in answer.executors if each.name == name and each.login]
+        if not login or login[0].reach != Reach.REACH_NEEDS_AUTH:
+            try:
+                return await _reached(daemon, terminal, name, as_json=False)
+            except NeedsLogin:
+                if not login:
+                    raise
+        # It has this terminal, and asks what it has to.
+        process = await asyncio.create_subprocess_exec(*login[0].login)
+        if await process.wait():
+            terminal.fail("the login did not work")
+            return int(Exit.NO_ACCESS)
         return await _reached(daemon, terminal, name, as_json=False)
 
 

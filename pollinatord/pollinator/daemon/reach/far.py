@@ -61,7 +61,8 @@ class Site:
         home = Path.home()
         given: str = ask["dir"]
         if given:
-            base = home / Path(os.path.expandvars(given)).expanduser()
+            # A folder of our own in it: it may be one that others use as well.
+            base = home / Path(os.path.expandvars(given)).expanduser() / f"pollinator-{os.getuid()}"
             if "$" in str(base):
                 what = f"ssh.dir names a variable that is not set there: {base}"
                 raise Trouble("bad_setting", what, "write the folder out")
@@ -131,7 +132,7 @@ def _start(site: Site, ask: Ask, kind: str, environment: dict[str, str]) -> None
     _end_elsewhere(site, kind)
     if listens(site.socket):
         say(step="replacing the executor that runs there")
-        _end_here(site)
+    _end_here(site)
     (site.folder / "env").write_text(site.tag)
     say(step=f"starting the {kind} executor on {socket.gethostname()}")
     command = [str(site.python), "-E", "-s", "-m", "pollinator.executors.main", kind, "--shared"]
@@ -180,6 +181,9 @@ def _end_elsewhere(site: Site, kind: str) -> None:
 
 def _end_here(site: Site) -> None:
     """End the executor; its runs go on."""
+    if not listens(site.socket):
+        # Whoever has its number now is somebody else.
+        return
     with contextlib.suppress(OSError, ValueError, IndexError):
         os.kill(int(_text(site.folder / "executor.lock").splitlines()[0]), signal.SIGTERM)
     deadline = time.monotonic() + START_S
@@ -294,6 +298,7 @@ def _tidy(site: Site) -> None:
 def remove(ask: Ask) -> Ask:
     """End the executor and remove what it kept; with ``runs`` that go on, only end it."""
     site = Site(ask)
+    _end_elsewhere(site, "")
     _end_here(site)
     site.socket.unlink(missing_ok=True)
     if not ask["runs"]:

@@ -87,8 +87,12 @@ class Ssh:
         """The program that makes the master connection, and may ask the user for what it needs."""
         return [*self._base(), *self._own, "-M", "-N", "-f", self._destination]
 
-    async def connect(self, tell: Tell) -> None:
+    async def connect(self, tell: Tell, refused: NotLoggedIn | None = None) -> None:
         """See to it that there is a master connection; asks nobody for anything.
+
+        Args:
+            tell: told what is done.
+            refused: raised instead of trying to log in: it did not work a moment ago.
 
         Raises:
             NotLoggedIn: it takes somebody who logs in.
@@ -98,6 +102,8 @@ class Ssh:
             if await self._control_command(shared, "check"):
                 self._shared = shared
                 return
+        if refused is not None:
+            raise refused.with_traceback(None)
         await self._start(tell)
 
     async def _start(self, tell: Tell) -> None:

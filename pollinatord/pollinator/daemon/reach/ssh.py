@@ -33,8 +33,10 @@ FRESH_S = 10.0
 """So long is believed what a connected executor said about itself: nothing is asked for a run."""
 RETRY_S = (1.0, 15.0)
 """Shortest and longest pause after a failure."""
-LOGIN_RETRY_S = 60.0
-"""The pause while somebody has to log in: sites lock out who tries too often. A login here ends it."""
+LOGIN_RETRY_S = (60.0, 3600.0)
+"""The same for logging in without anybody's help: sites lock out who tries too often."""
+SHARED_S = 10.0
+"""How often to look whether somebody has logged in meanwhile, which costs nothing there."""
 
 _ADDRESS = re.compile(r"ssh://(?:[\w.+-]+@)?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class SshTransport:
         self._heard_s = -FRESH_S
         self._trouble: PollinatorError | None = None
         self._failures = 0
-        self._again_s = 0.0
+        self._again_s = self._login_s = 0.0
 
     def open(self) -> grpc.aio.Channel:
         """A channel to the forwarded socket."""
@@ -95,7 +97,7 @@ class SshTransport:
 
     def hurry(self) -> None:
         """Ask and try at once when asked next."""
-        self._heard_s, self._again_s = -FRESH_S, 0.0
+        self._heard_s, self._again_s, self._login_s = -FRESH_S, 0.0, 0.0
 
     async def ensure(self, peer: Peer, tell: Tell) -> None:
         """Connect, install and start whatever is missing. A connection in use costs no round trip, or one.
@@ -151,15 +153,28 @@ class SshTransport:
         return True
 
     def _put_off(self, error: PollinatorError) -> None:
-        least, most = RETRY_S
+        now = time.monotonic()
+        needs_login = isinstance(error, NotLoggedIn)
+        if needs_login and now < self._login_s:
+            self._again_s = now + SHARED_S
+            return
+        if self._trouble is not None and self._trouble.reason != error.reason:
+            self._failures = 0
+        least, most = LOGIN_RETRY_S if needs_login else RETRY_S
         pause_s = min(most, least * 2**self._failures) * random.uniform(0.7, 1.0)  # noqa: S311 - no secret
         self._failures = min(self._failures + 1, 10)
-        self._again_s = time.monotonic() + (LOGIN_RETRY_S if isinstance(error, NotLoggedIn) else pause_s)
+        self._again_s = now + (SHARED_S if needs_login else pause_s)
+        self._login_s = now + pause_s if needs_login else 0.0
         self._trouble = error
 
     async def _bring_up(self, peer: Peer, tell: Tell) -> None:
-        hangs = self._trouble is not None and self._trouble.reason in (SILENT, "host_unreachable")
-        await (self._ssh.replace(tell) if hangs else self._ssh.connect(tell))
+        trouble = self._trouble
+        if trouble is not None and trouble.reason in (SILENT, "host_unreachable"):
+            await self._ssh.replace(tell)
+        elif isinstance(trouble, NotLoggedIn) and time.monotonic() < self._login_s:
+            await self._ssh.connect(tell, refused=trouble)
+        else:
+            await self._ssh.connect(tell)
         await self._wheels.prepare()
         async with self._ssh.conversation(_program(), tell) as talk:
             found = await talk.ask(self._request("look"))

@@ -36,10 +36,13 @@ from pollinator.v1.executor_pb2 import (
     RemoveExecutorRequest,
     RemoveExecutorResponse,
 )
+from pollinator.v1.run_pb2 import CancelRunRequest
 from pollinator.wire.errors import PollinatorError, WrongState
 from pollinator.wire.status import to_error
 
 FORWARD_S = 10.0
+CANCEL_S = 10.0
+"""How long an executor that is removed may take to end its runs."""
 
 
 class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
@@ -149,7 +152,8 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
         self, request: RemoveExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> RemoveExecutorResponse:
         """Forget one, unless runs of it go on."""
-        name = self._registry.get(request.name).place.name
+        link = self._registry.get(request.name)
+        name = link.place.name
         going = [run.id for run in self._runs.active() if run.executor == name]
         if going and not request.force:
             raise WrongState(
@@ -157,9 +161,10 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
                 reason="executor_busy",
                 hint=f"end them first, or lose them: pollinator executors remove --force {name}",
             )
-        left = await self._registry.remove(name, busy=bool(going))
         for run_id in going:
             await self._crew.give_up(run_id, f"executor {name} was removed")
+        busy = not await _ended(link, going)
+        left = await self._registry.remove(name, busy=busy)
         for run_id in self._runs.held():
             if self._runs.get(run_id).executor == name:
                 self._runs.let_go(run_id)
@@ -180,6 +185,21 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
         if isinstance(found, PollinatorError):
             raise found
         yield ConnectExecutorResponse(executor=found)
+
+
+async def _ended(link: ExecutorLink, run_ids: list[str]) -> bool:
+    """End runs that nobody here knows any more, if their executor can be reached; whether that is done."""
+    if not run_ids:
+        return True
+    try:
+        for run_id in run_ids:
+            await link.runs.CancelRun(CancelRunRequest(run_id=run_id), timeout=CANCEL_S)
+        async with asyncio.timeout(CANCEL_S):
+            while (await link.describe(CANCEL_S)).active_runs:  # noqa: ASYNC110 - nothing tells of all runs
+                await asyncio.sleep(0.1)
+    except (grpc.aio.AioRpcError, PollinatorError, TimeoutError):
+        return False
+    return True
 
 
 async def _outcome(link: ExecutorLink, tell: Callable[[str], None]) -> Executor | PollinatorError:

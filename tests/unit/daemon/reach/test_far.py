@@ -155,6 +155,7 @@ def test_runs_of_a_local_executor_are_not_taken_from_a_machine_that_is_alive(the
     fake_host(there.state, 0)
 
     reason, message, _ = there.ask("look", kind="local")["trouble"]
+    (there.state / "alive").unlink()
 
     assert "on_other_host" == reason
     assert "login2" in message
@@ -216,7 +217,9 @@ def test_a_folder_of_ones_own_choice_holds_everything(there: There, tmp_path: Pa
     there.ask("put", b"1", name="a.whl", size=1, dir="$HOME/disk")
     there.ask("put", b"1", name="b.whl", size=1, dir="~/disk")
 
-    assert {"a.whl", "b.whl"} == {each.name for each in (tmp_path / "disk/wheels").iterdir()}
+    assert {"a.whl", "b.whl"} == {
+        each.name for each in (tmp_path / f"disk/pollinator-{os.getuid()}/wheels").iterdir()
+    }
 
 
 def test_a_folder_named_by_a_variable_that_is_not_there_is_refused(there: There) -> None:
