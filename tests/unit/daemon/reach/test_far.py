@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ensurepip
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +260,44 @@ def test_an_environment_goes_when_no_executor_and_no_run_of_its_time_needs_it(th
     assert kept
     assert not (there.envs / "0-old").exists()
     assert (there.envs / TAG).exists()
+
+
+def test_where_python_has_no_pip_of_its_own_the_one_that_was_sent_installs(
+    there: There, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(name: str) -> None:
+        return None
+
+    wheels = tmp_path / ".local/share/pollinator/wheels"
+    wheels.mkdir(parents=True)
+    [pip] = (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")
+    shutil.copy(pip, wheels)
+    with zipfile.ZipFile(wheels / "pollinatord-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("here.py", "")
+        wheel.writestr(
+            "pollinatord-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: pollinatord\nVersion: 1\n"
+        )
+        wheel.writestr("pollinatord-1.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("pollinatord-1.dist-info/RECORD", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("importlib.util.find_spec", nothing)
+
+    done = far.install(
+        {"dir": "", "place": PLACE, "tag": TAG, "index": False, "wheel": "pollinatord-1-py3-none-any.whl"}
+    )
+
+    assert {"installed": True, "why": ""} == done
+    assert 1 == len(list((there.envs / TAG).glob("lib/python*/site-packages/here.py")))
+
+
+def test_a_process_that_has_the_number_of_an_executor_that_is_gone_is_left_alone(there: There) -> None:
+    with subprocess.Popen(["sleep", "60"]) as innocent:
+        there.state.mkdir(parents=True)
+        (there.state / "executor.lock").write_text(f"{innocent.pid}\n/gone.sock\n")
+        there.ask("remove", runs=True)
+        alive = innocent.poll() is None
+        innocent.kill()
+
+    assert alive
