@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.containers import apptainer, small_archive
 from support.elsewhere import log_in_at
+from support.image_files import RELEASE
 from support.sandbox import Sandbox, sandbox
 from support.slurm import Slurm
 from support.slurm_files import Options
@@ -23,6 +27,11 @@ names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "POLLINATOR_NODE_RANK", "SLURMD_NOD
 line = " ".join(os.environ[name] for name in names)
 print(line)
 pathlib.Path("result", os.environ["RANK"]).write_text(line)
+"""
+RELEASED = """\
+import os
+release = dict(line.strip().split("=", 1) for line in open("/etc/os-release") if "=" in line)
+print(release["PRETTY_NAME"].strip('"'), os.environ["RANK"], os.getcwd())
 """
 
 
@@ -44,19 +53,29 @@ def login(cluster: Slurm) -> Iterator[Site]:
         made.end_all()
 
 
-def test_ranks_print_where_they_are_and_their_results_come_home(
-    cluster: Slurm, login: Site, sandbox: Sandbox
-) -> None:
+def new_project(sandbox: Sandbox, login: Site, program: str) -> Path:
+    """What a user does first: add the site, and make a project for it."""
     log_in_at(login, sandbox)
     home = sandbox.folder
     added = sandbox.cli("executors", "add", NAME, login.address, cwd=home, timeout=150)
     assert 0 == added.returncode, added.stderr
     made = sandbox.cli("new", "-e", NAME, "study", cwd=home)
     assert 0 == made.returncode, made.stderr
-    root = home / "study"
-    (root / "cfs" / "src" / "main.py").write_text(WHERE)
-    wishes = ("conditions.nodes=3", "conditions.processesPerNode=2", "environment.docker=")
-    settings = [word for wish in wishes for word in ("--set", wish)]
+    (home / "study" / "cfs" / "src" / "main.py").write_text(program)
+    return home / "study"
+
+
+def wishes(*conditions: str, image: str) -> list[str]:
+    """As options."""
+    settings = [*(f"conditions.{each}" for each in conditions), f"environment.docker={image}"]
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def test_ranks_print_where_they_are_and_their_results_come_home(
+    cluster: Slurm, login: Site, sandbox: Sandbox
+) -> None:
+    root = new_project(sandbox, login, WHERE)
+    settings = wishes("nodes=3", "processesPerNode=2", image="")
 
     script = sandbox.cli("run", "--dry-run", *settings, cwd=root).stdout.decode()
     run = sandbox.cli("run", "--follow", *settings, cwd=root, timeout=100)
@@ -75,3 +94,33 @@ def test_ranks_print_where_they_are_and_their_results_come_home(
     assert ("slurm", "connected") == (about["kind"], about["reach"])
     assert about["capabilities"]["cluster"]["version"].startswith("slurm ")
     assert [] == cluster.queued()
+
+
+def test_an_image_is_converted_for_the_first_run_and_there_for_the_second(
+    cluster: Slurm, login: Site, sandbox: Sandbox
+) -> None:
+    apptainer()
+    root = new_project(sandbox, login, RELEASED)
+    settings = wishes("nodes=3", "processesPerNode=2", "cpu=2", image=small_archive())
+
+    first = sandbox.cli("run", "--follow", *settings, cwd=root, timeout=150)
+    converted = images(sandbox, root)
+    second = sandbox.cli("run", "--follow", *settings, cwd=root, timeout=100)
+    again = images(sandbox, root)
+    sandbox.kill_everything()
+
+    printed = sorted(f"[{rank}] {RELEASE} {rank} /cfs" for rank in range(6))
+    for run in (first, second):
+        assert 0 == run.returncode, run.stderr
+        assert printed == sorted(run.stdout.decode().splitlines())
+    assert ["apptainer"] == [each["engine"] for each in converted]
+    kept = Path(converted[0]["location"])
+    assert kept.is_relative_to(login.home)
+    assert [converted[0]["digest"]] == [each["digest"] for each in again]
+    assert [kept.name] == [path.name for path in kept.parent.iterdir()]
+
+
+def images(sandbox: Sandbox, root: Path) -> list[dict[str, Any]]:
+    """Images that are ready there."""
+    listed = sandbox.cli("images", "list", "--executor", NAME, "--json", cwd=root)
+    return [json.loads(line) for line in listed.stdout.splitlines()]

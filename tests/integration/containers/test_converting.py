@@ -64,6 +64,7 @@ class Place:
         self.folder = folder / "images"
         self.scratch = folder / "scratch"
         self.engine = apptainer()
+        folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
         for each in (self.folder, self.scratch):
             each.mkdir(mode=0o777)
@@ -246,6 +247,20 @@ def test_two_users_convert_an_image_once(place: Place, archive: str, ground: Pat
     assert answers[0] == answers[1]
     assert 1 == len(place.files())
     assert [] == place.left()
+
+
+def test_folders_of_images_may_share_the_place_where_they_are_made(
+    place: Place, archive: str, ground: Path
+) -> None:
+    other = Place(ground / "other")
+    other.scratch.rmdir()
+    other.scratch.symlink_to(place.scratch)
+    both = [each.start(archive) for each in (place, other)]
+    for process in both:
+        process.communicate(timeout=50)
+
+    assert [0, 0] == [process.returncode for process in both]
+    assert [1, 1] == [len(each.files()) for each in (place, other)]
 
 
 # Ends before the end

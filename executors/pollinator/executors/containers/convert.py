@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import socket
@@ -52,8 +53,8 @@ class Conversion:
             PollinatorError: it failed.
         """
         self._sweep(target, scratch)
-        mine = f"{self.key}.{socket.gethostname()}.{os.getpid()}"
-        partial, own = target.with_name(f".{mine}.partial"), scratch / f"pollinator-{mine}"
+        mine = f"{socket.gethostname()}.{os.getpid()}"
+        partial, own = target.with_name(f".{self.key}.{mine}.partial"), scratch / f"{_scratch(target)}.{mine}"
         try:
             own.mkdir(mode=0o700)
             self._build(partial, own, tell)
@@ -65,7 +66,7 @@ class Conversion:
 
     def _sweep(self, target: Path, scratch: Path) -> None:
         """Remove what one that was killed has left: nobody else makes this image now."""
-        for left in (*target.parent.glob(f".{self.key}.*"), *scratch.glob(f"pollinator-{self.key}.*")):
+        for left in (*target.parent.glob(f".{self.key}.*"), *scratch.glob(f"{_scratch(target)}.*")):
             remove(left)
 
     def _build(self, partial: Path, own: Path, tell: Tell) -> None:
@@ -135,6 +136,11 @@ class Conversion:
                 reason="image_failed",
                 hint="an image needs /bin/sh",
             )
+
+
+def _scratch(target: Path) -> str:
+    """How folders are named in which an image is made: others make the same one for folders of their own."""
+    return f"pollinator-{hashlib.blake2b(os.fsencode(target), digest_size=8).hexdigest()}"
 
 
 def _takes(engine: Engine, option: str) -> bool:
