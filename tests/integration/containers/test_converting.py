@@ -255,7 +255,9 @@ def test_folders_of_images_may_share_the_place_where_they_are_made(
     other = Place(ground / "other")
     other.scratch.rmdir()
     other.scratch.symlink_to(place.scratch)
-    both = [each.start(archive) for each in (place, other)]
+    first = place.start(archive)
+    wait_until(lambda: any(place.scratch.iterdir()), "the first is at it")
+    both = [first, other.start(archive)]
     for process in both:
         process.communicate(timeout=50)
 
