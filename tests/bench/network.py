@@ -21,6 +21,8 @@ class Traffic:
     puts_answered: int = 0
     put_answered_ns: int = 0
     """When the last PUT was answered, by the clock of ``time.monotonic_ns``."""
+    turns: int = 0
+    """How often an answer followed something sent, of protocols that are not known."""
 
     def since(self, before: Traffic) -> Traffic:
         """What was added."""
@@ -32,14 +34,15 @@ class Traffic:
             self.connections - before.connections,
             self.puts_answered - before.puts_answered,
             self.put_answered_ns,
+            self.turns - before.turns,
         )
 
 
 class Network(Companion):
-    """The proxy's process."""
+    """The proxy's process. A server that does not speak HTTP is named by its host as well."""
 
-    def __init__(self, server_port: int) -> None:
-        super().__init__("proxy", str(server_port))
+    def __init__(self, server_port: int, host: str = "") -> None:
+        super().__init__("proxy", str(server_port), *filter(None, [host]))
         self.port = int(self.answer())
 
     def set_round_trip(self, milliseconds: float) -> None:
@@ -57,4 +60,5 @@ class Network(Companion):
             counts["connections"],
             counts["puts_answered"],
             counts["put_answered_ns"],
+            counts["turns"],
         )

@@ -1,6 +1,7 @@
-"""A proxy before an S3 server: adds latency, and counts requests and bytes of every client alike.
+"""A proxy before a server: adds latency, and counts requests and bytes of every client alike.
 
-A process of its own, ``python -m bench.proxy PORT``, so that its work is nobody else's CPU time. It prints
+A process of its own, ``python -m bench.proxy PORT``, so that its work is nobody else's CPU time; with
+``PORT HOST`` for a server that does not speak HTTP. It prints
 its own port; each line on its standard input is a command, answered by a line of JSON: ``delay MS``
 is the round trip that new connections get, ``counts`` tells what was counted. Bandwidth is not limited: what
 comes in leaves half a round trip later, however much it is.
@@ -15,6 +16,7 @@ import sys
 import time
 from collections import Counter, deque
 
+LOOPBACK = "127.0.0.1"
 BLOCK = 256 * 1024
 UNDER_WAY = 64 * 1024 * 1024
 """Most bytes that one connection has in the air: the window of a very good sender."""
@@ -31,6 +33,7 @@ class Tally:
         self.connections = 0
         self.puts_answered = 0
         self.put_answered_ns = 0
+        self.turns = 0
 
     def shown(self) -> dict[str, object]:
         """As JSON has it."""
@@ -41,6 +44,7 @@ class Tally:
             "connections": self.connections,
             "puts_answered": self.puts_answered,
             "put_answered_ns": self.put_answered_ns,
+            "turns": self.turns,
         }
 
 
@@ -86,6 +90,24 @@ class Requests:
                 self._body_left = int(line[15:])
 
 
+class Turns:
+    """Follows a connection whose protocol is not known: counts how often an answer follows something sent."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._asked = False
+
+    def sent(self, data: memoryview) -> None:
+        """The client sent this."""
+        self._tally.bodies += len(data)
+        self._asked = True
+
+    def answered(self) -> None:
+        """The server sent something."""
+        self._tally.turns += self._asked
+        self._asked = False
+
+
 class Late:
     """Bytes in the air: each leaves when its time has come."""
 
@@ -125,11 +147,13 @@ class Late:
 class Connection:
     """One client's connection, and ours to the server for it."""
 
-    def __init__(self, client: socket.socket, port: int, tally: Tally) -> None:
+    def __init__(
+        self, client: socket.socket, server: tuple[str, int], tally: Tally, requests: Requests | Turns
+    ) -> None:
         self._client = client
-        self._port = port
+        self._server = server
         self._tally = tally
-        self._requests = Requests(tally)
+        self._requests = requests
         self._loop = asyncio.get_running_loop()
 
     async def serve(self) -> None:
@@ -141,7 +165,7 @@ class Connection:
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # The handshake takes a round trip as well.
             await asyncio.sleep(self._tally.round_trip_s)
-            await self._loop.sock_connect(server, ("127.0.0.1", self._port))
+            await self._loop.sock_connect(server, self._server)
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._carry(self._client, server, upwards=True))
                 both.create_task(self._carry(server, self._client, upwards=False))
@@ -208,16 +232,19 @@ async def obey(tally: Tally) -> None:
         sys.stdout.flush()
 
 
-async def main(port: int) -> None:
+async def main(port: int, host: str = "") -> None:
     """Serve until standard input ends."""
+    protocol = Turns if host else Requests
     tally = Tally()
     loop = asyncio.get_running_loop()
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+    with socket.create_server((LOOPBACK, 0), backlog=1024) as listener:
         listener.setblocking(False)
         sys.stdout.write(f"{listener.getsockname()[1]}\n")
         sys.stdout.flush()
         async with asyncio.TaskGroup() as tasks:
-            accepting = tasks.create_task(_accept(tasks, loop, listener, port, tally))
+            accepting = tasks.create_task(
+                _accept(tasks, loop, listener, (host or LOOPBACK, port), tally, protocol)
+            )
             await obey(tally)
             accepting.cancel()
 
@@ -226,14 +253,15 @@ async def _accept(
     tasks: asyncio.TaskGroup,
     loop: asyncio.AbstractEventLoop,
     listener: socket.socket,
-    port: int,
+    server: tuple[str, int],
     tally: Tally,
+    protocol: type[Requests | Turns],
 ) -> None:
     async with asyncio.TaskGroup() as connections:
         while True:
             client, _ = await loop.sock_accept(listener)
-            connections.create_task(Connection(client, port, tally).serve())
+            connections.create_task(Connection(client, server, tally, protocol(tally)).serve())
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

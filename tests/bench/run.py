@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from bench import big, down, idle, million, small, start, watch
+from bench import big, down, far, idle, million, small, start, watch
 from bench.bed import Bed, bed
 from bench.harness import Row, table
 from bench.machine import folder_for, load, machine
@@ -39,6 +39,7 @@ ROWS: Mapping[str, Callable[[Bed], Row]] = {
     "idle": idle.idle,
     "killed-big": big.killed,
     "start": start.start,
+    "far-submit": far.far_submit,
 }
 NIGHTLY: Mapping[str, Callable[[Bed], Row]] = {"million": million.million}
 FAR = ("cold-small", "change-one", "change-hundred", "cold-big", "save-to-stored", "lay-out")

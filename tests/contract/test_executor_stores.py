@@ -139,14 +139,13 @@ async def test_results_that_the_store_refuses_fail_the_run_and_stay_where_they_a
 
 async def test_nothing_of_an_ended_run_but_its_record_stays(executor: ExecutorProcess) -> None:
     src: Listing = {
-        b"main.py": b"import os; print(os.getcwd())",
+        b"main.py": b"",
         b"text": File(b"files-of-the-run" * 20, 0o444),
     }
     snapshot = await executor.publish(src)
     run = await executor.launch(make_spec(), snapshot, secrets={"TOKEN": "hunter2"})
     ended = await executor.follow(run.id)
-    workspace = Path(ended.output[0].decode().strip())
-    await gone(workspace)
+    await gone(executor.state / "runs" / run.id / "work")
 
     assert [] == executor.holding(b"files-of-the-run")
     assert [] == executor.holding(b"hunter2")

@@ -18,11 +18,14 @@ with open("result/attempts", "a+") as file:
     file.flush()
     file.seek(0)
     attempt = len(file.read())
-source = open("src/main.py", "a+")
-source.seek(0)
-print("attempt", attempt, source.read().endswith("# changed"), os.path.exists("data/kept"), flush=True)
-source.write("# changed")
-source.close()
+changed = open("src/main.py").read().endswith("# changed")
+print("attempt", attempt, changed, os.path.exists("data/kept"), flush=True)
+try:
+    with open("src/main.py", "a") as source:
+        source.write("# changed")
+except OSError:
+    # In an image nobody may change it.
+    pass
 open("data/kept", "w").close()
 if attempt < int(os.environ["ENOUGH"]):
     time.sleep(60)
