@@ -181,6 +181,18 @@ async def test_a_run_that_wants_another_attempt_after_a_failure_gets_it(
     assert {0: b"up\nup\n"} == ended.output
 
 
+async def test_a_run_may_ask_for_all_the_time_that_a_partition_gives(executor: ExecutorProcess) -> None:
+    # Limits are known once the cluster was asked for them.
+    async with asyncio.timeout(20):
+        while not (await executor.describe()).capabilities.cluster.partitions:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    spec = make_spec(walltime_ms=30 * 60_000, slurm={"partition": "short"})
+    run = await executor.launch(spec, await executor.publish({b"main.py": PLACE.encode()}))
+    ended = await executor.follow(run.id)
+
+    assert ("SUCCEEDED", "UNSPECIFIED") == ended_as(ended.run)
+
+
 # Outages
 
 

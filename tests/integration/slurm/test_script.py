@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ HOSTILE = [
 ]
 
 
+ASKS = (
+    "import os; from pollinator.executors.slurm.batch import time_left as left; "
+    "print(left(os.environ['SLURM_JOB_ID']))"
+)
+
+
 def test_hostile_names_arrive_as_they_were_written(slurm: Cluster, tmp_path: Path) -> None:
     for number, text in enumerate([*HOSTILE, "back\\slash"]):
         folder = tmp_path / (f"{number}" if "\\" in text else text.replace("/", "_"))
@@ -58,3 +65,14 @@ def test_slurm_gives_what_is_asked_for(slurm: Cluster, tmp_path: Path) -> None:
     expected |= {"Partition": "short", "Requeue": "0", "NumTasks": "4", "NumCPUs": "4"}
     assert expected == {name: shown[name] for name in expected}
     assert "0 2(x2)\n" == (tmp_path / "job.log").read_text()
+
+
+@pytest.mark.parametrize(("time", "least", "most"), [("2", 100, 120), ("1-01:00:00", 89_000, 90_000)])
+def test_a_job_knows_how_much_time_it_has_left(
+    slurm: Cluster, tmp_path: Path, time: str, least: int, most: int
+) -> None:
+    script = f'#!/bin/sh\nexec {sys.executable} -c "{ASKS}"\n'
+    job = slurm.submit(script, f"--time={time}", f"--output={tmp_path}/out")
+    slurm.wait_for(job, "COMPLETED", "FAILED")
+
+    assert least < float((tmp_path / "out").read_text()) <= most

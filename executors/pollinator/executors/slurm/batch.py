@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -57,6 +58,7 @@ SHOWN_S = 10.0
 """So long a file that another node wrote may take to be seen here."""
 REQUEUE_S = 300.0
 COMMAND_S = 30.0
+_LEFT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 
 class Attempt:
@@ -293,6 +295,7 @@ def main(arguments: list[str]) -> int:
         if plan["requeue"]:
             renew_source(workspace)
         place(plan, os.environ)
+        bound_time(plan, job_id)
         started = {"job_id": job_id, "restarts": restarts, "nodes": plan["nodes"], "time": time.time()}
         # Before the secrets are taken: a job without them must never start the run.
         write_json(workspace / STARTED, started, durable=True)
@@ -306,6 +309,30 @@ def main(arguments: list[str]) -> int:
     write_whole(workspace, record)
     shutil.rmtree(workspace / "ranks", ignore_errors=True)
     return min(255, int(record["exit_code"]))
+
+
+def bound_time(plan: dict[str, Any], job_id: str) -> None:
+    """Have our own end come before Slurm's, where somebody wants to do something before it or after it."""
+    if not (plan["requeue"] or plan["warning"]):
+        return
+    left_s = time_left(job_id)
+    if left_s is not None:
+        most_ms = max(1, int(1000 * (left_s - SLACK_S)) - int(plan["grace_ms"]))
+        plan["walltime_ms"] = min(int(plan["walltime_ms"]) or most_ms, most_ms)
+
+
+def time_left(job_id: str) -> float | None:
+    """Seconds until Slurm ends the job; None when it does not say, or never will."""
+    command = ["squeue", "-h", "-j", job_id, "-o", "%L"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = _LEFT.fullmatch(said.strip())
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def place(plan: dict[str, Any], environ: Mapping[str, str]) -> None:

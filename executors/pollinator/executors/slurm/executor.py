@@ -252,7 +252,16 @@ class SlurmExecutor(Executor):
         whole.CopyFrom(spec)
         whole.slurm.CopyFrom(wishes)
         whole.gpu.name = self._cluster.gpu_model(spec)
-        return job_script(whole, wishes, place, Site(partition=self._cluster.partition_for(whole)))
+        partition = self._cluster.partition_for(whole)
+        return job_script(whole, wishes, place, Site(partition, self._longest_ms(partition)))
+
+    def _longest_ms(self, partition: str) -> int:
+        """The longest time that a partition allows; an empty name is the default one. 0 is not known."""
+        probe = self._cluster.probe
+        for each in probe.partitions if probe else ():
+            if each.name == partition or (each.default and not partition):
+                return each.max_walltime_s * 1000
+        return 0
 
     def _plan(self, job: Job) -> dict[str, Any]:
         """What the supervisor in the job has to know; every place in it is found there."""
