@@ -39,7 +39,7 @@ NURSERY = """
 import os, sys
 from pathlib import Path
 from pollinator.chunks.folder import FolderStore
-from pollinator.daemon.garbage.collect import Collector
+from pollinator.chunks.garbage.collect import Collector
 
 def live(store, client, grace_s):
     while True:

@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pollinator.chunks import upload
 from pollinator.chunks.capture import capture
+from pollinator.chunks.garbage import roots
+from pollinator.chunks.garbage.collect import Collector
 from pollinator.chunks.keeping import read_lease, read_ref, write_lease, write_ref
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.upload import Uploader
-from pollinator.daemon.garbage import roots
-from pollinator.daemon.garbage.collect import Collector
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine
 from pollinator.daemon.sync.outbox import Outbox

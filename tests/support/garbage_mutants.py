@@ -6,11 +6,11 @@ from collections.abc import Callable, Container, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
+from pollinator.chunks.garbage import roots
+from pollinator.chunks.garbage.collect import Collector, Plan
+from pollinator.chunks.garbage.mark import Marked, Marker
+from pollinator.chunks.garbage.roots import Roots
 from pollinator.chunks.store import Store
-from pollinator.daemon.garbage import roots
-from pollinator.daemon.garbage.collect import Collector, Plan
-from pollinator.daemon.garbage.mark import Marked, Marker
-from pollinator.daemon.garbage.roots import Roots
 from pollinator.daemon.sync import held, outbox
 from pollinator.daemon.sync.outbox import Outbox
 from pollinator.daemon.sync.view import View

@@ -16,8 +16,6 @@ import click
 import grpc
 
 from pollinator.chunks.blobs import BlobServicer
-from pollinator.chunks.folder import FolderStore
-from pollinator.chunks.keys import namespace
 from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.executors.alive import stay_in_touch
@@ -25,6 +23,7 @@ from pollinator.executors.base import Executor
 from pollinator.executors.files import CACHE_BYTES, Files
 from pollinator.executors.host import ExecutorServicer, RunServicer
 from pollinator.executors.lifecycle import Lifecycle
+from pollinator.executors.own import OwnStores
 from pollinator.executors.runlog import RunFolders
 from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.v1.run_pb2 import StartRunRequest
@@ -218,14 +217,13 @@ async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
     # Many, because a store that does not answer holds a thread until it times out.
     threads = ThreadPoolExecutor(16, thread_name_prefix="stage")
 
-    def own(project: str) -> Store:
-        return FolderStore(state / "store" / namespace(project))
+    folders = RunFolders(state / "runs")
+    own = OwnStores(state / "store", folders.needs)
 
     def store_of(request: StartRunRequest) -> Store:
         source = request.snapshot
-        return open_store(source.store, source.spec.project, own=own(source.spec.project))
+        return open_store(source.store, source.spec.project, own=own.of(source.spec.project))
 
-    folders = RunFolders(state / "runs")
     files = Files(store_of, private_dir(state / "cache"), cache_bytes)
     lifecycle = Lifecycle(executor, store_of, threads, files)
     server = make_server(ErrorInterceptor(logging.getLogger("pollinator.executors")))
@@ -234,15 +232,16 @@ async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
         about = ExecutorServicer(executor, folders, threads, f"unix:{socket}")
         executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
-        store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own), server)
+        store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own.of), server)
         await add_health_and_reflection(server, SERVICES)
         runs.recover()
         await _listen(server, place)
         serving = group.create_task(executor.serve(), name="backend")
         watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
         beating = group.create_task(_stay_in_touch(place, threads, stop), name="alive")
+        collecting = group.create_task(own.keep_tidy(threads), name="garbage")
         await stop.wait()
-        for task in (serving, watching, beating):
+        for task in (serving, watching, beating, collecting):
             task.cancel()
         files.close()
         await server.stop(1.0)

@@ -162,6 +162,11 @@ class RunFolders:
         """The run is known."""
         return run_id in self._folders
 
+    def needs(self, run_id: str) -> bool:
+        """The run is known, and whoever sent it has not said that they have all of it. For any thread."""
+        found = self._folders.get(run_id)
+        return found is not None and not found.forgotten.exists()
+
     def folder(self, run_id: str) -> RunFolder:
         """One run by its exact id; raises NotFound."""
         try:

@@ -1,1 +1,1 @@
-"""What nobody needs in a store, and whether all is there that somebody needs."""
+"""Whether all is in a store that somebody needs."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
+from pollinator.chunks.garbage.roots import Report, Roots, said_roots
 from pollinator.chunks.keeping import all_moves
 from pollinator.chunks.pack import decode
 from pollinator.chunks.read import SnapshotReader, read_footer
 from pollinator.chunks.store import Listed, Store
-from pollinator.daemon.garbage.roots import Report, Roots, said_roots
 from pollinator.v1.project_pb2 import Checked, Flaw
 from pollinator.v1.tree_pb2 import FileNode, PackEntry, PackFooter, PackIndex, Snapshot, Tree
 from pollinator.wire.errors import Corrupt, NotFound, PollinatorError

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from pollinator.chunks.garbage.roots import Report
 from pollinator.chunks.keeping import write_moves
 from pollinator.chunks.keys import is_snapshot
 from pollinator.chunks.pack import decode, mended, parse_footer
@@ -24,7 +25,6 @@ from pollinator.daemon.garbage.check import (
     SNAPSHOT_MISSING,
     Checker,
 )
-from pollinator.daemon.garbage.roots import Report
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.sync.projects import OpenProject, read_spec
 from pollinator.daemon.sync.stores import StoreKeeper

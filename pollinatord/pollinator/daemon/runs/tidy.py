@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from pollinator.daemon.garbage.collect import Collector, collected_lately
-from pollinator.daemon.garbage.roots import Report
+from pollinator.chunks.garbage.collect import Collector, collected_lately
+from pollinator.chunks.garbage.roots import Report
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.runs.keeping import Keeping, place_of
 from pollinator.daemon.runs.log import RunLog

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from pollinator.chunks.keeping import write_lease
 from pollinator.chunks.layout import lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.runs.far import FarStore
 from pollinator.daemon.sync import outbox
 from pollinator.executors.conformance.trees import Listing, random_bytes
+from pollinator.executors.own import OwnStores
+from pollinator.v1.keeping_pb2 import Lease
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import PollinatorError, WrongState
 from support.peer import Peer, peer
@@ -165,3 +168,20 @@ def test_lists_of_what_is_there_are_written_in_the_background(
 
     _, sent = world.cost({**tree, b"0": b"changed" * 100})
     assert sent < 100_000
+
+
+def test_what_its_executor_means_to_remove_is_sent_again(world: World) -> None:
+    world.runs(TREE)
+    own = OwnStores(world.store.parent.parent, {"run2"}.__contains__)
+    own.collect(keep_s=0.0)
+    world.restart()
+
+    far = world.send(world.sealed(changed(b"2")))
+    write_lease(own.of("demo"), "run2", Lease(source=far))
+    for _ in range(3):
+        own.collect(keep_s=0.0)
+
+    reader = SnapshotReader(own.of("demo"))
+    lay_out(reader, reader.open(far).src, world.folder)
+    assert b"2" * 200 == (world.folder / "main").read_bytes()
+    assert LARGE == (world.folder / "a/deep/large").read_bytes()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pollinator.chunks.garbage.collect import GRACE_S, Collector, collected_lately
+from pollinator.chunks.garbage.roots import LEASE_LIFE_S, REF_LIFE_S
 from pollinator.chunks.keeping import (
     all_moves,
     read_condemned,
@@ -13,8 +15,6 @@ from pollinator.chunks.keeping import (
 )
 from pollinator.chunks.pack import parse_footer
 from pollinator.chunks.read import SnapshotReader
-from pollinator.daemon.garbage.collect import GRACE_S, Collector, collected_lately
-from pollinator.daemon.garbage.roots import LEASE_LIFE_S, REF_LIFE_S
 from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.keeping_pb2 import Condemned, Kept, Lease, Ref
 from pollinator.v1.project_pb2 import Collected

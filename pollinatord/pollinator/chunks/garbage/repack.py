@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
+from pollinator.chunks.garbage.mark import Marked
+from pollinator.chunks.garbage.roots import Report
 from pollinator.chunks.keeping import write_moves
 from pollinator.chunks.keys import PACK, SNAPSHOT
 from pollinator.chunks.read import SnapshotReader, read_footer
 from pollinator.chunks.store import Listed, Store
 from pollinator.chunks.upload import PACK_BYTES, Uploader
-from pollinator.daemon.garbage.mark import Marked
-from pollinator.daemon.garbage.roots import Report
 from pollinator.v1.keeping_pb2 import Moves
 from pollinator.v1.tree_pb2 import PackIndex
 from pollinator.wire.faults import crash_point

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pollinator.chunks.garbage.mark import Marked, Marker
+from pollinator.chunks.garbage.repack import Repacked, repack, worth_repacking
+from pollinator.chunks.garbage.roots import Report, Roots, said_roots, young_snapshots
 from pollinator.chunks.keeping import all_moves, condemned_keys, read_condemned, write_condemned
 from pollinator.chunks.keys import CONDEMNED, INDEX, LEASE, MOVES, PACK, REF, SNAPSHOT, client_key
 from pollinator.chunks.store import Listed, Store
-from pollinator.daemon.garbage.mark import Marked, Marker
-from pollinator.daemon.garbage.repack import Repacked, repack, worth_repacking
-from pollinator.daemon.garbage.roots import Report, Roots, said_roots, young_snapshots
 from pollinator.v1.keeping_pb2 import Condemned, CondemnedObject
 from pollinator.v1.project_pb2 import Collected, Garbage
 from pollinator.wire.errors import Corrupt, Denied, NotFound

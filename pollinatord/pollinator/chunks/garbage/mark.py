@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from pollinator.chunks.digest import EMPTY
+from pollinator.chunks.garbage.roots import Report
 from pollinator.chunks.read import SnapshotReader, read_footer
 from pollinator.chunks.store import Listed, Store
-from pollinator.daemon.garbage.roots import Report
 from pollinator.v1.keeping_pb2 import Moves
 from pollinator.v1.tree_pb2 import ChunkList, Directory, FileNode, PackIndex, Snapshot
 from pollinator.wire.errors import Corrupt, NotFound

@@ -1,0 +1,1 @@
+"""Finding out what a store must keep, and removing the rest."""
