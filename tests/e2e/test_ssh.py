@@ -279,3 +279,29 @@ def test_nobody_is_locked_out_because_a_daemon_tries_to_log_in_all_the_time(
 
     assert tried == far.refusals()
     assert 0 == cancelled.returncode, cancelled.stderr
+
+
+def test_a_follower_is_told_to_log_in_and_goes_on_after_that(
+    sandbox: Sandbox, far: Site, tmp_path: Path
+) -> None:
+    root = counting_project(sandbox, tmp_path)
+    add(sandbox, far, cwd=root)
+    with sandbox.start_cli("run", "--on", "there", "--follow", cwd=root) as follower:
+        assert follower.stdout is not None
+        begin = os.read(follower.stdout.fileno(), 1)
+        far.lock_out()
+        far.cut()
+        wait_until(lambda: shown(sandbox, root)["reach"] == "needs_auth", "the cut is noticed")
+        wait_until(
+            lambda: "executors login there" in sandbox.cli("show", "latest", cwd=root).stdout.decode(),
+            "the run says what to do",
+        )
+        far.let_in()
+        login = sandbox.cli("executors", "login", "there", cwd=root)
+        (tmp_path / "enough").touch()
+        output, messages = follower.communicate(timeout=60)
+
+    assert 0 == login.returncode, login.stderr
+    assert 0 == follower.returncode, messages
+    assert counted(root, begin + output)
+    assert b"needs a login: pollinator executors login there" in messages
