@@ -281,7 +281,7 @@ async def test_a_second_process_for_the_same_state_leaves_the_first_alone(
 
 async def test_runs_that_wait_still_wait_after_a_crash(executor: ExecutorProcess) -> None:
     executor.needs("cancel")
-    has = (await executor.describe()).capabilities
+    has = await executor.limits()
     older, newer = sorted((new_id(), new_id()))
     first = await request_for(executor, "import time; print('up'); time.sleep(60)")
     second = await request_for(executor, "print('ran')")

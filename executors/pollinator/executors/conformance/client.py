@@ -16,7 +16,7 @@ from pollinator.chunks.blobs import PeerStore
 from pollinator.chunks.store import Store
 from pollinator.executors.conformance.asking import make_spec, publish, read_results, start_request
 from pollinator.executors.conformance.trees import Listing
-from pollinator.v1.executor_pb2 import DescribeRequest, Executor
+from pollinator.v1.executor_pb2 import Capabilities, DescribeRequest, Executor
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
@@ -84,6 +84,13 @@ class ExecutorUnderTest:
         """What it says about itself."""
         answer = await self.about.Describe(DescribeRequest(), timeout=CALL_S, wait_for_ready=True)
         return answer.executor
+
+    async def limits(self) -> Capabilities:
+        """What it offers, once it knows: a batch system has to be asked first."""
+        async with asyncio.timeout(CALL_S):
+            while not (found := (await self.describe()).capabilities).cpu_millis:  # noqa: ASYNC110 - far away
+                await asyncio.sleep(0.05)
+        return found
 
     def needs(self, feature: str) -> None:
         """Skip the test when this kind opts out of the feature."""

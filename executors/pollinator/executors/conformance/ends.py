@@ -262,7 +262,7 @@ async def test_cancelling_a_run_that_has_ended_changes_nothing(executor: Executo
 
 async def waiting(executor: ExecutorUnderTest) -> tuple[Run, Run]:
     """A run that takes all cores, and one that has to wait for them."""
-    has = (await executor.describe()).capabilities
+    has = await executor.limits()
     program, nodes = "import time; print('up'); time.sleep(60)", max(1, has.nodes)
     first = await executor.begin(program, cpu_millis=has.cpu_millis, nodes=nodes)
     await executor.printed(first.id, b"up\n")
