@@ -76,8 +76,6 @@ class Site:
     """To be used where neither run nor settings name one; empty is Slurm's own default."""
     longest_ms: int = 0
     """Longest time that the partition allows; 0 is unlimited or unknown."""
-    gpus_per_node: bool = False
-    """GPUs are asked for by ``--gpus-per-node`` and not by ``--gres``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def job_script(spec: RunSpec, wishes: Slurm, place: Place, site: Site) -> str:
     """
     options = [
         *_naming(place),
-        *_size(spec, site),
+        *_size(spec),
         *_time(spec, place, site),
         *_where(wishes, site),
         *_directives(wishes.directives),
@@ -161,7 +159,7 @@ def _naming(place: Place) -> list[_Option]:
     ]
 
 
-def _size(spec: RunSpec, site: Site) -> list[_Option]:
+def _size(spec: RunSpec) -> list[_Option]:
     found: list[_Option] = [
         ("conditions.nodes", "nodes", str(spec.nodes)),
         ("conditions.processesPerNode", "ntasks-per-node", str(spec.processes_per_node)),
@@ -173,10 +171,8 @@ def _size(spec: RunSpec, site: Site) -> list[_Option]:
         name = f"{spec.gpu.name}:" if spec.gpu.name else ""
         if not re.fullmatch(r"[\w.-]*", spec.gpu.name, re.ASCII):
             _refuse("conditions.gpu.name", f"{spec.gpu.name!r} is no name of a GPU")
-        if site.gpus_per_node:
-            found.append(("conditions.gpu", "gpus-per-node", f"{name}{spec.gpu.count}"))
-        else:
-            found.append(("conditions.gpu", "gres", f"gpu:{name}{spec.gpu.count}"))
+        # Every version and every way to select nodes knows it; --gpus-per-node they do not.
+        found.append(("conditions.gpu", "gres", f"gpu:{name}{spec.gpu.count}"))
     return found
 
 
