@@ -61,7 +61,9 @@ class Dockerd:
             "ip-masq": False,
         }
         (folder / "daemon.json").write_text(json.dumps(settings))
-        command = [programs[0], "--config-file", str(folder / "daemon.json")]
+        # A test's own folders, which its variables may name, are gone before this daemon is.
+        clean = ["env", "-i", f"PATH={os.environ['PATH']}:/usr/sbin:/sbin"]
+        command = [*clean, programs[0], "--config-file", str(folder / "daemon.json")]
         self._process = Process(command, folder / "dockerd.log")
         self._process.wait_for(self._answers, "dockerd")
 

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from pollinator.executors.cgroups import group_of
-from pollinator.executors.containers.inside import CHECK, PRIVATE, WORK, InImage
+from pollinator.executors.containers.inside import CHECK, OURS, PRIVATE, WORK, InImage
 
 ENGINE_S = 120.0
 """So long an engine may take for one step."""
 
 # The shell says in words that a signal ended the command, which its number alone does not: programs may exit
-# with the same. It outlives every signal, so that this is noted.
+# with the same. It outlives every signal, so that this is noted. What the command prints goes straight to the
+# file where it is kept: on the way through the engine the order of its two streams would be lost.
 ENTER_AND_TELL = f"""\
 {CHECK}trap : HUP INT QUIT USR1 USR2 TERM
 echo $$ > {PRIVATE}/$0.pid
-exec 3>&2 2> {PRIVATE}/$0.signal
-( exec "$@" < /dev/null 2>&3 3>&- )
+exec >> {OURS}/output/$0 2> {PRIVATE}/$0.signal
+( exec "$@" < /dev/null 2>&1 )
 echo $? > {PRIVATE}/$0.end
 """
 
@@ -47,6 +48,7 @@ class Daemonic(InImage):
         """Start the container; why it cannot be, or nothing."""
         if problem := super().begin():
             return problem
+        (self.folder / "output").mkdir(exist_ok=True)
         hold = self.private / "hold"
         hold.unlink(missing_ok=True)
         os.mkfifo(hold, 0o600)
@@ -114,7 +116,8 @@ class Daemonic(InImage):
             options += ["--memory", str(memory), "--memory-swap", str(memory)]
         if cpus := float(self.plan["container"]["cpus"]):
             options += ["--cpus", f"{cpus:g}"]
-        for outside, place, mode in self.mounts():
+        output = (self.workspace / "output", f"{OURS}/output", "rw")
+        for outside, place, mode in [*self.mounts(), output]:
             options += ["--volume", f"{outside}:{place}:{mode}"]
         return ["run", *options, *self._gpus(), "--entrypoint", "/bin/sh", self.image, "-c", HOLD]
 

@@ -45,7 +45,7 @@ _KINDS: tuple[tuple[str, type[PollinatorError], str, str], ...] = (
         "log in where the run is: docker login, or podman login",
     ),
     (
-        "manifest unknown|not found|no such (file|image)|does not exist",
+        "manifest unknown|name unknown|manifest for .* not found|no such image|repository does not exist",
         NotFound,
         "image_missing",
         "look at its name",
