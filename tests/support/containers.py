@@ -91,6 +91,8 @@ class Dockerd:
     def stop(self) -> None:
         """End it, and what it started."""
         self._process.end()
+        # It leaves the machine's network mounted there.
+        subprocess.run(["umount", self._folder / "exec/netns/default"], capture_output=True, check=False)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answers(self) -> bool:
