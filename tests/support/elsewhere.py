@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.sandbox import Sandbox
-from support.sshd import Site
+from support.sshd import Site, pip_settings
 
 COUNTS = """\
 import os, pathlib, sys, time
@@ -22,7 +22,7 @@ pathlib.Path(os.environ["POLLINATOR_RESULT"], "last").write_text(str(number))
 
 def log_in_at(far: Site, box: Sandbox) -> None:
     """Let the user have keys for a machine."""
-    box.env["POLLINATOR_SSH_COMMAND"] = far.command
+    box.env |= {"POLLINATOR_SSH_COMMAND": far.command, **pip_settings()}
 
 
 def add(box: Sandbox, far: Site, *more: str, cwd: Path, expected: int = 0) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from support.components import Process, listens, program
 from support.link import Line
+from support.private import CALLER
 from support.sandbox import wait_until
 from support.scripted_s3 import unused_port
 
@@ -46,6 +47,13 @@ Host *
 """
 
 
+def pip_settings() -> dict[str, str]:
+    """What pip goes by for whoever started the tests: in another home it would not find that."""
+    found = {name: text for name, text in CALLER.items() if name.startswith("PIP_")}
+    own = Path(CALLER.get("HOME", "/nowhere"), ".config/pip/pip.conf")
+    return {"PIP_CONFIG_FILE": str(own), **found} if own.exists() else found
+
+
 class Site:
     """A machine behind ssh.
 
@@ -72,13 +80,13 @@ class Site:
             folder.chmod(0o755)
         for name in ("host", "key"):
             self._make_key(folder / name)
-        kept = {"HOME": str(self.home), **variables}
+        kept = {"HOME": str(self.home), **pip_settings(), **variables}
         (folder / "sshd_config").write_text(
             _SERVER.format(
                 host=self.host,
                 port=self.port,
                 folder=folder,
-                variables=" ".join(f"{name}={kept[name]}" for name in kept),
+                variables=" ".join(f'"{name}={text}"' for name, text in kept.items()),
             )
         )
         self.client = folder / "ssh_config"

@@ -32,6 +32,8 @@ FRESH_S = 10.0
 """So long a connected executor need not repeat what it said about itself, when it is far away."""
 LOOK_S = 60.0
 """How often those that are far away are looked after while nobody asks for them."""
+TROUBLED_S = 3.0
+"""The same while one of them is out of reach; how often that costs anything is for its transport to say."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _log = logging.getLogger(__name__)
@@ -295,7 +297,8 @@ class Registry:
             async with asyncio.TaskGroup() as group:
                 for link in [each for each in self._links.values() if not each.near]:
                     group.create_task(_kept(link), name=f"connect {link.place.name}")
-            await asyncio.sleep(LOOK_S)
+            troubled = any(link.trouble is not None for link in self._links.values() if not link.near)
+            await asyncio.sleep(TROUBLED_S if troubled else LOOK_S)
 
     async def close(self) -> None:
         """Drop all connections."""
