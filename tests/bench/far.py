@@ -1,7 +1,8 @@
 """How long from a typed command to a job in the queue of a cluster behind a long and narrow line.
 
 Beside what people do by hand: rsync, and sbatch over ssh, with one connection that is kept for both. A line
-with a limited rate leads to the login node, and the proxy before it adds the round trip.
+with a limited rate leads to the proxy, which adds the round trip, and from there to the login node: what is
+sent up and what comes down share its rate.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Desk:
     sandbox: Sandbox
     root: Path
     far: Site
+    host: str
     way: Network
     edits: int = 0
 
@@ -59,7 +61,7 @@ class Desk:
             "-o",
             "ControlPersist=600",
         ]
-        return [*self.far.command.split(), *kept, "-p", str(self.way.port), "127.0.0.1", *command]
+        return [*self.far.command.split(), *kept, "-p", str(self.way.port), self.host, *command]
 
 
 @contextmanager
@@ -70,15 +72,15 @@ def desk() -> Generator[Desk]:
     try:
         with (
             line() as way,
-            site(variables=cluster.env, line=way) as far,
-            Network(far.port, far.host) as network,
+            site(variables=cluster.env, host=way.near) as far,
+            Network(far.port, way) as network,
         ):
             way.limit(RATE)
             key = " ".join((far.folder / "host.pub").read_text().split()[:2])
-            (far.folder / "known").write_text(f"[127.0.0.1]:{network.port} {key}\n")
+            (far.folder / "known").write_text(f"[{way.far}]:{network.port} {key}\n")
             sandbox.env["POLLINATOR_SSH_COMMAND"] = far.command
-            made = Desk(sandbox, project(sandbox), far, network)
-            address = f"ssh://{far.user}@127.0.0.1:{network.port}"
+            made = Desk(sandbox, project(sandbox), far, way.far, network)
+            address = f"ssh://{far.user}@{way.far}:{network.port}"
             added = sandbox.cli("executors", "add", NAME, address, cwd=made.root, timeout=300)
             if added.returncode:
                 raise RuntimeError(added.stderr.decode())
@@ -118,10 +120,12 @@ def ours(made: Desk) -> Callable[[], Measured]:
 
 def accepted(home: Path, run_id: str) -> int:
     """When sbatch had accepted the job of a run, in nanoseconds."""
-    while True:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
         for found in home.glob(f".local/state/pollinator/executors/*/runs/{run_id}/job.json"):
             return found.stat().st_mtime_ns
         time.sleep(0.005)
+    raise RuntimeError(f"run {run_id} never was in the queue")
 
 
 def by_hand(made: Desk) -> Callable[[], Measured]:
@@ -131,7 +135,7 @@ def by_hand(made: Desk) -> Callable[[], Measured]:
         made.edit()
         before, started_ns = made.way.traffic(), time.perf_counter_ns()
         shell = " ".join(made.ssh()[:-1])
-        target = f"127.0.0.1:{made.far.home}/by-hand/"
+        target = f"{made.host}:{made.far.home}/by-hand/"
         run(["rsync", "-a", "-e", shell, f"{made.root}/cfs", target])
         run(made.ssh("sbatch", "--parsable", "--output=/dev/null", "--mem=100M", "--wrap=true"))
         used = made.way.traffic().since(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.process import Companion
+from support.link import Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,19 @@ class Traffic:
 
 
 class Network(Companion):
-    """The proxy's process. A server that does not speak HTTP is named by its host as well."""
+    """The proxy's process.
 
-    def __init__(self, server_port: int, host: str = "") -> None:
-        super().__init__("proxy", str(server_port), *filter(None, [host]))
+    Args:
+        server_port: where it leads to, on loopback.
+        line: it is at the other end of this, and leads back to an address of this machine, at which a server is
+            that does not speak HTTP.
+    """
+
+    def __init__(self, server_port: int, line: Line | None = None) -> None:
+        if line is None:
+            super().__init__("proxy", str(server_port))
+        else:
+            super().__init__("proxy", str(server_port), line.near, line.far, via=line.there)
         self.port = int(self.answer())
 
     def set_round_trip(self, milliseconds: float) -> None:

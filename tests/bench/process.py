@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +69,16 @@ def resident_mb(pid: int, field: str = "VmRSS") -> float:
 class Companion:
     """A module of the benchmarks in a process of its own, which answers each line with a line of JSON."""
 
-    def __init__(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        via: Callable[..., list[str]] = lambda *command: list(command),
+    ) -> None:
         self._name = module
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"bench.{module}", *arguments],
+            via(sys.executable, "-m", f"bench.{module}", *arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=TESTS,

@@ -1,7 +1,7 @@
 """A proxy before a server: adds latency, and counts requests and bytes of every client alike.
 
 A process of its own, ``python -m bench.proxy PORT``, so that its work is nobody else's CPU time; with
-``PORT HOST`` for a server that does not speak HTTP. It prints
+``PORT HOST OWN`` for a server that does not speak HTTP, and an address of its own. It prints
 its own port; each line on its standard input is a command, answered by a line of JSON: ``delay MS``
 is the round trip that new connections get, ``counts`` tells what was counted. Bandwidth is not limited: what
 comes in leaves half a round trip later, however much it is.
@@ -232,12 +232,12 @@ async def obey(tally: Tally) -> None:
         sys.stdout.flush()
 
 
-async def main(port: int, host: str = "") -> None:
+async def main(port: int, host: str = "", own: str = LOOPBACK) -> None:
     """Serve until standard input ends."""
     protocol = Turns if host else Requests
     tally = Tally()
     loop = asyncio.get_running_loop()
-    with socket.create_server((LOOPBACK, 0), backlog=1024) as listener:
+    with socket.create_server((own, 0), backlog=1024) as listener:
         listener.setblocking(False)
         sys.stdout.write(f"{listener.getsockname()[1]}\n")
         sys.stdout.flush()

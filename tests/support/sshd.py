@@ -62,13 +62,21 @@ class Site:
         user: who logs in.
         variables: what a session sees, besides HOME.
         line: the one that leads there, or None.
+        host: an address of this machine for one that no line leads to.
     """
 
-    def __init__(self, folder: Path, user: str, variables: Mapping[str, str], line: Line | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        user: str,
+        variables: Mapping[str, str],
+        line: Line | None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.folder = folder
         self.user = user
         self._line = line
-        self.host = line.far if line else "127.0.0.1"
+        self.host = line.far if line else host
         self.port = unused_port()
         self.home = folder / "far"
         self._sshd = program("sshd", "ssh", SOURCE)
@@ -220,12 +228,15 @@ class Site:
 
 @contextmanager
 def site(
-    user: str = "", variables: Mapping[str, str] | None = None, line: Line | None = None
+    user: str = "",
+    variables: Mapping[str, str] | None = None,
+    line: Line | None = None,
+    host: str = "127.0.0.1",
 ) -> Generator[Site]:
     """A machine behind ssh for the time of the context."""
     folder = Path(tempfile.mkdtemp(prefix="pol-ssh-"))
     try:
-        made = Site(folder, user or getpass.getuser(), variables or {}, line)
+        made = Site(folder, user or getpass.getuser(), variables or {}, line, host)
         try:
             yield made
         finally:
