@@ -44,7 +44,7 @@ class Network(Companion):
 
     Args:
         server_port: where it leads to, on loopback.
-        line: it is at the other end of this, and leads back to an address of this machine, at which a server is
+        line: it is at the other end of this, and leads back to an address of this machine, where a server is
             that does not speak HTTP.
     """
 
