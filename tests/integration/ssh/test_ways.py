@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
+import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
 
+from pollinator.daemon.reach import openssh
 from pollinator.daemon.reach.openssh import Ssh
 from pollinator.daemon.reach.transport import Place
 from pollinator.daemon.registry import Registry
+from pollinator.wire.errors import Unavailable
+from support.link import line
 from support.sshd import Site, site
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -130,3 +134,32 @@ async def test_an_ordinary_account_is_enough(ordinary_user: str, tmp_path: Path)
         assert "" == await registry.remove("there", busy=False)
         assert [] == far.pids_of("pollinator.executors.main")
         await registry.close()
+
+
+async def test_a_silent_connection_is_noticed_at_once_and_kept_until_another_is_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openssh, "WORD_S", 1.0)
+    told: list[str] = []
+    with line() as way, site(line=way) as far:
+        ssh = ssh_to(far, far.address, tmp_path)
+        await ssh.connect(told.append)
+        way.cut()
+        began = time.monotonic()
+        with pytest.raises(Unavailable) as silent:
+            async with ssh.conversation("", told.append) as talk:
+                await talk.ask({})
+        took_s = time.monotonic() - began
+        with pytest.raises(Unavailable) as away:
+            await ssh.replace(told.append)
+        kept = by_hand(far, "-S", str(tmp_path / "m"), "-O", "check")
+        way.mend()
+        await ssh.replace(told.append)
+        await ssh.disconnect()
+        logins = far.logins()
+
+    assert (openssh.SILENT, "host_unreachable") == (silent.value.reason, away.value.reason)
+    assert took_s < 10
+    assert 0 == kept
+    # The one that was cut, the trial, and the one in its place.
+    assert 3 == logins

@@ -30,6 +30,7 @@ LOGIN_S = 60.0
 WORD_S = 30.0
 """Longest silence of the far program: it says that it is alive every few seconds."""
 CONTROL_S = 10.0
+END_S = 1.0
 
 OPTIONS = (
     f"ConnectTimeout={CONNECT_S}",
@@ -185,9 +186,7 @@ class Ssh:
                 words.seek(0)
                 raise self.error(words.read().decode("utf-8", "replace")) from error
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+                await _ended(process)
 
     def error(self, words: str) -> PollinatorError:
         """What ssh meant."""
@@ -257,6 +256,15 @@ class Ssh:
                 reason="ssh_missing",
                 hint="install OpenSSH's client, or set ssh_command to where it is",
             ) from error
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Kill it. A silent master keeps its pipes open, and as long as that asyncio would wait."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_S):
+            await process.wait()
 
 
 class Conversation:
