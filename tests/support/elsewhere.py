@@ -43,7 +43,8 @@ def shown(box: Sandbox, cwd: Path) -> dict[str, Any]:
 def counting_project(box: Sandbox, folder: Path) -> Path:
     """A project whose run prints numbers until there is a file `enough` in a folder."""
     root = box.project(program=COUNTS)
-    (root / "project.yaml").write_text((root / "project.yaml").read_text() + f"  args: [{folder}]\n")
+    spec = (root / "project.yaml").read_text().replace("walltime: 120", "walltime: 600")
+    (root / "project.yaml").write_text(spec + f"  args: [{folder}]\n")
     return root
 
 
