@@ -43,8 +43,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def install(wheel: Path, target: Path) -> None:
     """Let pip install a wheel alone."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    command = [*pip, "--target", str(target), str(wheel)]
+    options = ["--quiet", "--no-deps", "--no-index"]
+    command = [*wheels.pip_command(), "install", *options, "--target", str(target), str(wheel)]
     subprocess.run(command, check=True, env=CALLER, capture_output=True)
 
 
