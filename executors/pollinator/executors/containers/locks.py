@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -21,7 +22,8 @@ TOUCH_S = 20.0
 STALE_S = 300.0
 """A file that nobody has touched for so long is nobody's lock."""
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
+"""The last one is how NFS refuses to lock what is only open for reading."""
 
 
 @contextlib.contextmanager
@@ -44,12 +46,17 @@ def locked(path: Path, while_waiting: Callable[[], None]) -> Generator[Callable[
 
 
 def _open(path: Path) -> int:
-    """Opened for reading: that is enough for a lock, and the file may be another user's."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except PermissionError:
+    """Opened for writing, without which NFS locks nothing; for reading where it is another user's alone."""
+    for mode in (os.O_RDWR | os.O_CREAT, os.O_RDWR):
         # In folders that all may write to, Linux does not let us create what another user has.
+        with contextlib.suppress(PermissionError):
+            descriptor = os.open(path, mode | os.O_CLOEXEC, 0o666)
+            break
+    else:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Whoever may write to the folder may wait for its locks.
+    with contextlib.suppress(PermissionError):
+        os.fchmod(descriptor, stat.S_IMODE(path.parent.stat().st_mode) & 0o666)
     return descriptor
 
 

@@ -79,6 +79,31 @@ def test_an_error_lets_go_of_it(lock: Path) -> None:
         pass
 
 
+def test_it_is_held_on_nfs_which_locks_only_what_is_open_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+
+    def like_nfs(descriptor: int, operation: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "bad file descriptor")
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", like_nfs)
+    with locked(tmp_path / "image.lock", never):
+        owned = (tmp_path / "image.owner").exists()
+
+    assert not owned
+
+
+def test_whoever_may_write_to_the_folder_may_wait_for_a_lock_in_it(tmp_path: Path) -> None:
+    tmp_path.chmod(0o770)
+    with locked(tmp_path / "image.lock", never):
+        pass
+
+    assert 0o660 == (tmp_path / "image.lock").stat().st_mode & 0o777
+
+
 def gone_pid() -> int:
     child = subprocess.Popen(["true"])
     child.wait()
