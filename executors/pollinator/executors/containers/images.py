@@ -150,7 +150,8 @@ class ContainerImages:
     def _remove(self, kept: Kept, key: str, record: Record) -> bool:
         try:
             if record.engine in CONVERTING:
-                remove(Path(record.location))
+                # Not where the record says: who shares the folder may have written anything there.
+                remove(_sif(kept.folder, key))
             elif record.ours and self._is_there(record) and not self._removed(record):
                 return False
             kept.forget(key)

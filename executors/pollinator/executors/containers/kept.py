@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,8 +94,8 @@ def _write(path: Path, value: dict[str, object]) -> None:
     """Atomically, for whoever else may look."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     temporary.write_text(json.dumps(value), encoding="utf-8")
-    # Everybody who may use the folder says by touching it that the image was used.
-    temporary.chmod(0o666)
+    # Whoever may write to the folder says by touching it that the image was used, and nobody else.
+    temporary.chmod(stat.S_IMODE(path.parent.stat().st_mode) & 0o666)
     try:
         temporary.replace(path)
     except PermissionError:
