@@ -1,9 +1,8 @@
 """What is done at the far end of an ssh connection: the text of this module is sent there and run.
 
-Standard library only, for nothing of ours is there yet; all happens in the user's own folders. Requests come
-as lines of JSON on stdin, a file's bytes right after its request. Each answer is a line that begins with
-``MARK``, so that what a login prints by itself is not taken for one: any number of steps, then a result or
-trouble.
+Standard library only, for nothing of ours is there yet; all happens in the user's own folders. Requests are
+lines of JSON on stdin, a file's bytes right after its request. Each answer is a line that begins with ``MARK``,
+so that what a login prints by itself is not taken for one: any number of steps, then a result or trouble.
 """
 
 from __future__ import annotations
@@ -99,9 +98,12 @@ def look(ask: Ask) -> Ask:
     found: Ask = {"host": socket.gethostname(), "installed": site.installed(), "socket": str(site.socket)}
     if not site.installed():
         return found | _facts(site)
-    environment = _login_environment() if not ask["kind"] or not _serves(site) else {}
-    kind = ask["kind"] or ("slurm" if shutil.which("sbatch", path=environment.get("PATH")) else "local")
-    _start(site, ask, kind, environment)
+    for each in (site.socket.parent, site.folder):
+        _private(each)
+    if not _serves(site):
+        environment = _login_environment()
+        kind = ask["kind"] or ("slurm" if shutil.which("sbatch", path=environment.get("PATH")) else "local")
+        _start(site, ask, kind, environment)
     _tidy(site)
     return found
 
@@ -125,10 +127,6 @@ def _serves(site: Site) -> bool:
 
 
 def _start(site: Site, ask: Ask, kind: str, environment: dict[str, str]) -> None:
-    _private(site.socket.parent)
-    _private(site.folder)
-    if _serves(site):
-        return
     _end_elsewhere(site, kind)
     if listens(site.socket):
         say(step="replacing the executor that runs there")
@@ -284,7 +282,9 @@ def _run(command: list[str]) -> str:
 def _tidy(site: Site) -> None:
     """Remove environments that no executor uses, nor any run that began when one still did."""
     used = {_text(each) for each in site.executors.glob("*/env")}
-    oldest = min((each.stat().st_mtime for each in site.executors.glob("*/runs/*")), default=time.time())
+    # A run that has not ended has the first of these files; the other is never written again.
+    going = [each.with_name("request.pb") for each in site.executors.glob("*/runs/*/private.pb")]
+    oldest = min((each.stat().st_mtime for each in going), default=time.time())
     for each in site.env.parent.glob("*"):
         unused = each / UNUSED
         if each.name in used or not (each / COMPLETE).exists():

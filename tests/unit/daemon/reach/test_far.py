@@ -249,11 +249,15 @@ def test_an_environment_goes_when_no_executor_and_no_run_of_its_time_needs_it(th
     marked = (there.envs / "0-old" / "unused").exists()
     run = there.state / "runs" / "r"
     run.mkdir(parents=True)
+    (run / "private.pb").touch()
+    (run / "request.pb").touch()
     then = time.time() - 1000
-    os.utime(run, (then, then))
+    os.utime(run / "request.pb", (then, then))
+    # Its folder is young: the job has just begun with it.
+    (run / "started.json").touch()
     there.ask("look")
     kept = (there.envs / "0-old").exists()
-    run.rmdir()
+    (run / "private.pb").unlink()
     there.ask("look")
 
     assert marked
