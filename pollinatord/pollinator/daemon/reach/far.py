@@ -1,8 +1,8 @@
 """What is done at the far end of an ssh connection: the text of this module is sent there and run.
 
 Standard library only, for nothing of ours is there yet; all happens in the user's own folders. Requests are
-lines of JSON on stdin, a file's bytes right after its request. Each answer is a line that begins with ``MARK``,
-so that what a login prints by itself is not taken for one: any number of steps, then a result or trouble.
+lines of JSON on stdin, a file's bytes right after its request. Each answer is a line that begins with
+``MARK``, so that what a login prints is not taken for one: any number of steps, then a result or trouble.
 """
 
 from __future__ import annotations
