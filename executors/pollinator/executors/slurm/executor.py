@@ -182,7 +182,7 @@ class SlurmExecutor(Executor):
         """Ask no more about its job."""
         self._containers.release(job)
         run = self._runs.pop(job.run_id, None)
-        if run is not None and run.job_id:
+        if run is not None:
             self._submission.leave(run)
 
     def _run(self, job: Job) -> Handover:

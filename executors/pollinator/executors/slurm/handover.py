@@ -77,18 +77,15 @@ class Handover:
     def intend(self) -> None:
         """From now on there may be a job."""
         if not self.since:
-            self.since = time.time()
-            write_json(self.path / INTENT, {"time": self.since}, durable=True)
+            now = time.time()
+            write_json(self.path / INTENT, {"time": now}, durable=True)
+            # Only once it is on disk: it may be full, and then this is tried again.
+            self.since = now
 
     def retract(self) -> None:
         """Slurm has no job of it, for sure."""
         self.since = 0.0
         (self.path / INTENT).unlink(missing_ok=True)
-
-    @property
-    def withdrawn(self) -> bool:
-        """It is not wished any more, and Slurm has no job of it, for sure."""
-        return not self.since and self.withdraw()
 
     def withdraw(self) -> bool:
         """End the run, which has no job, if that is wished."""

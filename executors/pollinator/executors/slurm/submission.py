@@ -67,6 +67,9 @@ class Submission:
     def leave(self, run: Handover) -> None:
         """The run is over: its job is followed only until it has ended as well, if that is wished."""
         run.left = True
+        if not run.job_id:
+            self._ending.pop(run.job.run_id, None)
+            return
         seen = self._cluster.seen(run.job_id)
         if seen is not None and not seen.gone and seen.meaning.state == RunState.RUN_STATE_QUEUED:
             # Another job had the run.
@@ -90,27 +93,40 @@ class Submission:
 
     async def _hand_over(self, run: Handover) -> None:
         pause_s = FIRST_PAUSE_S
-        while not run.withdrawn:
-            try:
-                await self._once(run)
-                return
-            except PollinatorError as error:
-                if not error.retryable:
-                    run.refused(error)
-                    return
-                _log.warning("run %s: %s", run.job.run_id, error)
-                run.pending = PendingReason(
-                    code="controller_down",
-                    text=f"Slurm does not answer, so the job is not submitted yet: {error.message}",
-                    action="wait: it is tried again",
-                )
-            except OSError as error:
-                # A disk that is full has room again some time.
-                _log.warning("run %s: %s", run.job.run_id, error)
+        while not await self._is_handed_over(run):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await run.cancel_wished.wait()
+            # A wish cuts one pause short, and not all that come.
+            run.cancel_wished.clear()
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _is_handed_over(self, run: Handover) -> bool:
+        """Try it; True when nothing is left to do."""
+        try:
+            if run.since or not run.withdraw():
+                await self._once_or_refused(run)
+            return True
+        except PollinatorError as error:
+            _log.warning("run %s: %s", run.job.run_id, error)
+            run.pending = PendingReason(
+                code="controller_down",
+                text=f"Slurm does not answer, so the job is not submitted yet: {error.message}",
+                action="wait: it is tried again",
+            )
+        except OSError as error:
+            # A disk that is full has room again some time.
+            _log.warning("run %s: %s", run.job.run_id, error)
+        return False
+
+    async def _once_or_refused(self, run: Handover) -> None:
+        try:
+            await self._once(run)
+        except PollinatorError as error:
+            # As long as there may be a job of it, nobody can say that there is none.
+            if error.retryable or run.since:
+                raise
+            run.refused(error)
 
     async def _once(self, run: Handover) -> None:
         job_id = await self._find(run)
