@@ -60,12 +60,15 @@ _OURS = {
     "requeue": "conditions.requeue",
     "reservation": "slurm.reservation",
     "signal": "environment.signal",
+    "tasks-per-node": "conditions.processesPerNode",
     "test-only": "",
     "time": "conditions.walltime",
     "wait": "",
     "wrap": "",
 }
 """Options that are not for directives, and the key to use instead."""
+_NOT_OURS = ("gpus",)
+"""Whole names of other options, with which one of ours begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +210,18 @@ def _directives(directives: Sequence[str]) -> list[_Option]:
         if parts is None:
             _refuse("slurm.directives", f"{each!r} is neither --name=value nor --name")
         name, value = parts.groups()
-        if name in _OURS:
-            instead = f"; use {_OURS[name]}" if _OURS[name] else ""
-            _refuse("slurm.directives", f"--{name} is set by Pollinator{instead}")
+        if ours := _meant(name):
+            instead = f"; use {_OURS[ours]}" if _OURS[ours] else ""
+            _refuse("slurm.directives", f"--{ours} is set by Pollinator{instead}")
         found.append(("slurm.directives", name, value))
     return found
+
+
+def _meant(name: str) -> str:
+    """Which of ours it is, or empty: sbatch takes the beginning of a name for the whole one."""
+    if name in _OURS:
+        return name
+    return next((each for each in _OURS if each.startswith(name) and name not in _NOT_OURS), "")
 
 
 def _check(options: Sequence[_Option]) -> None:

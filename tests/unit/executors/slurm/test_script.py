@@ -84,6 +84,7 @@ WHOLE = """\
 #SBATCH --reservation=r
 #SBATCH --mail-type=END
 #SBATCH --exclusive
+#SBATCH --gpus=2
 module load cray-python/3.11 rocm || exit 1
 exec /opt/py -m x '/state/a b'
 """
@@ -92,7 +93,7 @@ exec /opt/py -m x '/state/a b'
 def test_everything_that_is_asked_for_is_in_it() -> None:
     wishes = Slurm(partition="gpu", account="project_1", qos="high", constraint="a&b", reservation="r")
     wishes.modules[:] = ["cray-python/3.11", "rocm"]
-    wishes.directives[:] = ["--mail-type=END", "--exclusive"]
+    wishes.directives[:] = ["--mail-type=END", "--exclusive", "--gpus=2"]
 
     text = script(
         wishes,
@@ -158,6 +159,7 @@ def test_a_directive_that_is_ours_names_the_key_to_use() -> None:
     assert [("slurm.directives", "--mem is set by Pollinator; use conditions.mem")] == refused(
         Slurm(directives=["--mem=5G"])
     )
+    assert [("slurm.directives", "--output is set by Pollinator")] == refused(Slurm(directives=["--outp=/x"]))
     assert [("slurm.directives", "--array is set by Pollinator")] == refused(
         Slurm(directives=["--array=0-9"])
     )
