@@ -275,7 +275,8 @@ def put_back(job_id: str) -> bool:
     command = ["scontrol", "requeue", job_id]
     deadline = time.monotonic() + REQUEUE_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        # A node that has no scontrol, or no memory for one, must not cost the run its record.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             if subprocess.run(command, timeout=COMMAND_S, check=False).returncode == 0:
                 return True
         time.sleep(1)
@@ -289,6 +290,8 @@ def main(arguments: list[str]) -> int:
         print(f"job {job_id} has nothing to do: another job runs this", file=sys.stderr)  # noqa: T201 - the log
         return 0
     prepare_process()
+    # By itself this warning would end us; there is nobody to pass it on to yet.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     plan: dict[str, Any] = json.loads((workspace / "launch.json").read_text(encoding="utf-8"))
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     record = not_again(workspace, plan, restarts)

@@ -206,7 +206,7 @@ class Poller:
 
     async def _ask_accounts(self, ids: Sequence[str]) -> dict[str, JobSeen]:
         asked_at = time.time()
-        since = min(each.since for job_id in ids if (each := self._jobs.get(job_id)))
+        since = min((each.since for job_id in ids if (each := self._jobs.get(job_id))), default=asked_at)
         start = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         question = ("-n", "-P", f"--starttime={start}", f"--format={ACCOUNTS_FORMAT}")
         return account_rows(await self._commands.ask("sacct", *question, f"--jobs={','.join(ids)}"), asked_at)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,35 @@ def test_a_job_of_another_job_ends_at_once(
     assert 0 == batch.main([str(tmp_path)])
     assert "another job runs this" in capsys.readouterr().err
     assert not (tmp_path / "exit.json").exists()
+
+
+def test_a_node_without_scontrol_costs_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(batch, "REQUEUE_S", 0.01)
+
+    assert not batch.put_back("7")
+
+
+def test_a_warning_that_comes_before_there_is_anybody_to_warn_ends_nothing(tmp_path: Path) -> None:
+    workspace, programs = tmp_path / "r1", tmp_path / "bin"
+    workspace.mkdir()
+    programs.mkdir()
+    for name, script in (("squeue", "kill -USR2 $PPID; echo 10:00"), ("srun", "exit 1")):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    plan = {"env": {}, "hidden": [], "container": None, "ranks_per_node": 1, "cpus_per_task": 1}
+    plan |= {"init_command": "", "walltime_ms": 60_000, "warning": "USR1@1", "grace_ms": 100}
+    write_json(workspace / "launch.json", plan | ONE)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pollinator.executors.slurm.batch", str(workspace)],
+        env=os.environ
+        | {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1"},
+        check=False,
+        timeout=60,
+    )
+
+    record = read_record(workspace / "exit.json")
+    assert 127 == done.returncode
+    assert record is not None
+    assert "launch" == record["reason"]
