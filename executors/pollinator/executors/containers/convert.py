@@ -119,15 +119,20 @@ class Conversion:
     def _try(self, image: Path, own: Path) -> None:
         """Whether this machine can run it at all, which an image with no shell cannot show."""
         command = [self.engine.program, "exec", "--contain", "--cleanenv", "--no-home", str(image)]
-        done = subprocess.run(
-            [*command, "/bin/sh", "-c", ":"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=self._env(own),
-            cwd="/",
-            timeout=TRY_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, "/bin/sh", "-c", ":"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=self._env(own),
+                cwd="/",
+                timeout=TRY_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise WrongState(
+                f"{self.reference.text} does not begin to run within {TRY_S:g} s", reason="image_failed"
+            ) from error
         if done.returncode:
             said = plain(done.stderr.decode("utf-8", "replace")).splitlines()
             raise WrongState(
