@@ -33,7 +33,7 @@ from pollinator.executors.slurm.submission import Submission
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.run_pb2 import Notice, PendingReason, RunState
 from pollinator.v1.spec_pb2 import RunSpec, Slurm
-from pollinator.wire.errors import InvalidInput
+from pollinator.wire.errors import InvalidInput, Violation
 
 GRACE_MS = 5000
 SLACK_S = 5.0
@@ -81,8 +81,7 @@ class SlurmExecutor(Executor):
         check_settings(settings, (*SETTINGS, *OF_CONTAINERS))
         wishes = Slurm(**{name: settings[f"slurm.{name}"] for name in _TEXTS if f"slurm.{name}" in settings})
         for name in _LISTS:
-            if value := settings.get(f"slurm.{name}"):
-                getattr(wishes, name).extend(shlex.split(value))
+            getattr(wishes, name).extend(_words(settings, f"slurm.{name}"))
         made = cls(Cluster(state), state, wishes, Containers.create(settings, ON_A_CLUSTER))
         # What cannot be written down is refused now, and not with every run.
         made._script(RunSpec(nodes=1, processes_per_node=1), PREVIEW)
@@ -291,6 +290,14 @@ class SlurmExecutor(Executor):
             "requeue": spec.requeue,
             "max_requeues": spec.max_requeues,
         }
+
+
+def _words(settings: Mapping[str, str], name: str) -> list[str]:
+    try:
+        return shlex.split(settings.get(name, ""))
+    except ValueError as error:
+        wrong = [Violation(name, f"cannot be taken apart: {error}")]
+        raise InvalidInput("a setting cannot be meant", reason="bad_settings", violations=wrong) from error
 
 
 def _grace_ms() -> int:
