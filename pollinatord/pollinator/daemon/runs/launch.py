@@ -110,7 +110,8 @@ class Launcher:
     async def renew(self, run_id: str) -> None:
         """Hand new credentials to the executor of a run, in time, as long as there are any that end.
 
-        They go with the same request again: it has the run, and takes only these from it.
+        They go with the same request again: it has the run, and takes only these from it. One that has lost the
+        run is not asked, for it would begin another.
         """
         run = self._runs.get(run_id)
         link = self._registry.get(run.executor)
@@ -122,17 +123,23 @@ class Launcher:
                 # What an earlier daemon had handed over may end at any moment.
                 await asyncio.sleep(known if run_id in self._handed else 0.0)
                 known = await outcome(self._hand_again(run, link))
+                if known is False:
+                    return
             if isinstance(known, PollinatorError):
                 _log.warning("run %s: its credentials are not renewed: %s", run_id, known.message)
                 await asyncio.sleep(RENEW_AGAIN_S)
 
-    async def _hand_again(self, run: Run, link: ExecutorLink) -> None:
+    async def _hand_again(self, run: Run, link: ExecutorLink) -> bool:
+        """Returns False when it does not have the run."""
+        if not await self._knows(run, link):
+            return False
         source = await self._bridge.source(run, link, bool)
         try:
             await link.runs.StartRun(StartRunRequest(request_id=run.id, snapshot=source), timeout=LAUNCH_S)
         except grpc.aio.AioRpcError as error:
             raise to_error(error) from error
         self._handed.add(run.id)
+        return True
 
     def forget(self, run_id: str) -> None:
         """The run has ended."""

@@ -11,7 +11,7 @@ from pollinator.daemon.registry import ExecutorLink
 from pollinator.v1.run_pb2 import Run, RunState, SnapshotSource
 from pollinator.wire.errors import PollinatorError, Unavailable
 from support.driving import World, world
-from support.scripted_executor import until
+from support.scripted_executor import moved, until
 
 __all__ = ["world"]
 
@@ -24,6 +24,7 @@ class Slow:
         self.arrived = asyncio.Event()
         self.troubles: list[PollinatorError] = []
         self.wished: Callable[[], bool] = bool
+        self.renewal: float | None = None
 
     async def source(self, run: Run, link: ExecutorLink, wished: Callable[[], bool]) -> SnapshotSource:
         self.begun += 1
@@ -34,7 +35,7 @@ class Slow:
         return SnapshotSource(run_id=run.id, snapshot=run.snapshot, spec=run.spec)
 
     async def renewal_s(self, run: Run, link: ExecutorLink) -> float | None:
-        return None
+        return self.renewal
 
 
 @pytest.fixture
@@ -67,3 +68,28 @@ async def test_files_that_cannot_be_sent_now_are_sent_later(world: World, slow: 
         await until(lambda: bool(world.executor.started), "it was launched")
 
     assert 2 == slow.begun
+
+
+async def test_an_executor_that_has_lost_a_run_gets_no_new_credentials_to_begin_it_again(
+    world: World, slow: Slow
+) -> None:
+    world.daemon.log.append(world.run.id, moved("RUNNING"))
+    world.executor.knows_it = False
+    slow.renewal = 0.0
+    slow.arrived.set()
+
+    async with world.driving():
+        assert RunState.RUN_STATE_LOST == (await world.ended()).state
+
+    assert [] == world.executor.started
+
+
+async def test_credentials_are_handed_on_again_to_an_executor_that_has_the_run(
+    world: World, slow: Slow
+) -> None:
+    world.daemon.log.append(world.run.id, moved("RUNNING"))
+    slow.renewal = 0.01
+    slow.arrived.set()
+
+    async with world.driving():
+        await until(lambda: len(world.executor.started) > 1, "credentials were renewed twice")
