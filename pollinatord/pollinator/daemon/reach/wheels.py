@@ -39,6 +39,7 @@ class Wheels:
         self._pool = Pool("wheels", 1)
         self._own: Path | None = None
         self._making = asyncio.Lock()
+        self._fetching = asyncio.Lock()
 
     @property
     def own(self) -> Path:
@@ -70,12 +71,13 @@ class Wheels:
         about = (site["python"], site["platform"], site["glibc"], site["pip"], requirements())
         mark = hashlib.blake2b(repr(about).encode(), digest_size=8).hexdigest()
         folder = places.cache_dir() / "wheels" / f"for-{mark}"
-        if not folder.exists():
-            places.private_dir(folder.parent)
-            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-                fresh = Path(scratch, "wheels")
-                await self._download(fresh, site, tell)
-                os.rename(fresh, folder)
+        async with self._fetching:
+            if not folder.exists():
+                places.private_dir(folder.parent)
+                with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                    fresh = Path(scratch, "wheels")
+                    await self._download(fresh, site, tell)
+                    os.rename(fresh, folder)
         return sorted(folder.glob("*.whl"))
 
     async def _download(self, folder: Path, site: Mapping[str, Any], tell: Tell) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import importlib.metadata
+import asyncio
 import json
 import os
 import subprocess
@@ -124,9 +125,9 @@ def test_a_site_gets_wheels_of_its_own_platform(
     assert not refused & tags
 
 
-async def test_packages_are_fetched_once_and_what_was_asked_of_pip_names_the_site(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def pip_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A pip that fetches one wheel, in which is what it was asked; the file grows by a letter for each call."""
     pip = tmp_path / "pip.py"
     pip.write_text(
         "import json, pathlib, sys\n"
@@ -136,6 +137,19 @@ async def test_packages_are_fetched_once_and_what_was_asked_of_pip_names_the_sit
         f"pathlib.Path({str(tmp_path / 'calls')!r}).open('a').write('x')\n"
     )
     monkeypatch.setattr(wheels, "pip_command", lambda: [sys.executable, str(pip)])
+    return tmp_path / "calls"
+
+
+async def test_two_sites_of_a_kind_that_are_installed_at_once_get_the_same_packages(pip_calls: Path) -> None:
+    made = Wheels()
+
+    both = await asyncio.gather(made.fetch(SITE, silent), made.fetch(SITE, silent))
+
+    assert both[0] == both[1]
+    assert "x" == pip_calls.read_text()
+
+
+async def test_packages_are_fetched_once_and_what_was_asked_of_pip_names_the_site(pip_calls: Path) -> None:
     told: list[str] = []
 
     first = await Wheels().fetch(SITE | {"pip": False}, told.append)
@@ -143,7 +157,7 @@ async def test_packages_are_fetched_once_and_what_was_asked_of_pip_names_the_sit
 
     asked = json.loads(first[0].read_text())
     assert first == second
-    assert "x" == (tmp_path / "calls").read_text()
+    assert "x" == pip_calls.read_text()
     assert ["fetching packages for Python 3.11 on linux-x86_64"] == told
     assert {"--python-version=3.11", "--abi=cp311", "--abi=abi3", "--platform=manylinux_2_31_x86_64"} <= set(
         asked
