@@ -23,7 +23,7 @@ from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Execut
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire import places
-from pollinator.wire.errors import AlreadyExists, InvalidInput, PollinatorError
+from pollinator.wire.errors import AlreadyExists, InvalidInput, PollinatorError, WrongState
 from pollinator.wire.status import to_error
 
 DEFAULT_EXECUTOR = "local"
@@ -51,7 +51,7 @@ class ExecutorLink:
         self.trouble: PollinatorError | None = None
         self._learned = learned
         self._bringing_up = asyncio.Lock()
-        self._heard = False
+        self._heard = self._removed = False
         self._known, self._known_s = Executor(), 0.0
         self._step = ""
 
@@ -111,12 +111,20 @@ class ExecutorLink:
             tell(step)
 
         async with self._bringing_up:
+            if self._removed:
+                raise WrongState(f"executor {self.place.name} was removed", reason="executor_missing")
             try:
                 await self.transport.ensure(self, noted)
             except PollinatorError as error:
                 self.trouble, self._heard = error, False
                 raise
             self.trouble, self._heard = None, True
+
+    async def remove(self, *, busy: bool) -> str:
+        """Take away what it has had at its end, where nobody brings it up again; what stays there is said."""
+        self._removed = True
+        async with self._bringing_up:
+            return await self.transport.remove(busy=busy)
 
     async def connect(self, tell: Tell) -> Executor:
         """Reach it now, for somebody who waits, and tell what is done.
@@ -287,7 +295,7 @@ class Registry:
             raise InvalidInput(f"executor {DEFAULT_EXECUTOR} belongs to this machine", reason="bad_name")
         del self._links[name]
         self._save()
-        left = await link.transport.remove(busy=busy)
+        left = await link.remove(busy=busy)
         await link.close()
         return left
 

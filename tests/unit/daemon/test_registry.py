@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator
@@ -13,7 +14,7 @@ from pollinator.daemon.reach.local import executor_environment
 from pollinator.daemon.reach.transport import NotLoggedIn
 from pollinator.daemon.registry import ExecutorLink, Registry
 from pollinator.v1.executor_pb2 import Reach
-from pollinator.wire.errors import AlreadyExists, Corrupt, InvalidInput, Unavailable
+from pollinator.wire.errors import AlreadyExists, Corrupt, InvalidInput, Unavailable, WrongState
 from pollinator.wire.presence import holder_of
 
 
@@ -182,6 +183,28 @@ async def test_one_that_was_removed_is_not_there_for_the_next_daemon(tmp_path: P
 
     assert "" == left
     assert ["local"] == Registry(tmp_path).names()
+
+
+async def test_one_that_was_removed_is_not_brought_up_by_somebody_who_still_knows_it(
+    registry: Registry, tmp_path: Path
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\necho x >> {tmp_path}/calls\nexit 255\n")
+    ssh.chmod(0o755)
+    registry = Registry(tmp_path / "daemon", [str(ssh)])
+    link = registry.add("lumi", "ssh://lumi", "", {})
+    left, late = await asyncio.gather(
+        registry.remove("lumi", busy=False), link.ensure(), return_exceptions=True
+    )
+    calls = (tmp_path / "calls").read_text()
+    with pytest.raises(WrongState):
+        await link.ensure()
+
+    assert "stay at ssh://lumi" in str(left)
+    assert isinstance(late, WrongState)
+    assert "executor_missing" == late.reason
+    assert calls == (tmp_path / "calls").read_text()
+    await registry.close()
 
 
 async def test_a_damaged_list_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ class Launcher:
     async def renew(self, run_id: str) -> None:
         """Hand new credentials to the executor of a run, in time, as long as there are any that end.
 
-        They go with the same request again: it has the run, and takes only these from it. One that has lost the
-        run is not asked, for it would begin another.
+        They go with the same request again: it has the run, and takes only these from it. One that has lost
+        the run is not asked, for it would begin another.
         """
         run = self._runs.get(run_id)
         link = self._registry.get(run.executor)

@@ -154,21 +154,29 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
         """Forget one, unless runs of it go on."""
         link = self._registry.get(request.name)
         name = link.place.name
-        going = [run.id for run in self._runs.active() if run.executor == name]
+        going = self._going(name)
         if going and not request.force:
             raise WrongState(
                 f"executor {name} has {len(going)} runs that have not ended",
                 reason="executor_busy",
                 hint=f"end them first, or lose them: pollinator executors remove --force {name}",
             )
-        for run_id in going:
-            await self._crew.give_up(run_id, f"executor {name} was removed")
+        await self._give_up(name)
         busy = not await _ended(link, going)
         left = await self._registry.remove(name, busy=busy)
+        # Those that were accepted meanwhile have no executor any more.
+        await self._give_up(name)
         for run_id in self._runs.held():
             if self._runs.get(run_id).executor == name:
                 self._runs.let_go(run_id)
         return RemoveExecutorResponse(left_behind=left)
+
+    def _going(self, name: str) -> list[str]:
+        return [run.id for run in self._runs.active() if run.executor == name]
+
+    async def _give_up(self, name: str) -> None:
+        for run_id in self._going(name):
+            await self._crew.give_up(run_id, f"executor {name} was removed")
 
     async def ConnectExecutor(  # noqa: N802
         self, request: ConnectExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import importlib.metadata
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import zipfile
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,8 @@ def test_a_site_gets_wheels_of_its_own_platform(
 
 
 @pytest.fixture
-def pip_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A pip that fetches one wheel, in which is what it was asked; the file grows by a letter for each call."""
+def pip_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], str]:
+    """A pip that fetches one wheel, in which is what it was asked; a letter for each call so far."""
     pip = tmp_path / "pip.py"
     pip.write_text(
         "import json, pathlib, sys\n"
@@ -137,19 +138,23 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         f"pathlib.Path({str(tmp_path / 'calls')!r}).open('a').write('x')\n"
     )
     monkeypatch.setattr(wheels, "pip_command", lambda: [sys.executable, str(pip)])
-    return tmp_path / "calls"
+    return (tmp_path / "calls").read_text
 
 
-async def test_two_sites_of_a_kind_that_are_installed_at_once_get_the_same_packages(pip_calls: Path) -> None:
+async def test_two_sites_of_a_kind_that_are_installed_at_once_get_the_same_packages(
+    pip_calls: Callable[[], str],
+) -> None:
     made = Wheels()
 
     both = await asyncio.gather(made.fetch(SITE, silent), made.fetch(SITE, silent))
 
     assert both[0] == both[1]
-    assert "x" == pip_calls.read_text()
+    assert "x" == pip_calls()
 
 
-async def test_packages_are_fetched_once_and_what_was_asked_of_pip_names_the_site(pip_calls: Path) -> None:
+async def test_packages_are_fetched_once_and_what_was_asked_of_pip_names_the_site(
+    pip_calls: Callable[[], str],
+) -> None:
     told: list[str] = []
 
     first = await Wheels().fetch(SITE | {"pip": False}, told.append)
@@ -157,7 +162,7 @@ async def test_packages_are_fetched_once_and_what_was_asked_of_pip_names_the_sit
 
     asked = json.loads(first[0].read_text())
     assert first == second
-    assert "x" == pip_calls.read_text()
+    assert "x" == pip_calls()
     assert ["fetching packages for Python 3.11 on linux-x86_64"] == told
     assert {"--python-version=3.11", "--abi=cp311", "--abi=abi3", "--platform=manylinux_2_31_x86_64"} <= set(
         asked
