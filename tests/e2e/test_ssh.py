@@ -114,11 +114,16 @@ def test_runs_wait_for_a_login_and_go_on_after_it(sandbox: Sandbox, far: Site) -
     run_id = json.loads(run.stdout)["id"]
     wait_until(lambda: "executors login there" in str(sandbox.show(run_id, root)), "the run says what to do")
     status = sandbox.cli("status", cwd=root).stdout.decode()
+    explained = sandbox.cli("explain", run_id, cwd=root)
+    late = sandbox.start_cli("logs", "-f", run_id, cwd=root)
     refused = sandbox.cli("executors", "login", "there", cwd=root)
     far.let_in()
     login = sandbox.cli("executors", "login", "there", cwd=root)
     waited = sandbox.cli("wait", run_id, cwd=root)
+    _, told = late.communicate(timeout=60)
 
+    assert b"what to do:        pollinator executors login there" in explained.stdout, explained.stderr
+    assert b"the run waits for it: executor there at" in told
     assert "executor there: needs auth: pollinator executors login there" in status
     assert 77 == refused.returncode
     assert 0 == login.returncode, login.stderr

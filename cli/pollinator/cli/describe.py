@@ -96,8 +96,8 @@ def _end(run: Run) -> Pairs:
     yield "waits for", run.pending.text
     yield "what to do", run.pending.action
     yield "starts", f"{_time(run.pending, 'eta')} (estimate)" if run.pending.HasField("eta") else ""
-    no_word = _time(run, "unreachable_since")
-    yield "no word since", f"{no_word}: {run.unreachable_detail}" if run.unreachable_detail else no_word
+    why = "" if run.pending.text else run.unreachable_detail
+    yield "no word since", ": ".join(filter(None, [_time(run, "unreachable_since"), why]))
     yield "reason", reason_word(run)
     yield "happened", what_happened(run)
     yield "what to do", what_to_do(run)
@@ -118,8 +118,9 @@ def _times(run: Run) -> Pairs:
 def _resources(spec: RunSpec) -> Pairs:
     ranks = f"{spec.nodes * spec.processes_per_node} on {count_text(spec.nodes, 'node')}"
     yield "ranks", ranks if spec.nodes else ""
-    yield "cpu", count_text(spec.cpu_millis / 1000, "core") if spec.cpu_millis else ""
-    yield "memory", bytes_text(spec.memory_bytes) if spec.memory_bytes else ""
+    each = " on each node" if spec.nodes > 1 else ""
+    yield "cpu", count_text(spec.cpu_millis / 1000, "core") + each if spec.cpu_millis else ""
+    yield "memory", bytes_text(spec.memory_bytes) + each if spec.memory_bytes else ""
     yield "walltime", duration_text(spec.walltime_ms / 1000) if spec.walltime_ms else ""
     yield "gpu", f"{spec.gpu.count} {spec.gpu.name}".rstrip() if spec.gpu.count else ""
     yield "image", spec.image

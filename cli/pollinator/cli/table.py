@@ -78,7 +78,7 @@ def _why(run: Run) -> str:
     word = reason_word(run)
     if word == "exit_code":
         return f"exit {run.outcome.exit_code}"
-    return word or run.pending.code or "-"
+    return word or run.pending.code or ("no word" if run.HasField("unreachable_since") else "-")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -97,6 +97,11 @@ class TerminalView:
             if pending.action:
                 self._terminal.hint(pending.action)
 
+    def tell_silence(self, detail: str) -> None:
+        """The executor is not reached."""
+        what = "the run goes on" if self._started else "the run waits for it"
+        self._terminal.warn(f"no word from the executor, {what}{': ' * bool(detail)}{detail}")
+
     def end(self, run: Run) -> None:
         """Complete the output; say how the run ended, what happened, and what to do."""
         self._output.finish()
@@ -152,7 +157,7 @@ class TerminalView:
 
     def _reachability(self, word: Reachability) -> None:
         if word.HasField("unreachable_since"):
-            self._terminal.warn(f"no word from the executor, the run goes on: {word.detail}")
+            self.tell_silence(word.detail)
         else:
             self._terminal.say("The executor answers again")
 

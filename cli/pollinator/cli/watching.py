@@ -85,6 +85,8 @@ def _view(run: Run, terminal: Terminal, style: Style, *, as_json: bool) -> View:
     view = TerminalView(terminal, run, style)
     if style.events:
         view.tell_pending(run.pending)
+        if run.HasField("unreachable_since"):
+            view.tell_silence(run.unreachable_detail)
     return view
 
 

@@ -6,7 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pollinator.cli.describe import describe_run
 from pollinator.cli.table import run_lines
-from pollinator.v1.run_pb2 import Outcome, Run, RunState
+from pollinator.v1.run_pb2 import Outcome, PendingReason, Run, RunState
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 
 
@@ -20,6 +20,13 @@ def test_one_node_and_one_core_are_told_in_the_singular() -> None:
 
     assert "ranks:             4 on 1 node" in lines
     assert "cpu:               1 core" in lines
+
+
+def test_what_each_of_several_nodes_gets_is_told_as_such() -> None:
+    lines = describe_run(Run(spec=RunSpec(nodes=3, cpu_millis=2000, memory_bytes=1 << 30)))
+
+    assert "cpu:               2 cores on each node" in lines
+    assert "memory:            1.0 GiB on each node" in lines
 
 
 def test_a_command_can_be_pasted_into_a_shell() -> None:
@@ -58,3 +65,18 @@ def test_a_table_of_runs_says_which_are_pinned_where_some_are() -> None:
     assert [["EXECUTOR", "KEPT"], ["local", "-"], ["local", "pinned"]] == [
         line.split()[5:] for line in run_lines([plain, pinned], colour=False)
     ]
+
+
+def test_a_table_of_runs_says_which_are_out_of_reach() -> None:
+    silent = Run(id="a", state=RunState.RUN_STATE_LAUNCHING, unreachable_since=Timestamp(seconds=1))
+
+    assert "no word" in run_lines([silent], colour=False)[1]
+
+
+def test_why_a_run_is_out_of_reach_is_told_once() -> None:
+    silent = Run(unreachable_since=Timestamp(seconds=1), unreachable_detail="it needs a login")
+    waiting = Run(pending=PendingReason(text="it needs a login"))
+    waiting.MergeFrom(silent)
+
+    assert 1 == "\n".join(describe_run(silent)).count("it needs a login")
+    assert 1 == "\n".join(describe_run(waiting)).count("it needs a login")

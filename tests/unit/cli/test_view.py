@@ -149,9 +149,17 @@ def test_silence_of_the_executor_is_told_and_taken_back() -> None:
     streams.take(happened(RunEvent(reachability=silent)), happened(RunEvent(reachability=Reachability())))
 
     assert streams.err.splitlines() == [
-        "Warning: no word from the executor, the run goes on: connection refused",
+        "Warning: no word from the executor, the run waits for it: connection refused",
         "The executor answers again",
     ]
+
+
+def test_a_run_that_has_started_goes_on_while_its_executor_is_silent() -> None:
+    streams = Streams(Run(id="abc", start_time=Timestamp(seconds=1)))
+
+    streams.take(happened(RunEvent(reachability=Reachability(unreachable_since=Timestamp(seconds=1)))))
+
+    assert streams.err == "Warning: no word from the executor, the run goes on\n"
 
 
 def test_without_events_only_output_is_shown() -> None:

@@ -346,7 +346,9 @@ class RunDriver:
     def _unreachable(self, run_id: str, error: PollinatorError) -> None:
         run = self._runs.get(run_id)
         needs_login = isinstance(error, NeedsLogin)
-        detail = f"{error.message}: {error.hint}" if needs_login else error.message
+        # That a connection was cut is said in gRPC's words, which tell nobody anything.
+        told = "" if error.reason == "unavailable" else error.message
+        detail = f"{told}: {error.hint}" if needs_login else told
         # Once is enough, but what the user has to do must be said whatever was the matter before.
         if run.HasField("unreachable_since") and not (needs_login and detail != run.unreachable_detail):
             return

@@ -36,7 +36,7 @@ from pollinator.v1.executor_pb2 import (
     RemoveExecutorRequest,
     RemoveExecutorResponse,
 )
-from pollinator.v1.run_pb2 import CancelRunRequest
+from pollinator.v1.run_pb2 import CancelRunRequest, PendingReason
 from pollinator.wire.errors import PollinatorError, WrongState
 from pollinator.wire.status import to_error
 
@@ -68,6 +68,14 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         """Why a run waits, as its executor sees it."""
         run = self._runs.find(request.run_id)
         link = self._registry.get(run.executor)
+        try:
+            await link.ensure()
+        except PollinatorError as error:
+            if not error.retryable:
+                raise
+            return ExplainResponse(
+                pending=PendingReason(code=error.reason, text=error.message, action=error.hint)
+            )
         try:
             return await link.executor.Explain(
                 ExplainRequest(run_id=run.id, estimate=request.estimate), timeout=FORWARD_S
@@ -156,8 +164,9 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
         name = link.place.name
         going = self._going(name)
         if going and not request.force:
+            some = "1 run that has" if len(going) == 1 else f"{len(going)} runs that have"
             raise WrongState(
-                f"executor {name} has {len(going)} runs that have not ended",
+                f"executor {name} has {some} not ended",
                 reason="executor_busy",
                 hint=f"end them first, or lose them: pollinator executors remove --force {name}",
             )

@@ -109,6 +109,21 @@ async def test_an_executor_that_is_down_is_waited_for_and_that_is_noted_once(wor
     assert [] == world.daemon.secrets.read(RUN_ID)
 
 
+async def test_what_grpc_says_of_a_cut_is_not_told_to_users(world: World) -> None:
+    world.daemon.accept("SNAPSHOTTING", "LAUNCHING", "RUNNING")
+    async with world.driving():
+        await until(lambda: world.wire.watched > 0, "it is followed")
+        world.wire.cut()
+        await until(lambda: world.wire.watched > 1, "it is followed again")
+        world.executor.end()
+        await world.ended()
+
+    noted = world.daemon.log.events(RUN_ID, 0)
+    told = [each.reachability for each in noted if each.HasField("reachability")]
+    assert [True, False] == [each.HasField("unreachable_since") for each in told]
+    assert {""} == {each.detail for each in told}
+
+
 async def test_a_run_cancelled_before_its_executor_was_ever_up_ends_at_once(world: World) -> None:
     world.daemon.accept("SNAPSHOTTING", "LAUNCHING")
     world.wire.up = False
