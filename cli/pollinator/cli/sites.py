@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pollinator.cli.describe import line
 from pollinator.cli.table import table_lines
-from pollinator.cli.words import bytes_text, duration_text, time_text
+from pollinator.cli.words import duration_text, time_text
 from pollinator.v1.executor_pb2 import Capabilities, Cluster, Executor, Partition, Reach
 
 Pairs = Iterator[tuple[str, str]]
@@ -30,7 +30,12 @@ def trouble_line(executor: Executor) -> str:
     """One line about an executor that cannot be reached, or empty."""
     if executor.reach not in (Reach.REACH_NEEDS_AUTH, Reach.REACH_UNREACHABLE):
         return ""
-    return f"{executor.name}: {reach_word(executor)}: {executor.fix or executor.health_detail}"
+    return f"{executor.name}: {reach_word(executor)}: {executor.fix or trouble(executor)}"
+
+
+def trouble(executor: Executor) -> str:
+    """What is the matter, without the name and the address, which stand beside it."""
+    return executor.health_detail.removeprefix(f"executor {executor.name} at {executor.address} ")
 
 
 def _identity(executor: Executor) -> Pairs:
@@ -48,7 +53,7 @@ def _identity(executor: Executor) -> Pairs:
 
 def _offer(offer: Capabilities) -> Pairs:
     yield "cores", f"{offer.cpu_millis / 1000:g}" if offer.cpu_millis else ""
-    yield "memory", bytes_text(offer.memory_bytes) if offer.memory_bytes else ""
+    yield "memory", _memory(offer.memory_bytes) if offer.memory_bytes else ""
     yield "memory limited by", offer.memory_source
     yield "nodes", str(offer.nodes) if offer.nodes else ""
     yield "gpus", ", ".join(offer.gpus)
@@ -64,12 +69,17 @@ def _cluster(cluster: Cluster) -> Pairs:
     yield "qos", ", ".join(cluster.qos)
     yield "accounting", "yes" if cluster.accounting else "no: what ended is known from the runs themselves"
     yield "json", "yes" if cluster.json else "no"
-    yield "asked", time_text(cluster.probe_time) if cluster.HasField("probe_time") else ""
+    yield "as of", time_text(cluster.probe_time) if cluster.HasField("probe_time") else ""
 
 
 def _partition_lines(cluster: Cluster) -> list[str]:
     header = ["PARTITION", "UP", "NODES", "PER RUN", "TIME", "CORES", "MEMORY", "GPUS"]
     return table_lines(header, [_row(each) for each in cluster.partitions], colour=False)
+
+
+def _memory(count: int) -> str:
+    """Exact enough that nobody asks for more than there is."""
+    return f"{count / (1 << 30):.2f} GiB" if count else "-"
 
 
 def _row(partition: Partition) -> list[str]:
@@ -82,6 +92,6 @@ def _row(partition: Partition) -> list[str]:
         str(partition.max_nodes or "any"),
         walltime,
         f"{partition.cpu_millis / 1000:g}",
-        bytes_text(partition.memory_bytes),
+        _memory(partition.memory_bytes),
         gpus or "-",
     ]

@@ -153,15 +153,19 @@ def what_happened(run: Run) -> str:
 
 def what_to_do(run: Run) -> str:
     """One line with the next command after a failure; empty when there is none."""
-    from pollinator.v1.run_pb2 import OutcomeReason, RunState
+    from pollinator.v1.run_pb2 import RunState
 
     if run.state == RunState.RUN_STATE_LOST:
         return f"start it again: pollinator rerun {run.id}"
     if run.state != RunState.RUN_STATE_FAILED:
         return ""
     _, told = _told(run)
-    if told:
-        return told
+    return told or _next_command(run)
+
+
+def _next_command(run: Run) -> str:
+    from pollinator.v1.run_pb2 import OutcomeReason
+
     match run.outcome.reason:
         case OutcomeReason.OUTCOME_REASON_OUT_OF_MEMORY:
             more = f"{max(1, 2 * run.spec.memory_bytes // 2**20)}Mi"
@@ -175,6 +179,8 @@ def what_to_do(run: Run) -> str:
             return f"start it again: pollinator rerun {run.id}"
         case OutcomeReason.OUTCOME_REASON_COLLECT:
             return f"fetch them again: pollinator pull {run.id}"
+        case OutcomeReason.OUTCOME_REASON_IMAGE:
+            return f"try it alone: pollinator images pull {run.spec.image} --executor {run.executor}"
         case OutcomeReason.OUTCOME_REASON_SNAPSHOT:
             return "look at the project's state: pollinator status"
         case _:

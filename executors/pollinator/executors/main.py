@@ -96,6 +96,12 @@ def main() -> None:
     """Serve runs on one backend until told to end, or check that somebody does it right."""
 
 
+class _Refused(click.ClickException):
+    """What cannot be meant, without the usage: who added this executor elsewhere reads it."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     socket: Path
@@ -147,7 +153,7 @@ def serve(
         executor = load_executor(str(ctx.info_name)).create(state, settings)
     except InvalidInput as error:
         lines = [f"{each.where} {each.message}" for each in error.violations]
-        raise click.BadParameter("\n".join([error.message, *lines])) from error
+        raise _Refused("\n".join([error.message, *lines])) from error
     socket = socket or _socket(ctx, ctx.command.params[0], state / "executor.sock")
     assert socket is not None
     secured = _secured(listen, certificate, key, authority)

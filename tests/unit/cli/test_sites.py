@@ -30,6 +30,13 @@ def test_an_executor_out_of_reach_is_one_line_with_the_reason() -> None:
     assert "lumi: unreachable: connection refused" == trouble_line(executor)
 
 
+def test_what_is_the_matter_does_not_repeat_the_name_and_the_address() -> None:
+    told = "executor lumi at ssh://lumi cannot be reached: no route"
+    executor = Executor(name="lumi", address="ssh://lumi", reach=Reach.REACH_UNREACHABLE, health_detail=told)
+
+    assert "lumi: unreachable: cannot be reached: no route" == trouble_line(executor)
+
+
 @pytest.mark.parametrize("reach", [Reach.REACH_IDLE, Reach.REACH_CONNECTING, Reach.REACH_CONNECTED])
 def test_an_executor_that_is_well_is_no_trouble(reach: Reach.ValueType) -> None:
     assert "" == trouble_line(Executor(name="lumi", reach=reach))
@@ -43,7 +50,7 @@ def test_a_cluster_is_told_with_a_table_of_its_partitions() -> None:
             name="gpu", max_walltime_ms=7_200_000, nodes=8, cpu_millis=64_000, gpus={"a100": 4}, up=True
         )
     )
-    cluster.partitions.append(Partition(name="small", nodes=2, max_nodes=1, memory_bytes=2 << 30))
+    cluster.partitions.append(Partition(name="small", nodes=2, max_nodes=1, memory_bytes=2000 << 20))
 
     lines = describe_executor(Executor(name="lumi", capabilities=Capabilities(cluster=cluster)))
 
@@ -51,8 +58,8 @@ def test_a_cluster_is_told_with_a_table_of_its_partitions() -> None:
     assert "accounts:          project_1, project_2" in lines
     assert [
         ["PARTITION", "UP", "NODES", "PER", "RUN", "TIME", "CORES", "MEMORY", "GPUS"],
-        ["gpu", "yes", "8", "any", "2h00m", "64", "0", "B", "4", "a100"],
-        ["small", "no", "2", "1", "unlimited", "0", "2.0", "GiB", "-"],
+        ["gpu", "yes", "8", "any", "2h00m", "64", "-", "4", "a100"],
+        ["small", "no", "2", "1", "unlimited", "0", "1.95", "GiB", "-"],
     ] == [line.split() for line in lines[-3:]]
 
 

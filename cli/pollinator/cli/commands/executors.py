@@ -73,7 +73,7 @@ async def _list(*, as_json: bool) -> int:
     from pollinator.cli.connect import connected
     from pollinator.cli.exits import Exit
     from pollinator.cli.plain import json_text, plain
-    from pollinator.cli.sites import reach_word
+    from pollinator.cli.sites import reach_word, trouble
     from pollinator.cli.table import print_table
     from pollinator.cli.terminal import Terminal
     from pollinator.v1.executor_pb2 import ListExecutorsRequest
@@ -92,7 +92,7 @@ async def _list(*, as_json: bool) -> int:
             reach_word(each),
             str(each.active_runs),
             each.address,
-            each.health_detail or "-",
+            trouble(each) or "-",
         ]
         for each in answer.executors
     ]

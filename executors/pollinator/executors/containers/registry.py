@@ -189,6 +189,8 @@ class Registry:
             raise
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "reason", None) or error
+            # Without its number, which is for programs.
+            why = getattr(why, "strerror", None) or why
             raise Unavailable(
                 f"the registry {self._reference.registry} does not answer: {why}",
                 reason="registry_unreachable",

@@ -250,7 +250,7 @@ def _refused(said: Said) -> PollinatorError:
     return InvalidInput(
         f"{said.program} refuses: {said.words}",
         reason="slurm_refused",
-        hint="the partitions, accounts and limits of the cluster: pollinator executors",
+        hint="the partitions, accounts and limits of the cluster: pollinator executors show NAME",
     )
 
 

@@ -214,7 +214,7 @@ class SlurmExecutor(Executor):
         if run.pending is not None:
             return run.pending
         text = f"Slurm has it as job {run.job_id}" if run.job_id else "it is being handed over to Slurm"
-        return PendingReason(code="submitted", text=text, action="wait: Slurm says more in a moment")
+        return PendingReason(code="submitted", text=text)
 
     # When it has ended
 

@@ -84,8 +84,8 @@ def duration(seconds: int) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes for people: ``64 GiB``, ``1.5 GiB``."""
-    return f"{count / _GIB:.3g} GiB"
+    """Bytes for people: ``64 GiB``, ``1.5 GiB``, ``900 MiB``."""
+    return f"{count / _GIB:.3g} GiB" if count >= _GIB else f"{count / (1 << 20):.4g} MiB"
 
 
 def allowance(partition: Partition) -> str:
@@ -96,7 +96,7 @@ def allowance(partition: Partition) -> str:
         _count(_most_nodes(partition)),
         f"{partition.cores} cores and {size(partition.memory_bytes)} each",
     ]
-    parts += [f"{count} x {model}" for model, count in sorted(partition.gpus.items())]
+    parts += [f"{count} x {model} GPU" for model, count in sorted(partition.gpus.items())]
     return ", ".join(parts) + ("" if partition.up else ", down now")
 
 
@@ -117,7 +117,7 @@ def _refusal(texts: list[str], where: str) -> InvalidInput:
     return InvalidInput(
         "this run fits into no partition of the cluster",
         reason="cannot_run_here",
-        hint="ask for less, or name another executor: pollinator executors",
+        hint="ask for less (pollinator executors show NAME has all limits), or name another executor",
         violations=[Violation(where, text) for text in texts],
     )
 

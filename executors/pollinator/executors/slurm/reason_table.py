@@ -26,7 +26,7 @@ _SHORTER = "set a shorter conditions.walltime"
 _CANCEL_YOURS = "wait until some of them end, or cancel runs that are not needed"
 
 _QUEUE = {
-    "None": Words("Slurm has not looked at it yet", "wait a moment"),
+    "None": Words("Slurm has not looked at it yet", ""),
     "Priority": Words(
         "other jobs are ahead of it in this partition",
         f"{_WAIT}; a short run with a true conditions.walltime is fitted in earlier",
@@ -35,7 +35,10 @@ _QUEUE = {
         "it is next, and waits until enough nodes are free",
         f"{_WAIT}; it starts earlier if it asks for less, or for a shorter conditions.walltime",
     ),
-    "BeginTime": Words("its earliest time to start is not yet there", "wait, or submit it without --begin"),
+    "BeginTime": Words(
+        "its earliest time to start is not yet there",
+        "wait; a run that was put back into the queue may start again after some minutes",
+    ),
     "Dependency": Words("it waits for another job to end, as it was told to", _WAIT),
     "DependencyNeverSatisfied": Words(
         "it waits for another job in a way that can never come about",

@@ -101,10 +101,10 @@ def test_a_run_that_fits_nowhere_is_told_what_each_partition_allows() -> None:
 
     assert "cannot_run_here" == refused.value.reason
     debug, short, dead = (each.message for each in refused.value.violations)
-    fakes = "2 x fake"
+    fakes = "2 x fake GPU"
     assert (
         "debug allows 5 nodes, and the run asks for 9 "
-        f"(it allows any time, 5 nodes, 64 cores and 1.95 GiB each, 4 x a100, {fakes})"
+        f"(it allows any time, 5 nodes, 64 cores and 1.95 GiB each, 4 x a100 GPU, {fakes})"
     ) == debug
     assert (
         "short allows 1 node, and the run asks for 9 "
