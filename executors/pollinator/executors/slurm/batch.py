@@ -47,6 +47,8 @@ CLAIM = "claim"
 """Holds the id of the job that runs the run; there may be others that were submitted for it."""
 INTERRUPTED = "interrupted"
 """Slurm ended the job, and knows why."""
+WHY = "why"
+"""Beside it, where Slurm does not know: why another attempt is due that needs another job."""
 TICK_S = 0.05
 SLOW_TICK_S = 0.2
 QUICK_S = 5.0
@@ -57,6 +59,8 @@ SLACK_S = 3.0
 SHOWN_S = 10.0
 """So long a file that another node wrote may take to be seen here."""
 REQUEUE_S = 300.0
+NEVER = "presently disabled"
+"""What Slurm says of a job that it puts back for nobody."""
 COMMAND_S = 30.0
 _LEFT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
@@ -264,21 +268,28 @@ def not_again(workspace: Path, plan: Mapping[str, Any], restarts: int) -> Record
     return None
 
 
-def is_superseded(workspace: Path, restarts: int) -> bool:
-    """Slurm took this node for dead and started the job elsewhere: this attempt is of no interest."""
+def is_superseded(workspace: Path, job_id: str, restarts: int) -> bool:
+    """Slurm took this node for dead, and the run went on elsewhere: this attempt is of no interest."""
+    try:
+        if (workspace / CLAIM).read_text(encoding="ascii") != job_id:
+            return True
+    except FileNotFoundError:
+        return True
     started = read_record(workspace / STARTED)
     return started is not None and int(started["restarts"]) > restarts
 
 
 def put_back(job_id: str) -> bool:
-    """Have Slurm put this job back into its queue, and wait for it to end this attempt."""
+    """Have Slurm put this job back into its queue and end this attempt; False when it does not."""
     command = ["scontrol", "requeue", job_id]
     deadline = time.monotonic() + REQUEUE_S
     while time.monotonic() < deadline:
         # A node that has no scontrol, or no memory for one, must not cost the run its record.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            if subprocess.run(command, timeout=COMMAND_S, check=False).returncode == 0:
-                return True
+            done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+            print(done.stderr, end="", file=sys.stderr)  # noqa: T201 - the log
+            if done.returncode == 0 or NEVER in done.stderr:
+                return done.returncode == 0
         time.sleep(1)
     return False
 
@@ -305,11 +316,13 @@ def main(arguments: list[str]) -> int:
         write_json(workspace / STARTED, started, durable=True)
         take_secrets(workspace, plan)
         record = Attempt(workspace, plan, sys.stderr.buffer).run()
-    if is_superseded(workspace, restarts):
+    if is_superseded(workspace, job_id, restarts):
         return 0
     wishes = {"requeue": plan["requeue"], "max_requeues": plan["max_requeues"]}
-    if may_go_on(workspace, record, **wishes) and put_back(job_id):
-        return 0
+    if may_go_on(workspace, record, **wishes):
+        if put_back(job_id):
+            return 0
+        record |= {"reason": INTERRUPTED, WHY: record["reason"]}
     write_whole(workspace, record)
     shutil.rmtree(workspace / "ranks", ignore_errors=True)
     return min(255, int(record["exit_code"]))

@@ -45,6 +45,8 @@ AGAIN_S = 60.0
 FARTHEST = timedelta(days=3650)
 """Slurm estimates starts in a thousand years, where jobs without a limit are ahead."""
 CANCEL_S = 60.0
+WAITS_ALREADY = "pending execution"
+"""What Slurm says of a job that is to be put back into the queue, and is there."""
 
 
 class Cluster:
@@ -156,6 +158,21 @@ class Cluster:
             with contextlib.suppress(NotFound):
                 await self._commands.ask("scancel", "--quiet", *job_ids, deadline_s=CANCEL_S)
             self.look()
+
+    async def requeue(self, job_id: str) -> None:
+        """Put a job that has ended back into the queue, under its number; one that waits there is no error.
+
+        Raises:
+            Unavailable: Slurm does not answer, or the job is not quite over.
+            NotFound: Slurm does not know the job any more.
+            InvalidInput: Slurm does not do that with this job.
+        """
+        try:
+            await self._commands.ask("scontrol", "requeue", job_id)
+        except InvalidInput as error:
+            if WAITS_ALREADY not in error.message:
+                raise
+        self.look()
 
     async def estimate(self, job_id: str) -> datetime | None:
         """When a job may start, as the scheduler plans now; None when it does not say.

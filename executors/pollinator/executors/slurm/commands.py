@@ -246,6 +246,10 @@ def _denied(said: Said) -> PollinatorError:
     return Denied(f"Slurm refuses: {said.words}", reason="slurm_denied")
 
 
+def _later(said: Said) -> PollinatorError:
+    return Unavailable(f"Slurm does not do that now: {said.words}", reason="slurm_down")
+
+
 def _refused(said: Said) -> PollinatorError:
     return InvalidInput(
         f"{said.program} refuses: {said.words}",
@@ -280,6 +284,7 @@ _MEANINGS: tuple[tuple[Callable[[Said], PollinatorError], tuple[str, ...]], ...]
             "slurmctld is starting up",
         ),
     ),
+    (_later, ("try again later",)),
     (_no_job, ("Invalid job id specified",)),
     (_denied, ("Access/permission denied", "User not permitted", "Permission denied")),
 )

@@ -6,7 +6,7 @@ The record decides wherever there is one. Nothing is a success without.
 from __future__ import annotations
 
 from pollinator.executors.records import Record
-from pollinator.executors.slurm.batch import INTERRUPTED
+from pollinator.executors.slurm.batch import INTERRUPTED, WHY
 from pollinator.executors.slurm.seen import JobSeen
 from pollinator.v1.run_pb2 import OutcomeReason, RunState
 
@@ -35,6 +35,8 @@ def by_slurm(seen: JobSeen, record: Record | None, *, cancelled: bool, started: 
     usage = record or {}
     if cancelled:
         return usage | _record("cancelled", 15, "")
+    if usage.get(WHY):
+        return usage | {"reason": usage[WHY]}
     if seen.gone:
         return usage | _forgotten(record)
     meaning = seen.meaning

@@ -26,7 +26,7 @@ from pollinator.executors.outcomes import outcome_of, state_of, usage_of
 from pollinator.executors.records import STARTED, Record, write_exit, write_json
 from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.ends import by_slurm, is_final
-from pollinator.executors.slurm.handover import Handover, Look, attempt_of, has_begun
+from pollinator.executors.slurm.handover import Handover, Look, has_begun
 from pollinator.executors.slurm.script import LOG, Place, Site, job_script, merged, tasks_cpus
 from pollinator.executors.slurm.seen import JobSeen
 from pollinator.executors.slurm.submission import Submission
@@ -196,7 +196,7 @@ class SlurmExecutor(Executor):
     # While it lives
 
     def _alive(self, run: Handover, look: Look, seen: JobSeen | None) -> Observation:
-        if run.note_attempt(attempt_of(look, seen)):
+        if run.note_attempt(run.attempt_of(look, seen)):
             return Observation(RunState.RUN_STATE_QUEUED, pending=self._pending(run, seen))
         if has_begun(look, seen):
             assert look.started is not None
@@ -220,7 +220,7 @@ class SlurmExecutor(Executor):
 
     def _ended_in_slurm(self, run: Handover, look: Look, seen: JobSeen | None) -> Record | None:
         """The record of one that left none, once Slurm has said that it ended and there was time for it."""
-        if seen is None or not (seen.gone or seen.meaning.ended):
+        if seen is None or not run.has_ended(seen):
             run.ended_at = None
             return None
         now = time.monotonic()
@@ -231,6 +231,10 @@ class SlurmExecutor(Executor):
         record = by_slurm(
             seen, look.record, cancelled=run.cancelled, started=look.started is not None or look.attempts > 0
         )
+        if run.may_go_on(seen, look, record):
+            run.go_on(look.record)
+            self._submission.submit(run)
+            return None
         if record["reason"] == "launch":
             record["detail"] += _tail(run.path / LOG)
         write_exit(run.path, record)

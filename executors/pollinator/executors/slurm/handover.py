@@ -11,8 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pollinator.executors.base import Job
-from pollinator.executors.records import EXIT, STARTED, Record, attempts, read_record, write_exit, write_json
-from pollinator.executors.slurm.batch import CLAIM
+from pollinator.executors.records import (
+    EXIT,
+    MAX_REQUEUES,
+    STARTED,
+    Record,
+    attempts,
+    may_go_on,
+    next_attempt,
+    read_record,
+    write_exit,
+    write_json,
+)
+from pollinator.executors.slurm.batch import CLAIM, INTERRUPTED, verdict
 from pollinator.executors.slurm.seen import JobSeen
 from pollinator.v1.run_pb2 import PendingReason
 from pollinator.wire.errors import PollinatorError
@@ -24,6 +35,8 @@ NUMBER = "job.json"
 
 LOOK_S = 0.1
 SLOW_LOOK_S = 0.5
+TOLD_S = 60.0
+"""So long Slurm may take to tell that a job waits again which it has put back."""
 """The files are on a file system that is shared by a whole cluster."""
 
 
@@ -61,8 +74,17 @@ class Handover:
         """The attempt that the host was told of, from 0."""
         self.starting = bool(known.get("starting", False))
         """The host was told that this attempt has its nodes."""
-        intent = read_record(self.path / INTENT)
-        self.since = float(intent["time"]) if intent else 0.0
+        self.past: list[str] = list(known.get("past", ()))
+        """Jobs of it that have ended, and that another one follows."""
+        self.before = int(known.get("before", 0))
+        """Attempts that they made."""
+        self.goes_on = bool(self.past) and not self.job_id
+        """Its job has ended, and it is to have another attempt."""
+        self._back: tuple[int, float] | None = None
+        intent = read_record(self.path / INTENT) or {}
+        # One for a job that has ended says nothing about the next.
+        is_of_this = len(self.past) == int(intent.get("past", 0))
+        self.since = float(intent.get("time", 0.0)) if is_of_this else 0.0
 
     @property
     def path(self) -> Path:
@@ -78,7 +100,7 @@ class Handover:
         """From now on there may be a job."""
         if not self.since:
             now = time.time()
-            write_json(self.path / INTENT, {"time": now}, durable=True)
+            write_json(self.path / INTENT, {"time": now, "past": len(self.past)}, durable=True)
             # Only once it is on disk: it may be full, and then this is tried again.
             self.since = now
 
@@ -110,6 +132,52 @@ class Handover:
         """Note which job it is."""
         self.job_id = job_id
         self._save()
+
+    def may_go_on(self, seen: JobSeen, look: Look, record: Record) -> bool:
+        """A run whose job ended like this is to have another attempt."""
+        spec = self.job.spec
+        if not may_go_on(self.path, record, requeue=spec.requeue, max_requeues=spec.max_requeues):
+            return False
+        # Slurm counts those as well that came to nothing before they began.
+        return self.attempt_of(look, seen) < (spec.max_requeues or MAX_REQUEUES)
+
+    def go_on(self, record: Record | None) -> None:
+        """Its job has ended, and it is to have another attempt, which puts the record of this one aside."""
+        if record is None:
+            write_exit(self.path, verdict(INTERRUPTED, 0, 0))
+            self.forget_look()
+        self.goes_on = True
+
+    def is_back(self, restarts: int) -> None:
+        """Slurm has put its job back into the queue, and had started it anew so many times before."""
+        self.goes_on = False
+        self._back = restarts, time.monotonic() + TOLD_S
+
+    def has_ended(self, seen: JobSeen | None) -> bool:
+        """Its job has, as Slurm says, and is not on its way back into the queue."""
+        if seen is None or not (seen.gone or seen.meaning.ended) or self.goes_on:
+            return False
+        return self._back is None or seen.restarts > self._back[0] or time.monotonic() > self._back[1]
+
+    def release(self) -> None:
+        """Make ready for another job: this one has ended for good. Repeating it after a crash is harmless."""
+        if self.job_id:
+            self.past.append(self.job_id)
+            self.job_id, self.since = "", 0.0
+            self._save()
+        claim = self.path / CLAIM
+        # The next job can be there already, and have it.
+        if not claim.exists() or claim.read_text(encoding="ascii") in self.past:
+            if (self.path / EXIT).exists():
+                next_attempt(self.path)
+            claim.unlink(missing_ok=True)
+            self.before = attempts(self.path)
+        self.goes_on = False
+        self.forget_look()
+
+    def attempt_of(self, look: Look, seen: JobSeen | None) -> int:
+        """Number of the attempt that runs or waits, from 0."""
+        return max(look.attempts, self.before + seen.restarts if seen else 0)
 
     def note_attempt(self, number: int) -> bool:
         """Note which attempt this is; whether that is news."""
@@ -157,13 +225,14 @@ class Handover:
         self.forget_look()
 
     def _save(self) -> None:
-        known = {"job_id": self.job_id, "told": self.told, "starting": self.starting}
+        known = {
+            "job_id": self.job_id,
+            "past": self.past,
+            "before": self.before,
+            "told": self.told,
+            "starting": self.starting,
+        }
         write_json(self.path / NUMBER, known, durable=True)
-
-
-def attempt_of(look: Look, seen: JobSeen | None) -> int:
-    """Number of the attempt that runs or waits, from 0."""
-    return max(look.attempts, seen.restarts if seen else 0)
 
 
 def has_begun(look: Look, seen: JobSeen | None) -> bool:

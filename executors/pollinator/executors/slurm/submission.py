@@ -52,7 +52,7 @@ class Submission:
         self._end_now = asyncio.Event()
 
     def submit(self, run: Handover) -> None:
-        """Have it handed over soon."""
+        """Have it handed over soon, or once more if it goes on."""
         self._waiting.append(run)
         self._wake.set()
 
@@ -129,6 +129,8 @@ class Submission:
             run.refused(error)
 
     async def _once(self, run: Handover) -> None:
+        if run.goes_on and await self._put_back(run):
+            return
         job_id = await self._find(run)
         if not job_id and run.withdraw():
             return
@@ -138,6 +140,28 @@ class Submission:
         self._cluster.follow(run.job_id, run.since)
         self._end_now.set()
 
+    async def _put_back(self, run: Handover) -> bool:
+        """Have Slurm put its job back, which has ended; False when it needs another one."""
+        if run.job_id:
+            if run.cancelled:
+                run.goes_on = False
+                return True
+            seen = self._cluster.seen(run.job_id)
+            try:
+                await self._cluster.requeue(run.job_id)
+            except PollinatorError as error:
+                if error.retryable:
+                    raise
+                _log.info("run %s goes on as another job: %s", run.job.run_id, error)
+            else:
+                crash_point("after_requeue")
+                run.is_back(seen.restarts if seen else 0)
+                return True
+            self._cluster.drop(run.job_id)
+        run.release()
+        crash_point("after_release")
+        return False
+
     async def _find(self, run: Handover) -> str:
         """The job that an earlier try has led to, or empty."""
         if not run.since:
@@ -146,7 +170,8 @@ class Submission:
         while run.being_submitted() and time.monotonic() < patience:  # noqa: ASYNC110 - by another process
             await asyncio.sleep(FIND_S / 10)
         while True:
-            found = await self._cluster.find(run.job.run_id, run.since)
+            known = await self._cluster.find(run.job.run_id, run.since)
+            found = [each for each in known if each not in run.past]
             if found:
                 # Others may be there although all was done; they would find nothing to do.
                 await self._cluster.cancel([each for each in found if each != run.claimed_by(found)])
@@ -179,7 +204,7 @@ class Submission:
                     await self._end_now.wait()
             self._end_now.clear()
             for run_id, run in list(self._ending.items()):
-                if run.job_id and self._has_ended(run):
+                if run.job_id and run.has_ended(self._cluster.seen(run.job_id)):
                     del self._ending[run_id]
                     if run.left:
                         self._cluster.drop(run.job_id)
@@ -189,7 +214,3 @@ class Submission:
                 await self._cluster.cancel(job_ids)
             except PollinatorError as error:
                 _log.warning("jobs are not cancelled yet: %s", error)
-
-    def _has_ended(self, run: Handover) -> bool:
-        seen = self._cluster.seen(run.job_id)
-        return seen is not None and (seen.gone or seen.meaning.ended)

@@ -97,10 +97,13 @@ def test_an_attempt_that_slurm_ended_is_put_aside(tmp_path: Path) -> None:
 
 
 def test_an_attempt_that_was_taken_for_dead_has_nothing_to_say(tmp_path: Path) -> None:
-    assert not is_superseded(tmp_path, 0)
+    assert is_superseded(tmp_path, "7", 0)
+    claim(tmp_path, "7")
+    assert not is_superseded(tmp_path, "7", 0)
     write_json(tmp_path / "started.json", {"restarts": 1})
 
-    assert [True, False] == [is_superseded(tmp_path, number) for number in (0, 1)]
+    assert [True, False] == [is_superseded(tmp_path, "7", number) for number in (0, 1)]
+    assert is_superseded(tmp_path, "8", 1)
 
 
 @pytest.mark.parametrize(("plan", "left"), [(ONE, False), (MORE, True)])
