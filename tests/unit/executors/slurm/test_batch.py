@@ -169,8 +169,14 @@ def test_a_warning_that_comes_before_there_is_anybody_to_warn_ends_nothing(tmp_p
     for name, script in (("squeue", "kill -USR2 $PPID; echo 10:00"), ("srun", "exit 1")):
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
-    plan = {"env": {}, "hidden": [], "container": None, "ranks_per_node": 1, "cpus_per_task": 1}
-    plan |= {"init_command": "", "walltime_ms": 60_000, "warning": "USR1@1", "grace_ms": 100}
+    plan: dict[str, Any] = {"env": {}, "hidden": [], "container": None, "ranks_per_node": 1}
+    plan |= {
+        "cpus_per_task": 1,
+        "init_command": "",
+        "walltime_ms": 60_000,
+        "warning": "USR1@1",
+        "grace_ms": 100,
+    }
     write_json(workspace / "launch.json", plan | ONE)
 
     done = subprocess.run(
