@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def a_run(folder: Path) -> Handover:
 
 
 @asynccontextmanager
-async def working(folder: Path, **scripts: str) -> AsyncIterator[Submission]:
+async def working(folder: Path, **scripts: str) -> AsyncGenerator[Submission]:
     """A submission at work, for a cluster whose programs do what they are told."""
     made = Submission(Cluster(folder, programs(folder / "bin", **scripts)), 0.0)
     async with asyncio.TaskGroup() as group:
