@@ -67,8 +67,10 @@ def test_a_run_that_waits_is_explained(sandbox: Sandbox) -> None:
     runs_now = sandbox.cli("explain", "latest~1", cwd=root)
     full = sandbox.cli("run", "--what-if", "mem=1Gi", "--set", ALL_CORES, cwd=root)
     sandbox.cli("cancel", "--all", "--wait", cwd=root)
+    wrong = sandbox.cli("run", "--what-if", "mim=1Gi", cwd=root)
 
     assert b"waits for:" in waits.stdout
+    assert b"--what-if conditions.mim: is not a setting; did you mean 'conditions.mem'?" in wrong.stderr
     assert "cpu" == shown["code"]
     assert b"waits for:" not in runs_now.stdout
     assert b"running" in runs_now.stdout

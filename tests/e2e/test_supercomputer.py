@@ -59,6 +59,7 @@ def new_project(sandbox: Sandbox, login: Site, program: str) -> Path:
     home = sandbox.folder
     added = sandbox.cli("executors", "add", NAME, login.address, cwd=home, timeout=150)
     assert 0 == added.returncode, added.stderr
+    assert b"PARTITION" in added.stdout, added.stdout
     made = sandbox.cli("new", "-e", NAME, "study", cwd=home)
     assert 0 == made.returncode, made.stderr
     (home / "study" / "cfs" / "src" / "main.py").write_text(program)

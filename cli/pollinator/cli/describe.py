@@ -23,7 +23,7 @@ from pollinator.cli.words import (
     what_to_do,
 )
 from pollinator.v1.project_pb2 import BigPath, Project, ProjectState
-from pollinator.v1.run_pb2 import Run
+from pollinator.v1.run_pb2 import Run, RunState
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -93,16 +93,17 @@ def _identity(run: Run) -> Pairs:
 
 def _end(run: Run) -> Pairs:
     yield "state", shown_state(run)
-    yield "waits for", run.pending.text
-    yield "what to do", run.pending.action
+    # Slurm's words are long: what is missing, what is asked for, what the partition allows.
+    yield "waits for", run.pending.text.replace("; ", ";\n")
+    yield "what to do", run.pending.action.replace("; ", ";\n")
     yield "starts", f"{_time(run.pending, 'eta')} (estimate)" if run.pending.HasField("eta") else ""
     why = "" if run.pending.text else run.unreachable_detail
     yield "no word since", ": ".join(filter(None, [_time(run, "unreachable_since"), why]))
     yield "reason", reason_word(run)
     yield "happened", what_happened(run)
     yield "what to do", what_to_do(run)
-    # A run that never started has none.
-    known = run.HasField("outcome") and run.HasField("start_time")
+    # A run that never started has none, and nobody knows that of one that is lost.
+    known = run.HasField("outcome") and run.HasField("start_time") and run.state != RunState.RUN_STATE_LOST
     yield "exit code", str(run.outcome.exit_code) if known else ""
     yield "signal", signal_text(run.outcome.signal) if run.outcome.signal else ""
 

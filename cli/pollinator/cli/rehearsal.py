@@ -17,6 +17,7 @@ from pollinator.cli.terminal import Terminal
 from pollinator.cli.view import tell_notice
 from pollinator.cli.words import duration_text, time_text
 from pollinator.v1.executor_pb2 import PreflightRequest, PreflightResponse
+from pollinator.wire.errors import InvalidInput, Violation
 
 SHORT = "conditions."
 """Where a name without a dot belongs."""
@@ -34,7 +35,10 @@ async def rehearse(root: Path, wishes: Wishes, terminal: Terminal, given: Mappin
             _show_script(answer, terminal, as_json=given["as_json"])
         else:
             now = await _ask(daemon, root, wishes, estimate=True)
-            then = await _ask(daemon, root, _changed(wishes, given["what_if"]), estimate=True)
+            try:
+                then = await _ask(daemon, root, _changed(wishes, given["what_if"]), estimate=True)
+            except InvalidInput as error:
+                raise _under_its_name(error) from error
             _show_times(now, then, given["what_if"], terminal, as_json=given["as_json"])
     return int(Exit.OK)
 
@@ -45,6 +49,14 @@ async def _ask(
     source = project_source(root, wishes)
     request = PreflightRequest(project=source, script=script, estimate=estimate)
     return await daemon.ask(daemon.executors.Preflight, request)
+
+
+def _under_its_name(error: InvalidInput) -> InvalidInput:
+    """What is wrong in it is in --what-if, for all that was given by --set was right before."""
+    wrong = [
+        Violation(each.where.replace("--set ", "--what-if ", 1), each.message) for each in error.violations
+    ]
+    return InvalidInput(error.message, reason=error.reason, hint=error.hint, violations=wrong)
 
 
 def _changed(wishes: Wishes, settings: Sequence[str]) -> Wishes:

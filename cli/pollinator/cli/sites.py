@@ -38,6 +38,12 @@ def trouble(executor: Executor) -> str:
     return executor.health_detail.removeprefix(f"executor {executor.name} at {executor.address} ")
 
 
+def runs_text(executor: Executor) -> str:
+    """How many runs it has; nobody knows that of one that is not reached."""
+    known = executor.reach in (Reach.REACH_CONNECTED, Reach.REACH_IDLE)
+    return str(executor.active_runs) if known else "-"
+
+
 def _identity(executor: Executor) -> Pairs:
     health = "healthy" if executor.healthy else "does not answer"
     yield "executor", executor.name
@@ -48,7 +54,7 @@ def _identity(executor: Executor) -> Pairs:
     yield "version", executor.version
     yield "address", executor.address
     yield "settings", "\n".join(f"{name}={executor.settings[name]}" for name in sorted(executor.settings))
-    yield "active runs", str(executor.active_runs)
+    yield "active runs", runs_text(executor)
 
 
 def _offer(offer: Capabilities) -> Pairs:

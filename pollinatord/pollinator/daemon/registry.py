@@ -35,6 +35,9 @@ LOOK_S = 60.0
 TROUBLED_S = 3.0
 """The same while one of them is out of reach; how often that costs anything is for its transport to say."""
 
+CLUSTER_S = 5.0
+"""How long to wait for what an executor that has just started is asking its cluster."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _log = logging.getLogger(__name__)
 
@@ -134,7 +137,12 @@ class ExecutorLink:
         """
         self.transport.hurry()
         await self.ensure(tell)
-        return await self.describe()
+        found = await self.describe()
+        deadline = time.monotonic() + CLUSTER_S
+        while _is_asking_its_cluster(found) and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            found = await self.describe()
+        return found
 
     def connected(self) -> bool:
         """The channel has been connected since somebody answered, as far as can be seen from here."""
@@ -178,6 +186,11 @@ class ExecutorLink:
         """Drop the connection; the executor goes on."""
         await self.transport.close()
         await self.channel.close()
+
+
+def _is_asking_its_cluster(executor: Executor) -> bool:
+    """It has only just started. Who waits for it wants to see partitions."""
+    return executor.kind == "slurm" and not executor.capabilities.HasField("cluster")
 
 
 async def _kept(link: ExecutorLink) -> None:

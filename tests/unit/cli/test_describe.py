@@ -43,11 +43,13 @@ def test_variables_are_told_one_a_line() -> None:
     assert "environment:       A=1\n                   B=2" in lines
 
 
-def test_a_run_that_never_started_has_no_exit_code() -> None:
+def test_a_run_that_never_started_or_is_lost_has_no_exit_code() -> None:
     waiting = Run(state=RunState.RUN_STATE_CANCELLED, outcome=Outcome())
     started = Run(state=RunState.RUN_STATE_CANCELLED, outcome=Outcome(), start_time=Timestamp(seconds=1))
+    lost = Run(state=RunState.RUN_STATE_LOST, outcome=Outcome(), start_time=Timestamp(seconds=1))
 
     assert "exitcode" not in lines_of(waiting)
+    assert "exitcode" not in lines_of(lost)
     assert lines_of(started)["exitcode"] == "0"
 
 
@@ -71,6 +73,15 @@ def test_a_table_of_runs_says_which_are_out_of_reach() -> None:
     silent = Run(id="a", state=RunState.RUN_STATE_LAUNCHING, unreachable_since=Timestamp(seconds=1))
 
     assert "no word" in run_lines([silent], colour=False)[1]
+
+
+def test_each_part_of_why_a_run_waits_has_its_line() -> None:
+    why = PendingReason(text="no node is free; it asks for 9", action="wait; or not")
+
+    lines = describe_run(Run(pending=why))
+
+    assert "waits for:         no node is free;\n                   it asks for 9" in lines
+    assert "what to do:        wait;\n                   or not" in lines
 
 
 def test_why_a_run_is_out_of_reach_is_told_once() -> None:

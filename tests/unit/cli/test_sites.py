@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pollinator.cli.sites import describe_executor, reach_word, trouble_line
+from pollinator.cli.sites import describe_executor, reach_word, runs_text, trouble_line
 from pollinator.v1.executor_pb2 import Capabilities, Cluster, Executor, Partition, Reach
 
 
@@ -61,6 +61,11 @@ def test_a_cluster_is_told_with_a_table_of_its_partitions() -> None:
         ["gpu", "yes", "8", "any", "2h00m", "64", "-", "4", "a100"],
         ["small", "no", "2", "1", "unlimited", "0", "1.95", "GiB", "-"],
     ] == [line.split() for line in lines[-3:]]
+
+
+def test_nobody_knows_how_many_runs_one_out_of_reach_has() -> None:
+    assert "2" == runs_text(Executor(active_runs=2, reach=Reach.REACH_CONNECTED))
+    assert "-" == runs_text(Executor(reach=Reach.REACH_UNREACHABLE))
 
 
 def test_settings_are_told_one_a_line() -> None:

@@ -73,7 +73,7 @@ async def _list(*, as_json: bool) -> int:
     from pollinator.cli.connect import connected
     from pollinator.cli.exits import Exit
     from pollinator.cli.plain import json_text, plain
-    from pollinator.cli.sites import reach_word, trouble
+    from pollinator.cli.sites import reach_word, runs_text, trouble
     from pollinator.cli.table import print_table
     from pollinator.cli.terminal import Terminal
     from pollinator.v1.executor_pb2 import ListExecutorsRequest
@@ -90,7 +90,7 @@ async def _list(*, as_json: bool) -> int:
             each.name,
             each.kind or "-",
             reach_word(each),
-            str(each.active_runs),
+            runs_text(each),
             each.address,
             trouble(each) or "-",
         ]
