@@ -165,7 +165,13 @@ class SlurmExecutor(Executor):
         run = self._run(job)
         seen = self._cluster.seen(run.job_id) if run.job_id else None
         look = run.look(quick=seen is None or seen.meaning.state != RunState.RUN_STATE_QUEUED)
-        record = look.record if is_final(look.record) else self._ended_in_slurm(run, look, seen)
+        if is_final(look.record):
+            record = look.record
+        else:
+            if run.note_interrupted(look):
+                # Slurm may not be asked for half a minute, and is the only one that knows why.
+                self._cluster.look()
+            record = self._ended_in_slurm(run, look, seen)
         if record is None:
             return self._alive(run, look, seen)
         usage = usage_of(record)

@@ -68,6 +68,7 @@ class Handover:
         self.ended_at: float | None = None
         """When Slurm was first heard to say that it has ended."""
         self._files = Look()
+        self._interrupted = False
         known = read_record(self.path / NUMBER) or {}
         self.job_id = str(known.get("job_id", ""))
         self.told = int(known.get("told", 0))
@@ -192,6 +193,11 @@ class Handover:
         if not self.starting:
             self.starting = True
             self._save()
+
+    def note_interrupted(self, look: Look) -> bool:
+        """Note whether Slurm ended this attempt, as its supervisor says; whether it did, and that is news."""
+        before, self._interrupted = self._interrupted, look.record is not None
+        return self._interrupted and not before
 
     def look(self, *, quick: bool) -> Look:
         """What its files say."""
