@@ -27,6 +27,7 @@ from pollinator.executors.records import STARTED, Record, write_exit, write_json
 from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.ends import by_slurm, is_final
 from pollinator.executors.slurm.handover import Handover, Look, has_begun
+from pollinator.executors.slurm.pace import SETTING, pace_of
 from pollinator.executors.slurm.script import LOG, Place, Site, job_script, merged, tasks_cpus
 from pollinator.executors.slurm.seen import JobSeen
 from pollinator.executors.slurm.submission import Submission
@@ -49,7 +50,7 @@ HIDDEN = ("AWS_", "COLONIES_", "POLLINATOR_", "GRPC_", "SLURM_EXPORT_ENV", "SLUR
 """What a job's environment may hold and a rank must not see."""
 _TEXTS = ("partition", "account", "qos", "constraint", "reservation")
 _LISTS = ("modules", "directives")
-SETTINGS = tuple(f"slurm.{name}" for name in (*_TEXTS, *_LISTS))
+SETTINGS = (*(f"slurm.{name}" for name in (*_TEXTS, *_LISTS)), SETTING)
 
 
 class SlurmExecutor(Executor):
@@ -82,7 +83,8 @@ class SlurmExecutor(Executor):
         wishes = Slurm(**{name: settings[f"slurm.{name}"] for name in _TEXTS if f"slurm.{name}" in settings})
         for name in _LISTS:
             getattr(wishes, name).extend(_words(settings, f"slurm.{name}"))
-        made = cls(Cluster(state), state, wishes, Containers.create(settings, ON_A_CLUSTER))
+        cluster = Cluster(state, pace=pace_of(settings.get(SETTING, "")))
+        made = cls(cluster, state, wishes, Containers.create(settings, ON_A_CLUSTER))
         # What cannot be written down is refused now, and not with every run.
         made._script(RunSpec(nodes=1, processes_per_node=1), PREVIEW)
         return made

@@ -35,9 +35,9 @@ NUMBER = "job.json"
 
 LOOK_S = 0.1
 SLOW_LOOK_S = 0.5
+"""The files are on a file system that is shared by a whole cluster."""
 TOLD_S = 60.0
 """So long Slurm may take to tell that a job waits again which it has put back."""
-"""The files are on a file system that is shared by a whole cluster."""
 
 
 @dataclass(slots=True)

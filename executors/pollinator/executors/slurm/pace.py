@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from pollinator.wire.errors import InvalidInput, Violation
+
+SETTING = "slurm.poll"
+_INTERVALS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,25 @@ class Pace:
     """Of the time, at most, in which it is busy with our questions: a slow one is asked less often."""
     jitter: float = 0.2
     """Many users must not ask at the same moment."""
+
+
+def pace_of(setting: str) -> Pace:
+    """The pace that a site wishes: ``5-60``, in seconds, or ``5``; the usual one where it says nothing.
+
+    Raises:
+        InvalidInput: it cannot be meant.
+    """
+    usual = Pace()
+    if not setting:
+        return usual
+    found = _INTERVALS.fullmatch(setting)
+    least = int(found[1]) if found else 0
+    most = int(found[2]) if found and found[2] else max(least, int(usual.slow_s))
+    if not 0 < least <= most:
+        text = "write seconds between two questions, at least and at most, as in 5-60"
+        violations = [Violation(SETTING, text)]
+        raise InvalidInput("a setting cannot be meant", reason="bad_settings", violations=violations)
+    return Pace(quick_s=least, slow_s=most, down_s=max(least, usual.down_s))
 
 
 class Rhythm:

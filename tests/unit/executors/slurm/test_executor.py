@@ -1,19 +1,112 @@
-"""What an executor for Slurm refuses to be made with."""
+"""What the executor makes of the files of a run and of what Slurm told last."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from pollinator.executors.base import Job
+from pollinator.executors.containers.engines import ON_A_CLUSTER
+from pollinator.executors.containers.use import Containers
+from pollinator.executors.records import attempts, read_record, write_exit, write_json
+from pollinator.executors.slurm.batch import INTERRUPTED, claim, verdict
+from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.executor import SlurmExecutor
+from pollinator.executors.slurm.handover import INTENT, NUMBER, Handover
+from pollinator.executors.slurm.pace import Pace
+from pollinator.executors.slurm.seen import BREAK
+from pollinator.v1.run_pb2 import RunState
+from pollinator.v1.spec_pb2 import RunSpec, Slurm
 from pollinator.wire.errors import InvalidInput
+from support.scripted_executor import until
+from support.slurm_site import site
+
+PATIENT = Pace(quick_s=0.05, slow_s=1000.0, growth=100_000.0, share=1.0)
+"""After one round with nothing new nobody is asked for a quarter of an hour."""
 
 
-@pytest.mark.parametrize("name", ["slurm.modules", "slurm.directives"])
-def test_a_list_that_cannot_be_taken_apart_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+def job_in(folder: Path, **changes: bool | int) -> Job:
+    job = Job("run", RunSpec(nodes=1, processes_per_node=1, **changes), folder / "runs" / "run")
+    job.workspace.mkdir(parents=True)
+    return job
+
+
+@asynccontextmanager
+async def at_work(folder: Path, squeue: str) -> AsyncGenerator[SlurmExecutor]:
+    commands = site(folder / "bin", squeue=squeue)
+    containers = Containers.create({"containers.engines": "none"}, ON_A_CLUSTER)
+    executor = SlurmExecutor(Cluster(folder, commands, PATIENT), folder, Slurm(), containers)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(executor.serve())
+        yield executor
+        task.cancel()
+
+
+async def test_slurm_is_asked_at_once_why_it_ended_a_job(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    calls = tmp_path / "calls"
+    row = "7|7|$state|None|n1|0|0|N/A|N/A|".replace("|", BREAK)
+    squeue = f'state=RUNNING; test ! -e {tmp_path}/ended || state=CANCELLED\necho "{row}"; echo . >> {calls}'
+    write_json(job.workspace / NUMBER, {"job_id": "7"})
+    write_json(job.workspace / "started.json", {"restarts": 0, "nodes": ["n1"]})
+    async with at_work(tmp_path, squeue) as executor:
+        await until(lambda: executor.observe(job).state == RunState.RUN_STATE_RUNNING, "it runs")
+        await until(lambda: calls.exists() and len(calls.read_text().split()) >= 2, "nothing is new")
+        (tmp_path / "ended").touch()
+        write_exit(job.workspace, verdict(INTERRUPTED, 0, -15))
+        await until(
+            lambda: executor.observe(job).state == RunState.RUN_STATE_CANCELLED, "its end is known", 5
+        )
+
+
+@pytest.mark.parametrize("left", ["exit", "record", "claim", "nothing"])
+def test_making_ready_for_another_job_may_be_repeated_from_anywhere(tmp_path: Path, left: str) -> None:
+    """``left`` is what had been done last when the process was killed."""
+    job = job_in(tmp_path, requeue=True)
+    write_json(job.workspace / INTENT, {"time": 5.0})
+    claim(job.workspace, "7")
+    write_exit(job.workspace, verdict(INTERRUPTED, 0, -15))
+    if left == "exit":
+        write_json(job.workspace / NUMBER, {"job_id": "7"})
+        write_json(job.workspace / "started.json", {"restarts": 0})
+    else:
+        write_json(job.workspace / NUMBER, {"job_id": "", "past": ["7"]})
+    if left in ("claim", "nothing"):
+        (job.workspace / "exit.json").replace(job.workspace / "attempt.1.json")
+    if left == "nothing":
+        (job.workspace / "claim").unlink()
+    run = Handover(job, str)
+    run.release()
+
+    assert (1, False, True) == (attempts(job.workspace), run.goes_on, claim(job.workspace, "8"))
+    assert (["7"], "", 0.0) == (run.past, run.job_id, run.since)
+    assert not {"started.json", "exit.json"} & {each.name for each in job.workspace.iterdir()}
+
+
+def test_making_ready_leaves_alone_what_the_next_job_has_begun(tmp_path: Path) -> None:
+    job = job_in(tmp_path, requeue=True)
+    write_json(job.workspace / NUMBER, {"job_id": "", "past": ["7"]})
+    write_json(job.workspace / INTENT, {"time": 5.0, "past": 1})
+    write_json(job.workspace / "started.json", {"restarts": 0})
+    claim(job.workspace, "8")
+    run = Handover(job, str)
+    run.release()
+
+    assert (5.0, False) == (run.since, claim(job.workspace, "9"))
+    assert read_record(job.workspace / "started.json") is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("slurm.modules", "--licenses='a"), ("slurm.directives", "--licenses='a"), ("slurm.poll", "often")],
+)
+def test_a_setting_that_cannot_be_meant_is_refused_by_its_name(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        SlurmExecutor.create(tmp_path, {name: "--licenses='a"})
+        SlurmExecutor.create(tmp_path, {name: value})
 
     assert "bad_settings" == caught.value.reason
     assert [name] == [each.where for each in caught.value.violations]

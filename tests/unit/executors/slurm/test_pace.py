@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pollinator.executors.slurm.pace import Pace, Rhythm
+from pollinator.executors.slurm.pace import Pace, Rhythm, pace_of
+from pollinator.wire.errors import InvalidInput
 
 PACE = Pace(quick_s=1, slow_s=30, down_s=60, growth=1.5, share=0.1, jitter=0.2)
 
@@ -52,3 +53,21 @@ def test_nobody_asks_exactly_on_time() -> None:
 
     assert len(times) > 1
     assert all(10 <= each <= 12 for each in times)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("", (1, 30, 15)), ("5-60", (5, 60, 15)), ("7", (7, 30, 15)), ("90", (90, 90, 90))],
+)
+def test_a_site_may_wish_for_another_pace(setting: str, expected: tuple[float, float, float]) -> None:
+    pace = pace_of(setting)
+
+    assert expected == (pace.quick_s, pace.slow_s, pace.down_s)
+
+
+@pytest.mark.parametrize("setting", ["0", "5-4", "x", "-5", "5-", "0.1-3", "5s"])
+def test_a_pace_that_cannot_be_meant_is_refused(setting: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        pace_of(setting)
+
+    assert ["slurm.poll"] == [each.where for each in refused.value.violations]
