@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 
 from support.containers import apptainer, small_archive
 from support.elsewhere import log_in_at
-from support.image_files import RELEASE
+from support.image_files import RELEASE, small_image
+from support.people import ground, ordinary_user
 from support.sandbox import Sandbox, sandbox
 from support.slurm import Slurm
 from support.slurm_files import Options
 from support.sshd import Site, site
 
-__all__ = ["sandbox"]
+__all__ = ["ground", "ordinary_user", "sandbox"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NAME = "lumi-standard-hpcexecutor"
@@ -119,6 +121,30 @@ def test_an_image_is_converted_for_the_first_run_and_there_for_the_second(
     assert kept.is_relative_to(login.home)
     assert [converted[0]["digest"]] == [each["digest"] for each in again]
     assert [kept.name] == [path.name for path in kept.parent.iterdir()]
+
+
+def test_an_ordinary_account_is_enough_for_images(
+    cluster: Slurm, ordinary_user: str, ground: Path, sandbox: Sandbox
+) -> None:
+    apptainer()
+    if cluster.options.accounting:
+        cluster.add_user(ordinary_user)
+    archive = small_image().archive(ground / "image.oci.tar")
+    archive.chmod(0o644)
+    ground.chmod(0o755)
+    with site(user=ordinary_user, variables=cluster.env) as login:
+        root = new_project(sandbox, login, RELEASED + "print(os.getuid())\n")
+        settings = wishes("nodes=3", "cpu=2", image=f"oci-archive:{archive}")
+        run = sandbox.cli("run", "--follow", *settings, cwd=root, timeout=150)
+        converted = images(sandbox, root)
+        sandbox.kill_everything()
+
+        user = pwd.getpwnam(ordinary_user).pw_uid
+        expected = [f"[{rank}] {line}" for rank in range(3) for line in (f"{RELEASE} {rank} /cfs", str(user))]
+        assert 0 == run.returncode, run.stderr
+        assert sorted(expected) == sorted(run.stdout.decode().splitlines())
+        assert [user] == [Path(each["location"]).stat().st_uid for each in converted]
+        assert [] == cluster.queued()
 
 
 def images(sandbox: Sandbox, root: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 NOBODY = 65534
+ORDINARY = "pollssh"
 
 
 @contextmanager
@@ -39,3 +42,17 @@ def ground() -> Iterator[Path]:
     for below, _, _ in os.walk(folder):
         Path(below).chmod(0o700)
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def ordinary_user() -> str:
+    """An account that is not root's, into which a key lets."""
+    if os.getuid():
+        pytest.skip("only root can make an account")
+    try:
+        pwd.getpwnam(ORDINARY)
+    except KeyError:
+        # A star lets keys in; an account without any password is locked.
+        command = ["useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", ORDINARY]
+        subprocess.run(command, check=True)
+    return ORDINARY

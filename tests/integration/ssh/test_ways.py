@@ -17,11 +17,11 @@ from pollinator.daemon.reach.transport import Place
 from pollinator.daemon.registry import Registry
 from pollinator.wire.errors import Unavailable
 from support.link import line
+from support.people import ordinary_user
 from support.sshd import Site, site
 
+__all__ = ["ordinary_user"]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-USER = "pollssh"
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +103,6 @@ async def test_what_a_login_prints_is_not_taken_for_an_answer(far: Site, tmp_pat
     there = await home(ssh_to(far, far.address, tmp_path))
 
     assert str(far.home) == there
-
-
-@pytest.fixture
-def ordinary_user() -> str:
-    """An account that is not root's."""
-    if os.getuid():
-        pytest.skip("only root can make an account")
-    try:
-        pwd.getpwnam(USER)
-    except KeyError:
-        # A star lets keys in; an account without any password is locked.
-        subprocess.run(
-            ["useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", USER], check=True
-        )
-    return USER
 
 
 async def test_an_ordinary_account_is_enough(ordinary_user: str, tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ PATIENT = Pace(quick_s=0.05, slow_s=1000.0, growth=100_000.0, share=1.0)
 """After one round with nothing new nobody is asked for a quarter of an hour."""
 
 
-def job_in(folder: Path, **changes: bool | int) -> Job:
-    job = Job("run", RunSpec(nodes=1, processes_per_node=1, **changes), folder / "runs" / "run")
+def job_in(folder: Path, *, requeue: bool = False) -> Job:
+    job = Job("run", RunSpec(nodes=1, processes_per_node=1, requeue=requeue), folder / "runs" / "run")
     job.workspace.mkdir(parents=True)
     return job
 
