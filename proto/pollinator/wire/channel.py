@@ -15,8 +15,9 @@ _OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # A daemon that comes back within a second must be found within a second.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
+    # In truth how long a try may take, at the least: at the end of a long line the first word takes its time.
+    ("grpc.min_reconnect_backoff_ms", 20_000),
     ("grpc.use_local_subchannel_pool", 1),
 )
 
