@@ -22,7 +22,8 @@ from pollinator.v1.executor_pb2_grpc import (
     add_ExecutorServiceServicer_to_server,
 )
 from pollinator.wire.certificates import Identity, Pair, make_pair
-from pollinator.wire.errors import NeedsLogin, PollinatorError
+from pollinator.wire.errors import NeedsLogin, PollinatorError, Unavailable
+from pollinator.wire.places import runtime_dir
 from pollinator.wire.serving import ErrorInterceptor, make_server
 from pollinator.wire.tls import bind_secured
 
@@ -66,15 +67,19 @@ class Peer:
         return answer.executor
 
 
-async def asked(port: int, side: Identity, host: str = "127.0.0.1") -> str:
-    """What the executor is, or why that cannot be said."""
+def place_of(side: Identity, address: str) -> Place:
     settings = {
         "tls.certificate": str(side.certificate),
         "tls.key": str(side.key),
         "tls.authority": str(side.authority),
     }
+    return Place("hall", "", f"grpcs://{address}", settings, "1")
+
+
+async def asked(port: int, side: Identity, host: str = "127.0.0.1") -> str:
+    """What the executor is, or why that cannot be said."""
     address = f"{host}:{port}"
-    transport = Secured(Place("hall", "", f"grpcs://{address}", settings, "1"), address)
+    transport = Secured(place_of(side, address), address)
     peer = Peer(transport)
     try:
         await transport.ensure(peer, silent)
@@ -158,6 +163,49 @@ async def test_what_has_expired_is_not_believed(pair: Pair, tmp_path: Path) -> N
     with pytest.raises(NeedsLogin, match="was good until"):
         async with served(old.server):
             pass
+
+
+class GivesUp:
+    """Connects, and ends the connection before anything came."""
+
+    def __init__(self, socket: Path, reached: asyncio.Event) -> None:
+        self._socket = socket
+        self._reached = reached
+
+    def connected(self) -> bool:
+        return False
+
+    async def ask(self, timeout_s: float = 2.0) -> Executor | None:
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        await self._reached.wait()
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        return None
+
+
+async def test_a_service_that_says_nothing_has_not_refused_who_gave_up(pair: Pair) -> None:
+    reached = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await reader.read()
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.server.certificate, pair.server.key)
+    context.set_alpn_protocols(["h2"])
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0, ssl=context)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    place = place_of(pair.client, address)
+    transport = Secured(place, address)
+
+    with pytest.raises(Unavailable) as caught:
+        await transport.ensure(GivesUp(runtime_dir() / f"tls-{place.mark}.sock", reached), silent)
+
+    assert "executor_down" == caught.value.reason
+    await transport.close()
+    server.close()
 
 
 async def test_nobody_there_is_nobody_there(pair: Pair, unused_tcp_port: int) -> None:

@@ -140,19 +140,20 @@ class Secured:
                 reason="executor_down",
                 hint="its service listens with: pollinator-executor KIND --listen HOST:PORT",
             ) from error
-        came = 0
+        came, ended_here = 0, False
         try:
             async with asyncio.TaskGroup() as group:
                 up = group.create_task(_pass_on(reader, back), name=f"to {self._target}")
                 async for count in _passed_on(there, writer):
                     came += count
+                ended_here = up.done()
                 up.cancel()
         except* OSError:
             # An end as good as any; errors of TLS are of this family.
             pass
         finally:
             back.close()
-        if not came:
+        if not came and not ended_here:
             # With TLS 1.3 the other side looks at our certificate when we are done with its own.
             raise self._refused("it ends the connection as soon as it has seen it")
 
