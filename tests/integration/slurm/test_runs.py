@@ -68,9 +68,10 @@ async def job_of(cluster: Slurm, run: str) -> str:
 
 
 async def begun(executor: ExecutorProcess, program: str, **changes: Any) -> Run:
-    """A run whose first rank is up."""
+    """A run whose ranks are up."""
     run = await executor.begin(program, **changes)
-    await executor.printed(run.id, b"up")
+    for rank in range(run.spec.nodes * run.spec.processes_per_node):
+        await executor.printed(run.id, b"up", rank=rank)
     return run
 
 
