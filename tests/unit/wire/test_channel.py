@@ -28,7 +28,7 @@ async def test_the_first_word_from_the_end_of_a_long_line_is_waited_for(tmp_path
     await server.start()
     try:
         with slow_line(tmp_path / "line.sock", tmp_path / "far.sock", round_trip_s=2.0, rate=1e6):
-            async with open_channel(f"unix:{tmp_path}/line.sock") as channel:
+            async with open_channel(f"unix:{tmp_path}/line.sock", long_line=True) as channel:
                 answer = await ExecutorServiceStub(channel).Describe(DescribeRequest(), timeout=20)
     finally:
         await server.stop(0)

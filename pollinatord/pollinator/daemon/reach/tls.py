@@ -56,11 +56,11 @@ class Secured:
 
     def open(self) -> grpc.aio.Channel:
         """A channel to our socket."""
-        return open_channel(f"unix:{self._socket}")
+        return open_channel(f"unix:{self._socket}", long_line=True)
 
     def open_blocking(self) -> grpc.Channel:
         """The same for threads."""
-        return open_blocking_channel(f"unix:{self._socket}")
+        return open_blocking_channel(f"unix:{self._socket}", long_line=True)
 
     def may_answer(self) -> bool:
         """Once it was asked for the way is there."""
