@@ -68,10 +68,12 @@ rgw_run_sync_thread = false
 rgw_md_log_max_shards = 4
 rgw_data_log_num_shards = 4
 rgw_gc_max_objs = 4
-# It issues credentials for a while.
+"""
+_ISSUES = """\
 rgw_s3_auth_use_sts = true
 rgw_sts_key = {token_key}
 """
+"""It issues credentials for a while. Of wrong keys it then says no more than that they are refused."""
 
 
 def _policy(action: str, **about: object) -> str:
@@ -86,12 +88,13 @@ class Ceph:
         folder: an empty one for all it writes.
         certificate: of the gateway.
         key: of the certificate.
+        issues: it issues credentials for a while.
 
     Raises:
         NotUp: it did not come up; another try may.
     """
 
-    def __init__(self, folder: Path, certificate: Path, key: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path, key: Path, *, issues: bool = False) -> None:
         names = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
         self._programs = {name: program(name, "s3", SOURCE) for name in names}
         self._folder = folder
@@ -110,8 +113,8 @@ class Ceph:
                 https=self.https,
                 certificate=certificate,
                 key=key,
-                token_key=uuid.uuid4().hex[:16],
             )
+            + (_ISSUES.format(token_key=uuid.uuid4().hex[:16]) if issues else "")
         )
         try:
             self._form(fsid, f"[v1:127.0.0.1:{monitor}]")

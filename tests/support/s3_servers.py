@@ -228,10 +228,19 @@ def ceph_s3(ceph: Ceph) -> S3Server:
 
 
 @pytest.fixture(scope="session")
-def issuing_s3(ceph: Ceph) -> S3Server:
+def issuing_ceph(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[Ceph]:
+    """A cluster whose gateway issues credentials."""
+    made = certificate.certificate, certificate.key
+    cluster = started(lambda: Ceph(tmp_path_factory.mktemp("ceph"), *made, issues=True))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def issuing_s3(issuing_ceph: Ceph) -> S3Server:
     """A bucket whose user is issued credentials for a while."""
-    server = CephGateway(ceph)
-    ceph.add_role("pollinator", server.access_key)
+    server = CephGateway(issuing_ceph)
+    issuing_ceph.add_role("pollinator", server.access_key)
     return server
 
 

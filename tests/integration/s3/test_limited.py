@@ -17,7 +17,8 @@ from pollinator.chunks.s3_limited import limited, policy_of, travels
 from pollinator.v1.keeping_pb2 import Lease
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import Denied
-from support.s3_servers import S3Server
+from support.ceph import Ceph
+from support.s3_servers import CephGateway, S3Server
 
 pytestmark = pytest.mark.integration
 
@@ -82,8 +83,9 @@ def test_a_server_that_issues_nothing_issues_none(rclone_s3: S3Server) -> None:
     assert limited(rclone_s3.settings().s3, namespace("limited")) is None
 
 
-def test_a_user_who_may_not_take_the_role_gets_none(ceph_s3: S3Server, issuing_s3: S3Server) -> None:
-    assert limited(ceph_s3.settings().s3, namespace("limited")) is None
+def test_a_user_who_may_not_take_the_role_gets_none(issuing_ceph: Ceph, issuing_s3: S3Server) -> None:
+    assert issuing_s3.bucket
+    assert limited(CephGateway(issuing_ceph).settings().s3, namespace("limited")) is None
 
 
 def test_a_prefix_that_a_policy_takes_for_a_pattern_is_not_limited(issuing_s3: S3Server) -> None:

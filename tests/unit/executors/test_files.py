@@ -13,6 +13,7 @@ import pytest
 
 from pollinator.chunks.layout import lay_out
 from pollinator.executors import files as under_test
+from pollinator.executors import spares
 from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes
 from pollinator.executors.files import Files
 from pollinator.v1.run_pb2 import StartRunRequest
@@ -74,7 +75,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    # However full this machine's disk is.
+    monkeypatch.setattr(spares, "FREE_SHARE", 0.0)
     desk = Desk(tmp_path)
     yield desk
     for files in desk.opened:
@@ -91,6 +94,16 @@ def test_the_next_run_of_a_project_has_the_files_of_its_own_snapshot(desk: Desk)
     assert [] == desk.spares
     desk.prepare(second)
     assert before == desk.lay_out(first)
+
+
+def test_a_disk_that_is_nearly_full_gets_no_spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = spares.Spares(tmp_path, 1 << 30).wanted
+    answers: list[bool] = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(spares, "FREE_SHARE", share)
+        answers.append(wanted("name", 1))
+
+    assert [True, False] == answers
 
 
 def test_files_that_did_not_change_are_not_written_again(desk: Desk) -> None:
