@@ -102,7 +102,7 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     request.config.stash[_HELD] = None
     # pytest would hold the values of the fixtures, and with them what they hold, until after this.
-    request.node.funcargs.clear()
+    (request.node.funcargs or {}).clear()
     if more := held.more():
         pytest.fail(f"the test leaves behind: {', '.join(more)}")
 

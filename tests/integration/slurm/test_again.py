@@ -66,7 +66,7 @@ def wishes(enough: int = 2, **changes: Any) -> dict[str, Any]:
 
 def jobs_of(cluster: Slurm, run: str) -> list[str]:
     """Every job that Slurm ever had of a run, the oldest first."""
-    rows = [row.split() for row in cluster.run("squeue", "-ht", "all", "-o", "%A %j").splitlines()]
+    rows = [row.split(" ", 1) for row in cluster.run("squeue", "-ht", "all", "-o", "%A %j").splitlines()]
     return sorted((job_id for job_id, name in rows if run in name), key=int)
 
 

@@ -46,7 +46,7 @@ def sbatch(folder: Path, script: str) -> None:
 
 
 def jobs_of(cluster: Slurm, run: str) -> list[str]:
-    rows = [row.split() for row in cluster.run("squeue", "-ht", "all", "-o", "%A %j").splitlines()]
+    rows = [row.split(" ", 1) for row in cluster.run("squeue", "-ht", "all", "-o", "%A %j").splitlines()]
     return [job_id for job_id, name in rows if run in name]
 
 

@@ -40,7 +40,7 @@ def cluster(slurm_with_accounting: Slurm) -> Iterator[Slurm]:
 
 def jobs_of(cluster: Slurm, run: str) -> list[str]:
     """States of every job that Slurm ever had of a run."""
-    rows = [row.split() for row in cluster.run("squeue", "-ht", "all", "-o", "%T %j").splitlines()]
+    rows = [row.split(" ", 1) for row in cluster.run("squeue", "-ht", "all", "-o", "%T %j").splitlines()]
     return [state for state, name in rows if run in name]
 
 

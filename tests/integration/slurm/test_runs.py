@@ -55,7 +55,7 @@ def ended_as(run: Run) -> tuple[str, str]:
 
 def jobs_of(cluster: Slurm, run: str) -> list[str]:
     """Every job that Slurm ever had of a run."""
-    rows = [row.split() for row in cluster.run("squeue", "-ht", "all", "-o", "%A %j").splitlines()]
+    rows = [row.split(" ", 1) for row in cluster.run("squeue", "-ht", "all", "-o", "%A %j").splitlines()]
     return [job_id for job_id, name in rows if run in name]
 
 

@@ -189,6 +189,8 @@ async def test_without_output_only_events_are_sent(
 async def test_who_does_not_follow_gets_what_is_known_and_no_more(executor: ExecutorUnderTest) -> None:
     run = await executor.begin("import time; print('early'); time.sleep(60)")
     await executor.printed(run.id, b"early\n")
+    # What is printed may be seen before it is known where the run is.
+    await executor.reached(run.id, RunState.RUN_STATE_RUNNING)
     known = await executor.follow(run.id, follow=False)
     await executor.cancel(run.id)
     await executor.follow(run.id)
