@@ -27,7 +27,7 @@ class Book:
         """
         try:
             text = self._path.read_text("utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         try:
             return [Place(**each) for each in json.loads(text)["executors"]]
