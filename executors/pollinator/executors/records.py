@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,17 @@ def write_json(path: Path, value: Record, *, durable: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def write_exit_patiently(workspace: Path, record: Record) -> None:
+    """Write the exit record, without which nobody would ever know how the run ended; wait for a full disk."""
+    while True:
+        try:
+            write_exit(workspace, record)
+        except OSError:
+            time.sleep(1)
+        else:
+            return
 
 
 def write_exit(workspace: Path, record: Record) -> None:

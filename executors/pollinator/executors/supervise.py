@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from pollinator.executors.containers.opening import OnHost, open_inside
 from pollinator.executors.memory import MemoryGuard, guard_memory, largest_child
+from pollinator.executors.records import EXIT, STARTED, write_exit_patiently, write_json
 from pollinator.executors.trees import renew_source
 
 TICK_S = 0.02
@@ -285,23 +286,17 @@ def main(arguments: list[str]) -> int:
     except BlockingIOError:
         return 0
     # An earlier supervisor started this run already. Once is enough, whatever became of it.
-    if (workspace / "started.json").exists() or (workspace / "exit.json").exists():
+    if (workspace / STARTED).exists() or (workspace / EXIT).exists():
         return 0
     prepare_process()
     plan = json.loads((workspace / "launch.json").read_text(encoding="utf-8"))
     if plan["renew_source"]:
         renew_source(workspace)
     # Before the secrets are taken: a supervisor without them must never start the run.
-    _write(workspace / "started.json", {"pid": os.getpid(), "time": time.time()})
+    write_json(workspace / STARTED, {"pid": os.getpid(), "time": time.time()}, durable=True)
     _with_secrets(workspace, plan)
-    record = Supervision(workspace, plan).run()
-    while True:
-        try:
-            _write(workspace / "exit.json", record)
-            return 0
-        except OSError:
-            # The disk is full. Without the record nobody would ever know how the run ended.
-            time.sleep(1)
+    write_exit_patiently(workspace, Supervision(workspace, plan).run())
+    return 0
 
 
 def prepare_process() -> None:
@@ -325,16 +320,6 @@ def _with_secrets(workspace: Path, plan: dict[str, Any]) -> None:
 def _output(path: str) -> IO[bytes]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     return os.fdopen(descriptor, "ab", buffering=0)
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    """Atomically and durably."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(record, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _shown(code: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from pollinator.executors.base import Job, Tell
 from pollinator.executors.containers.engines import HOST, Engine, Engines, check_order
 from pollinator.executors.containers.images import ContainerImages, Ready
 from pollinator.executors.containers.reference import KEY, parse_reference
+from pollinator.executors.records import read_record, write_json
 from pollinator.v1.run_pb2 import Notice, Severity
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, Violation, WrongState
@@ -86,9 +86,7 @@ class Containers:
     def _prepare(self, job: Job, engine: Engine, tell: Tell) -> list[Notice]:
         reference = parse_reference(job.spec.image).below(job.work / "src")
         ready = self.images.ready(reference, engine, rebuild=job.spec.rebuild_image, tell=tell)
-        temporary = job.workspace / f"{_RECORD}.new"
-        temporary.write_text(json.dumps(asdict(ready)), encoding="utf-8")
-        temporary.replace(job.workspace / _RECORD)
+        write_json(job.workspace / _RECORD, asdict(ready))
         self.images.hold(job.run_id, ready.key)
         if not ready.notice:
             return []
@@ -125,10 +123,8 @@ class Containers:
     def _read(self, job: Job) -> Ready | None:
         if not job.spec.image:
             return None
-        try:
-            return Ready(**json.loads((job.workspace / _RECORD).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
+        record = read_record(job.workspace / _RECORD)
+        return Ready(**record) if record is not None else None
 
 
 def _why_none(spec: RunSpec) -> str:

@@ -35,6 +35,7 @@ from pollinator.executors.records import (
     next_attempt,
     read_record,
     write_exit,
+    write_exit_patiently,
     write_json,
 )
 from pollinator.executors.slurm.nodelist import hostnames
@@ -323,7 +324,7 @@ def main(arguments: list[str]) -> int:
         if put_back(job_id):
             return 0
         record |= {"reason": INTERRUPTED, WHY: record["reason"]}
-    write_whole(workspace, record)
+    write_exit_patiently(workspace, record)
     shutil.rmtree(workspace / "ranks", ignore_errors=True)
     return min(255, int(record["exit_code"]))
 
@@ -376,17 +377,6 @@ def take_secrets(workspace: Path, plan: dict[str, Any]) -> None:
         plan["env"] |= secrets
         if not plan["requeue"]:
             path.unlink()
-
-
-def write_whole(workspace: Path, record: Record) -> None:
-    """Write the exit record; a full disk is waited for."""
-    while True:
-        try:
-            write_exit(workspace, record)
-        except OSError:
-            time.sleep(1)
-        else:
-            return
 
 
 if __name__ == "__main__":

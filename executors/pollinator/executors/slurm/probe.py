@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pollinator.executors.records import write_json
 from pollinator.executors.slurm.commands import Commands
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.executor_pb2 import Cluster as Told
@@ -301,6 +302,4 @@ def _tuples(written: dict[str, Any]) -> dict[str, Any]:
 
 def keep(path: Path, found: Probe) -> None:
     """Keep an answer for the next start."""
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps({"format": FORMAT, **asdict(found)}), "utf-8")
-    temporary.replace(path)
+    write_json(path, {"format": FORMAT, **asdict(found)})
