@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import grpc
 
@@ -36,10 +36,12 @@ from pollinator.v1.executor_pb2 import (
     RemoveExecutorRequest,
     RemoveExecutorResponse,
 )
+from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2 import CancelRunRequest, PendingReason
 from pollinator.wire.errors import PollinatorError, WrongState
 from pollinator.wire.status import to_error
 
+_Answer = TypeVar("_Answer")
 FORWARD_S = 10.0
 CANCEL_S = 10.0
 """How long an executor that is removed may take to end its runs."""
@@ -89,23 +91,17 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         """Check a spec without running it, or that of a project."""
         if request.HasField("project"):
             return await self._starter.preflight(request)
-        link = self._registry.get(request.executor)
-        await link.ensure()
-        try:
-            return await link.executor.Preflight(request, timeout=FORWARD_S)
-        except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+        return await self._asked(
+            request.executor, lambda executor: executor.Preflight(request, timeout=FORWARD_S)
+        )
 
     async def ListImages(  # noqa: N802
         self, request: ListImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> ListImagesResponse:
         """Images that are ready at an executor."""
-        link = self._registry.get(request.executor)
-        await link.ensure()
-        try:
-            return await link.executor.ListImages(request, timeout=FORWARD_S)
-        except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+        return await self._asked(
+            request.executor, lambda executor: executor.ListImages(request, timeout=FORWARD_S)
+        )
 
     async def PullImage(  # noqa: N802
         self, request: PullImageRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -126,10 +122,15 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         self, request: PruneImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> PruneImagesResponse:
         """Remove images at an executor."""
-        link = self._registry.get(request.executor)
+        return await self._asked(
+            request.executor, lambda executor: executor.PruneImages(request, timeout=FORWARD_S)
+        )
+
+    async def _asked(self, name: str, ask: Callable[[ExecutorServiceStub], Awaitable[_Answer]]) -> _Answer:
+        link = self._registry.get(name)
         await link.ensure()
         try:
-            return await link.executor.PruneImages(request, timeout=FORWARD_S)
+            return await ask(link.executor)
         except grpc.aio.AioRpcError as error:
             raise to_error(error) from error
 
