@@ -12,12 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import grpc
-
+from pollinator.daemon.reach.served import AtSocket
 from pollinator.daemon.reach.transport import Peer, Place, Tell
 from pollinator.v1.executor_pb2 import Executor
 from pollinator.wire import places
-from pollinator.wire.channel import open_blocking_channel, open_channel
 from pollinator.wire.errors import Unavailable
 from pollinator.wire.presence import holder_of
 
@@ -27,36 +25,16 @@ START_S = 15.0
 _log = logging.getLogger(__name__)
 
 
-class LocalProcess:
+class LocalProcess(AtSocket):
     """The executor's process and its socket."""
 
     near = True
     idle = "not started yet; the first run starts it"
 
     def __init__(self, place: Place, socket: Path, state: Path) -> None:
-        self._place = place
-        self._socket = socket
+        super().__init__(place, socket)
         self._state = state
         self._process: subprocess.Popen[bytes] | None = None
-
-    def open(self) -> grpc.aio.Channel:
-        """A channel to its socket."""
-        return open_channel(f"unix:{self._socket}")
-
-    def open_blocking(self) -> grpc.Channel:
-        """The same for threads."""
-        return open_blocking_channel(f"unix:{self._socket}")
-
-    def may_answer(self) -> bool:
-        """There is a socket."""
-        return self._socket.exists()
-
-    def login(self) -> list[str]:
-        """Nobody has to."""
-        return []
-
-    def hurry(self) -> None:
-        """Nothing is put off."""
 
     async def ensure(self, peer: Peer, tell: Tell) -> None:
         """Start the process unless it answers.

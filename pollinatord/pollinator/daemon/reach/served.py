@@ -11,11 +11,8 @@ from pollinator.wire.channel import open_blocking_channel, open_channel
 from pollinator.wire.errors import Unavailable
 
 
-class Served:
-    """A socket; who starts and ends what listens there is not our concern."""
-
-    near = False
-    idle = "nobody has answered there yet"
+class AtSocket:
+    """What is the same for whoever listens at a Unix socket of this machine."""
 
     def __init__(self, place: Place, socket: Path) -> None:
         self._place = place
@@ -39,6 +36,13 @@ class Served:
 
     def hurry(self) -> None:
         """Nothing is put off."""
+
+
+class Served(AtSocket):
+    """A socket; who starts and ends what listens there is not our concern."""
+
+    near = False
+    idle = "nobody has answered there yet"
 
     async def ensure(self, peer: Peer, tell: Tell) -> None:
         """Ask whether somebody is there.
