@@ -73,8 +73,10 @@ wheel: $(VENV)/.installed
 	$(BIN)/uv build --quiet
 	$(BIN)/check-wheel-contents dist
 
+# Most of what tests do is waiting. A file of tests stays together, with the servers that it shares.
+WORKERS ?= 2
 unit: $(VENV)/.installed components
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 floors: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FLOORS)

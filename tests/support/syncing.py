@@ -16,13 +16,14 @@ from unittest.mock import patch
 
 from pollinator.chunks import upload
 from pollinator.chunks.digest import digest_of
+from pollinator.chunks.keys import is_snapshot
 from pollinator.chunks.pack import parse_footer, verify
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
 from pollinator.daemon.scan import Stamp
 from pollinator.daemon.watch.base import Changes, Skip, lineage, topmost
 from pollinator.v1.tree_pb2 import DirectoryNode, FileNode, Snapshot, SnapshotRef, Tree
-from pollinator.wire.errors import PollinatorError, Unavailable
+from pollinator.wire.errors import Corrupt, PollinatorError, Unavailable
 from support.storing import MemoryStore, listed
 
 Listing = dict[bytes, tuple[str, int, bytes]]
@@ -278,9 +279,12 @@ class WitnessStore(MemoryStore):
             return
         try:
             verify(key, data)
-            if key.startswith("s/"):
-                footer = parse_footer(key, data)
+            footer = parse_footer(key, data)
+            if is_snapshot(key):
                 read_back(self, ref_of(key, footer.snapshot))
+            early = {row.key for row in footer.packs} - self.objects.keys()
+            if early:
+                raise Corrupt(f"{early} are listed and not there", reason="bad_pack")
         except PollinatorError as error:
             self.wrong.append(f"{key}: {error!r}")
             raise AssertionError(self.wrong[-1]) from error

@@ -19,7 +19,7 @@ from pollinator.executors.base import Executor, Observation
 from pollinator.executors.boot import boot_id
 from pollinator.executors.files import Files, OpenStore
 from pollinator.executors.records import attempts
-from pollinator.executors.runlog import RunFolder
+from pollinator.executors.runlog import BEFORE_RANKS, RunFolder
 from pollinator.executors.trees import remove_tree
 from pollinator.model.run import is_terminal
 from pollinator.v1.keeping_pb2 import Lease
@@ -61,13 +61,6 @@ _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 _S = RunState
 
-
-_BEFORE_RANKS = (
-    _S.RUN_STATE_ACCEPTED,
-    _S.RUN_STATE_LAUNCHING,
-    _S.RUN_STATE_QUEUED,
-    _S.RUN_STATE_STARTING,
-)
 _LAID_OUT = "laid-out"
 _WAITING = {
     "files": ("store_unreachable", "its files wait for the store"),
@@ -93,7 +86,7 @@ class Lifecycle:
             # It has ended, and what was left to do did not succeed.
             await self._release(folder)
             return
-        if folder.run.state in _BEFORE_RANKS and not await self._launch(folder):
+        if folder.run.state in BEFORE_RANKS and not await self._launch(folder):
             return
         if folder.run.state != _S.RUN_STATE_COLLECTING:
             self._submit(folder)

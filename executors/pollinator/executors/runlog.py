@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import xxhash
@@ -19,7 +19,7 @@ from pollinator.executors.base import Job
 from pollinator.executors.growth import Growth
 from pollinator.executors.trees import PRISTINE, remove_tree
 from pollinator.model.run import InvalidMove, apply, is_terminal
-from pollinator.v1.run_pb2 import OutcomeReason, Progress, Run, RunEvent, StartRunRequest
+from pollinator.v1.run_pb2 import OutcomeReason, Progress, Run, RunEvent, RunState, StartRunRequest
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import InvalidInput, NotFound
 
@@ -33,6 +33,14 @@ _BESIDES = (PRISTINE, "container")
 
 _PRIVATE = ("private.pb", "secrets.json", "launch.json")
 """Files that only a run which has not ended needs: secrets, keys of a store, an environment."""
+
+BEFORE_RANKS = (
+    RunState.RUN_STATE_ACCEPTED,
+    RunState.RUN_STATE_LAUNCHING,
+    RunState.RUN_STATE_QUEUED,
+    RunState.RUN_STATE_STARTING,
+)
+"""No rank of the attempt is known to run."""
 
 _DROPPED = "."
 """Names of folders on their way out begin so."""
@@ -271,11 +279,17 @@ class RunFolders:
 
     def ranks(self, run_id: str) -> Sequence[int]:
         """Ranks that have an output file, as of a moment ago."""
-        return sorted(self.folder(run_id).growth.sizes)
+        return sorted(self._sizes(run_id))
 
     def output_size(self, run_id: str, rank: int) -> int:
         """Bytes a rank has printed, as of a moment ago; never fewer than were read."""
-        return self.folder(run_id).growth.sizes.get(rank, 0)
+        return self._sizes(run_id).get(rank, 0)
+
+    def _sizes(self, run_id: str) -> Mapping[int, int]:
+        folder = self.folder(run_id)
+        # A file may be seen before it is known that the run runs: none is said to wait and to print.
+        silent = folder.run.state in BEFORE_RANKS and folder.run.attempt <= 1
+        return {} if silent else folder.growth.sizes
 
     def read_output(self, run_id: str, rank: int, offset: int, limit: int) -> bytes:
         """A piece of a rank's output."""

@@ -48,6 +48,11 @@ def moved(state: RunState.ValueType) -> RunEvent:
     return RunEvent(state_changed=StateChanged(state=state))
 
 
+def run_it(folder: RunFolder) -> None:
+    folder.append(moved(RunState.RUN_STATE_LAUNCHING))
+    folder.append(moved(RunState.RUN_STATE_RUNNING))
+
+
 def noted(text: str) -> RunEvent:
     return RunEvent(notice=Notice(text=text))
 
@@ -224,11 +229,37 @@ def test_output_is_read_by_rank_and_offset(tmp_path: Path) -> None:
     (folder.path / "output").mkdir()
     for name in ("10", "9", "0", "core.1234", "x"):
         (folder.path / "output" / name).write_text(f"rank {name}")
-    folder.growth.look()
+    run_it(folder)
 
     assert [0, 9, 10] == list(folders.ranks("run1"))
     assert 7 == folders.output_size("run1", 10)
     assert [b"nk", b"", b""] == [folders.read_output("run1", 9, at, 2) for at in (2, 6, 99)]
+
+
+def test_nothing_is_told_of_output_before_the_run_is_known_to_run(tmp_path: Path) -> None:
+    folders = RunFolders(tmp_path)
+    folder = folders.create(Run(id="run1"), request())
+    (folder.path / "output").mkdir()
+    (folder.path / "output" / "0").write_text("quick")
+    folder.append(moved(RunState.RUN_STATE_LAUNCHING))
+    folder.append(moved(RunState.RUN_STATE_QUEUED))
+
+    assert ([], 0) == (list(folders.ranks("run1")), folders.output_size("run1", 0))
+    folder.append(moved(RunState.RUN_STATE_RUNNING))
+    assert ([0], 5) == (list(folders.ranks("run1")), folders.output_size("run1", 0))
+
+
+def test_output_stays_when_the_run_waits_again(tmp_path: Path) -> None:
+    folders = RunFolders(tmp_path)
+    folder = folders.create(Run(id="run1"), request())
+    (folder.path / "output").mkdir()
+    (folder.path / "output" / "0").write_text("first")
+    run_it(folder)
+    again = moved(RunState.RUN_STATE_QUEUED)
+    again.state_changed.attempt = 2
+    folder.append(again)
+
+    assert ([0], 5) == (list(folders.ranks("run1")), folders.output_size("run1", 0))
 
 
 async def test_a_watcher_is_woken_by_events_and_by_output(tmp_path: Path) -> None:

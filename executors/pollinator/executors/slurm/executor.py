@@ -222,7 +222,7 @@ class SlurmExecutor(Executor):
         if run.pending is not None:
             return run.pending
         text = f"Slurm has it as job {run.job_id}" if run.job_id else "it is being handed over to Slurm"
-        return PendingReason(code="submitted", text=text)
+        return PendingReason(code="submitted", text=text, action="nothing has to be done")
 
     # When it has ended
 

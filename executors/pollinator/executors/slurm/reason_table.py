@@ -26,7 +26,7 @@ _SHORTER = "set a shorter conditions.walltime"
 _CANCEL_YOURS = "wait until some of them end, or cancel runs that are not needed"
 
 _QUEUE = {
-    "None": Words("Slurm has not looked at it yet", ""),
+    "None": Words("Slurm has not looked at it yet", _WAIT),
     "Priority": Words(
         "other jobs are ahead of it in this partition",
         f"{_WAIT}; a short run with a true conditions.walltime is fitted in earlier",
