@@ -41,6 +41,10 @@ SLACK_S = 5.0
 """So much longer than the grace a job may take to end by itself."""
 RECORD_S = 10.0
 """So long its record may take to be seen here: file systems of clusters are not quick."""
+LOOK_S = 0.1
+WAITING_LOOK_S = 0.5
+LOOKS_A_SECOND = 100
+"""So often files of all runs together are looked at: a whole cluster shares the file system."""
 LOST_S = 60.0
 """So long after Slurm has forgotten a job."""
 PREVIEW = "RUN"
@@ -153,7 +157,7 @@ class SlurmExecutor(Executor):
         run = self._run(job)
         if run.cancelled:
             self._submission.cancel(run)
-        if run.job_id or is_final(run.look(quick=True).record):
+        if run.job_id or is_final(run.look(LOOK_S).record):
             return
         job.output.mkdir(mode=0o700, exist_ok=True)
         if not (job.workspace / STARTED).exists():
@@ -166,7 +170,7 @@ class SlurmExecutor(Executor):
         """By the files of the run, and by what Slurm told last."""
         run = self._run(job)
         seen = self._cluster.seen(run.job_id) if run.job_id else None
-        look = run.look(quick=seen is None or seen.meaning.state != RunState.RUN_STATE_QUEUED)
+        look = run.look(self._look_s(seen))
         if is_final(look.record):
             record = look.record
         else:
@@ -200,6 +204,11 @@ class SlurmExecutor(Executor):
             if run.job_id:
                 self._cluster.follow(run.job_id, run.since)
         return self._runs[job.run_id]
+
+    def _look_s(self, seen: JobSeen | None) -> float:
+        """How old what is known of a run's files may be."""
+        waits = seen is not None and seen.meaning.state == RunState.RUN_STATE_QUEUED
+        return max(WAITING_LOOK_S if waits else LOOK_S, len(self._runs) / LOOKS_A_SECOND)
 
     # While it lives
 

@@ -33,9 +33,6 @@ INTENT = "submit.json"
 NUMBER = "job.json"
 """Which one it is."""
 
-LOOK_S = 0.1
-SLOW_LOOK_S = 0.5
-"""The files are on a file system that is shared by a whole cluster."""
 TOLD_S = 60.0
 """So long Slurm may take to tell that a job waits again which it has put back."""
 
@@ -199,10 +196,10 @@ class Handover:
         before, self._interrupted = self._interrupted, look.record is not None
         return self._interrupted and not before
 
-    def look(self, *, quick: bool) -> Look:
-        """What its files say."""
+    def look(self, at_most_s: float) -> Look:
+        """What its files say, or said so long ago at most."""
         now = time.monotonic()
-        if now - self._files.at >= (LOOK_S if quick else SLOW_LOOK_S):
+        if now - self._files.at >= at_most_s:
             self._files = Look(
                 now,
                 read_record(self.path / EXIT),

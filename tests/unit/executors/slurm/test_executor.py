@@ -12,7 +12,8 @@ import pytest
 from pollinator.executors.base import Job
 from pollinator.executors.containers.engines import ON_A_CLUSTER
 from pollinator.executors.containers.use import Containers
-from pollinator.executors.records import attempts, read_record, write_exit, write_json
+from pollinator.executors.records import Record, attempts, read_record, write_exit, write_json
+from pollinator.executors.slurm import handover
 from pollinator.executors.slurm.batch import INTERRUPTED, claim, verdict
 from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.executor import SlurmExecutor
@@ -29,8 +30,8 @@ PATIENT = Pace(quick_s=0.05, slow_s=1000.0, growth=100_000.0, share=1.0)
 """After one round with nothing new nobody is asked for a quarter of an hour."""
 
 
-def job_in(folder: Path, *, requeue: bool = False) -> Job:
-    job = Job("run", RunSpec(nodes=1, processes_per_node=1, requeue=requeue), folder / "runs" / "run")
+def job_in(folder: Path, *, requeue: bool = False, name: str = "run") -> Job:
+    job = Job(name, RunSpec(nodes=1, processes_per_node=1, requeue=requeue), folder / "runs" / name)
     job.workspace.mkdir(parents=True)
     return job
 
@@ -61,6 +62,30 @@ async def test_slurm_is_asked_at_once_why_it_ended_a_job(tmp_path: Path) -> None
         await until(
             lambda: executor.observe(job).state == RunState.RUN_STATE_CANCELLED, "its end is known", 5
         )
+
+
+async def test_the_more_runs_there_are_the_seldomer_files_of_each_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> Record | None:
+        read.append(path)
+        return read_record(path)
+
+    monkeypatch.setattr(handover, "read_record", counted)
+    jobs = [job_in(tmp_path, name=f"run{number}") for number in range(3000)]
+    containers = Containers.create({"containers.engines": "none"}, ON_A_CLUSTER)
+    executor = SlurmExecutor(
+        Cluster(tmp_path, site(tmp_path / "bin"), PATIENT), tmp_path, Slurm(), containers
+    )
+    for job in jobs:
+        executor.observe(job)
+    read.clear()
+    for job in jobs:
+        executor.observe(job)
+
+    assert 1000 > len(read), "each is looked at once in half a minute"
 
 
 @pytest.mark.parametrize("left", ["exit", "record", "claim", "nothing"])
