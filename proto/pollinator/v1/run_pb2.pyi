@@ -12,6 +12,7 @@ from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
+from pollinator.v1 import colony_pb2 as colony_pb2
 from pollinator.v1 import spec_pb2 as spec_pb2
 from pollinator.v1 import store_pb2 as store_pb2
 from pollinator.v1 import tree_pb2 as tree_pb2
@@ -806,6 +807,7 @@ class ProjectSource(message.Message):
     STORE_FIELD_NUMBER: builtins.int
     OVERRIDES_FIELD_NUMBER: builtins.int
     STRICT_FIELD_NUMBER: builtins.int
+    COLONY_FIELD_NUMBER: builtins.int
     root: builtins.str
     """Folder of the project."""
     strict: builtins.bool
@@ -818,6 +820,10 @@ class ProjectSource(message.Message):
     def overrides(self) -> SpecOverrides:
         """What differs from project.yaml."""
 
+    @builtins.property
+    def colony(self) -> colony_pb2.Colony:
+        """The colony that the caller's environment names; unset keeps the project's last one."""
+
     def __init__(
         self,
         *,
@@ -825,10 +831,11 @@ class ProjectSource(message.Message):
         store: store_pb2.StoreSettings | None = ...,
         overrides: SpecOverrides | None = ...,
         strict: builtins.bool = ...,
+        colony: colony_pb2.Colony | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["overrides", b"overrides", "store", b"store"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "overrides", b"overrides", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["overrides", b"overrides", "root", b"root", "store", b"store", "strict", b"strict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "overrides", b"overrides", "root", b"root", "store", b"store", "strict", b"strict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -884,6 +891,7 @@ class SnapshotSource(message.Message):
     SNAPSHOT_FIELD_NUMBER: builtins.int
     STORE_FIELD_NUMBER: builtins.int
     SPEC_FIELD_NUMBER: builtins.int
+    COLONY_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Id for the run, made by the caller."""
     @builtins.property
@@ -900,6 +908,10 @@ class SnapshotSource(message.Message):
         of the snapshot in the store.
         """
 
+    @builtins.property
+    def colony(self) -> colony_pb2.Colony:
+        """For an executor that hands runs over to a colony."""
+
     def __init__(
         self,
         *,
@@ -907,10 +919,11 @@ class SnapshotSource(message.Message):
         snapshot: tree_pb2.SnapshotRef | None = ...,
         store: store_pb2.StoreSettings | None = ...,
         spec: spec_pb2.RunSpec | None = ...,
+        colony: colony_pb2.Colony | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["run_id", b"run_id", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "run_id", b"run_id", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

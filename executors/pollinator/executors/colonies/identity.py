@@ -1,0 +1,59 @@
+"""Who asks a Colonies server: a private key, the identity that follows from it, and signatures.
+
+The only module that imports coincurve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+
+from coincurve import PrivateKey
+
+from pollinator.wire.errors import InvalidInput
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+
+
+class Key:
+    """A private key on secp256k1.
+
+    Args:
+        text: 64 hexadecimal digits.
+
+    Raises:
+        InvalidInput: this is no key. The text is never repeated.
+    """
+
+    def __init__(self, text: str) -> None:
+        if not _HEX.fullmatch(text) or not 0 < int(text, 16) < _ORDER:
+            raise InvalidInput(
+                "this is no private key of a Colonies server",
+                reason="bad_key",
+                hint="a private key is 64 hexadecimal digits",
+            )
+        self._key = PrivateKey(bytes.fromhex(text))
+        public = self._key.public_key.format(compressed=False).hex()
+        # Of the digits, not of the bytes.
+        self.identity = _sha3(public.encode()).hex()
+
+    @classmethod
+    def new(cls) -> tuple[str, Key]:
+        """One that nobody has: its text and itself."""
+        text = (secrets.randbelow(_ORDER - 1) + 1).to_bytes(32).hex()
+        return text, cls(text)
+
+    def sign(self, payload: bytes) -> str:
+        """Signature of a payload as it is sent, in base64: r, s and the recovery id, 130 hexadecimal digits."""
+        return self._key.sign_recoverable(_sha3(payload), hasher=None).hex()
+
+
+def unique_id() -> str:
+    """A new name for an object, as the server makes them: 64 hexadecimal digits."""
+    return secrets.token_hex(32)
+
+
+def _sha3(data: bytes) -> bytes:
+    return hashlib.sha3_256(data).digest()
