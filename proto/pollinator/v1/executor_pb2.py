@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from pollinator.v1 import colony_pb2 as pollinator_dot_v1_dot_colony__pb2
 from pollinator.v1 import run_pb2 as pollinator_dot_v1_dot_run__pb2
 from pollinator.v1 import spec_pb2 as pollinator_dot_v1_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpollinator/v1/executor.proto\x12\rpollinator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17pollinator/v1/run.proto\x1a\x18pollinator/v1/spec.proto\"#\n\x0f\x44\x65scribeRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\"=\n\x10\x44\x65scribeResponse\x12)\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32\x17.pollinator.v1.Executor\"\xe3\x02\n\x08\x45xecutor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0f\n\x07healthy\x18\x05 \x01(\x08\x12\x15\n\rhealth_detail\x18\x06 \x01(\t\x12\x31\n\x0c\x63\x61pabilities\x18\x07 \x01(\x0b\x32\x1b.pollinator.v1.Capabilities\x12\x13\n\x0b\x61\x63tive_runs\x18\x08 \x01(\r\x12#\n\x05reach\x18\t \x01(\x0e\x32\x14.pollinator.v1.Reach\x12\x0b\n\x03\x66ix\x18\n \x01(\t\x12\x37\n\x08settings\x18\x0b \x03(\x0b\x32%.pollinator.v1.Executor.SettingsEntry\x12\r\n\x05login\x18\x0c \x03(\t\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc2\x01\n\x0c\x43\x61pabilities\x12\x12\n\ncpu_millis\x18\x01 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\r\n\x05nodes\x18\x03 \x01(\r\x12\x0c\n\x04gpus\x18\x04 \x03(\t\x12\x19\n\x11\x63ontainer_engines\x18\x05 \x03(\t\x12\x15\n\rmemory_source\x18\x06 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\x12\'\n\x07\x63luster\x18\x08 \x01(\x0b\x32\x16.pollinator.v1.Cluster\"\xb9\x01\n\x07\x43luster\x12\x0f\n\x07version\x18\x01 \x01(\t\x12,\n\npartitions\x18\x02 \x03(\x0b\x32\x18.pollinator.v1.Partition\x12\x10\n\x08\x61\x63\x63ounts\x18\x03 \x03(\t\x12\x0b\n\x03qos\x18\x04 \x03(\t\x12\x12\n\naccounting\x18\x05 \x01(\x08\x12\x0c\n\x04json\x18\x06 \x01(\x08\x12.\n\nprobe_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x01\n\tPartition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fmax_walltime_ms\x18\x02 \x01(\x04\x12\r\n\x05nodes\x18\x03 \x01(\r\x12\x11\n\tmax_nodes\x18\x04 \x01(\r\x12\x12\n\ncpu_millis\x18\x05 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x30\n\x04gpus\x18\x07 \x03(\x0b\x32\".pollinator.v1.Partition.GpusEntry\x12\n\n\x02up\x18\x08 \x01(\x08\x1a+\n\tGpusEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"2\n\x0e\x45xplainRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x65stimate\x18\x02 \x01(\x08\"@\n\x0f\x45xplainResponse\x12-\n\x07pending\x18\x01 \x01(\x0b\x32\x1c.pollinator.v1.PendingReason\"\x9b\x01\n\x10PreflightRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x16.pollinator.v1.RunSpec\x12\x0e\n\x06script\x18\x03 \x01(\x08\x12\x10\n\x08\x65stimate\x18\x04 \x01(\x08\x12-\n\x07project\x18\x05 \x01(\x0b\x32\x1c.pollinator.v1.ProjectSource\"\xac\x01\n\x11PreflightResponse\x12&\n\x07notices\x18\x01 \x03(\x0b\x32\x15.pollinator.v1.Notice\x12\x0e\n\x06script\x18\x02 \x01(\t\x12\'\n\x03\x65ta\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65xecutor\x18\x04 \x01(\t\x12$\n\x04spec\x18\x05 \x01(\x0b\x32\x16.pollinator.v1.RunSpec\"\x16\n\x14ListExecutorsRequest\"C\n\x15ListExecutorsResponse\x12*\n\texecutors\x18\x01 \x03(\x0b\x32\x17.pollinator.v1.Executor\"\xb5\x01\n\x12\x41\x64\x64\x45xecutorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x41\n\x08settings\x18\x04 \x03(\x0b\x32/.pollinator.v1.AddExecutorRequest.SettingsEntry\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x13\x41\x64\x64\x45xecutorResponse\x12)\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32\x17.pollinator.v1.Executor\"4\n\x15RemoveExecutorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"-\n\x16RemoveExecutorResponse\x12\x13\n\x0bleft_behind\x18\x01 \x01(\t\"&\n\x16\x43onnectExecutorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"^\n\x17\x43onnectExecutorResponse\x12\x0e\n\x04step\x18\x01 \x01(\tH\x00\x12+\n\x08\x65xecutor\x18\x02 \x01(\x0b\x32\x17.pollinator.v1.ExecutorH\x00\x42\x06\n\x04kind\"\x89\x01\n\x05Image\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12,\n\x08use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08location\x18\x06 \x01(\t\"%\n\x11ListImagesRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\":\n\x12ListImagesResponse\x12$\n\x06images\x18\x01 \x03(\x0b\x32\x14.pollinator.v1.Image\"X\n\x10PullImageRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x0f\n\x07rebuild\x18\x04 \x01(\x08\"o\n\x11PullImageResponse\x12+\n\x08progress\x18\x01 \x01(\x0b\x32\x17.pollinator.v1.ProgressH\x00\x12%\n\x05image\x18\x02 \x01(\x0b\x32\x14.pollinator.v1.ImageH\x00\x42\x06\n\x04kind\"I\n\x12PruneImagesRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x10\n\x08unused_s\x18\x02 \x01(\x04\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\";\n\x13PruneImagesResponse\x12$\n\x06images\x18\x01 \x03(\x0b\x32\x14.pollinator.v1.Image*\x86\x01\n\x05Reach\x12\x15\n\x11REACH_UNSPECIFIED\x10\x00\x12\x0e\n\nREACH_IDLE\x10\x01\x12\x14\n\x10REACH_CONNECTING\x10\x02\x12\x13\n\x0fREACH_CONNECTED\x10\x03\x12\x14\n\x10REACH_NEEDS_AUTH\x10\x04\x12\x15\n\x11REACH_UNREACHABLE\x10\x05\x32\xf3\x03\n\x0f\x45xecutorService\x12K\n\x08\x44\x65scribe\x12\x1e.pollinator.v1.DescribeRequest\x1a\x1f.pollinator.v1.DescribeResponse\x12H\n\x07\x45xplain\x12\x1d.pollinator.v1.ExplainRequest\x1a\x1e.pollinator.v1.ExplainResponse\x12N\n\tPreflight\x12\x1f.pollinator.v1.PreflightRequest\x1a .pollinator.v1.PreflightResponse\x12Q\n\nListImages\x12 .pollinator.v1.ListImagesRequest\x1a!.pollinator.v1.ListImagesResponse\x12P\n\tPullImage\x12\x1f.pollinator.v1.PullImageRequest\x1a .pollinator.v1.PullImageResponse0\x01\x12T\n\x0bPruneImages\x12!.pollinator.v1.PruneImagesRequest\x1a\".pollinator.v1.PruneImagesResponse2\x8e\x03\n\x17\x45xecutorRegistryService\x12Z\n\rListExecutors\x12#.pollinator.v1.ListExecutorsRequest\x1a$.pollinator.v1.ListExecutorsResponse\x12T\n\x0b\x41\x64\x64\x45xecutor\x12!.pollinator.v1.AddExecutorRequest\x1a\".pollinator.v1.AddExecutorResponse\x12]\n\x0eRemoveExecutor\x12$.pollinator.v1.RemoveExecutorRequest\x1a%.pollinator.v1.RemoveExecutorResponse\x12\x62\n\x0f\x43onnectExecutor\x12%.pollinator.v1.ConnectExecutorRequest\x1a&.pollinator.v1.ConnectExecutorResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpollinator/v1/executor.proto\x12\rpollinator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apollinator/v1/colony.proto\x1a\x17pollinator/v1/run.proto\x1a\x18pollinator/v1/spec.proto\"#\n\x0f\x44\x65scribeRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\"=\n\x10\x44\x65scribeResponse\x12)\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32\x17.pollinator.v1.Executor\"\xe3\x02\n\x08\x45xecutor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0f\n\x07healthy\x18\x05 \x01(\x08\x12\x15\n\rhealth_detail\x18\x06 \x01(\t\x12\x31\n\x0c\x63\x61pabilities\x18\x07 \x01(\x0b\x32\x1b.pollinator.v1.Capabilities\x12\x13\n\x0b\x61\x63tive_runs\x18\x08 \x01(\r\x12#\n\x05reach\x18\t \x01(\x0e\x32\x14.pollinator.v1.Reach\x12\x0b\n\x03\x66ix\x18\n \x01(\t\x12\x37\n\x08settings\x18\x0b \x03(\x0b\x32%.pollinator.v1.Executor.SettingsEntry\x12\r\n\x05login\x18\x0c \x03(\t\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc2\x01\n\x0c\x43\x61pabilities\x12\x12\n\ncpu_millis\x18\x01 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\r\n\x05nodes\x18\x03 \x01(\r\x12\x0c\n\x04gpus\x18\x04 \x03(\t\x12\x19\n\x11\x63ontainer_engines\x18\x05 \x03(\t\x12\x15\n\rmemory_source\x18\x06 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\x12\'\n\x07\x63luster\x18\x08 \x01(\x0b\x32\x16.pollinator.v1.Cluster\"\xb9\x01\n\x07\x43luster\x12\x0f\n\x07version\x18\x01 \x01(\t\x12,\n\npartitions\x18\x02 \x03(\x0b\x32\x18.pollinator.v1.Partition\x12\x10\n\x08\x61\x63\x63ounts\x18\x03 \x03(\t\x12\x0b\n\x03qos\x18\x04 \x03(\t\x12\x12\n\naccounting\x18\x05 \x01(\x08\x12\x0c\n\x04json\x18\x06 \x01(\x08\x12.\n\nprobe_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x01\n\tPartition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fmax_walltime_ms\x18\x02 \x01(\x04\x12\r\n\x05nodes\x18\x03 \x01(\r\x12\x11\n\tmax_nodes\x18\x04 \x01(\r\x12\x12\n\ncpu_millis\x18\x05 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x30\n\x04gpus\x18\x07 \x03(\x0b\x32\".pollinator.v1.Partition.GpusEntry\x12\n\n\x02up\x18\x08 \x01(\x08\x1a+\n\tGpusEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"2\n\x0e\x45xplainRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x65stimate\x18\x02 \x01(\x08\"@\n\x0f\x45xplainResponse\x12-\n\x07pending\x18\x01 \x01(\x0b\x32\x1c.pollinator.v1.PendingReason\"\xc2\x01\n\x10PreflightRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x16.pollinator.v1.RunSpec\x12\x0e\n\x06script\x18\x03 \x01(\x08\x12\x10\n\x08\x65stimate\x18\x04 \x01(\x08\x12-\n\x07project\x18\x05 \x01(\x0b\x32\x1c.pollinator.v1.ProjectSource\x12%\n\x06\x63olony\x18\x06 \x01(\x0b\x32\x15.pollinator.v1.Colony\"\xac\x01\n\x11PreflightResponse\x12&\n\x07notices\x18\x01 \x03(\x0b\x32\x15.pollinator.v1.Notice\x12\x0e\n\x06script\x18\x02 \x01(\t\x12\'\n\x03\x65ta\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65xecutor\x18\x04 \x01(\t\x12$\n\x04spec\x18\x05 \x01(\x0b\x32\x16.pollinator.v1.RunSpec\"\x16\n\x14ListExecutorsRequest\"C\n\x15ListExecutorsResponse\x12*\n\texecutors\x18\x01 \x03(\x0b\x32\x17.pollinator.v1.Executor\"\xb5\x01\n\x12\x41\x64\x64\x45xecutorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x41\n\x08settings\x18\x04 \x03(\x0b\x32/.pollinator.v1.AddExecutorRequest.SettingsEntry\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x13\x41\x64\x64\x45xecutorResponse\x12)\n\x08\x65xecutor\x18\x01 \x01(\x0b\x32\x17.pollinator.v1.Executor\"4\n\x15RemoveExecutorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"-\n\x16RemoveExecutorResponse\x12\x13\n\x0bleft_behind\x18\x01 \x01(\t\"&\n\x16\x43onnectExecutorRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"^\n\x17\x43onnectExecutorResponse\x12\x0e\n\x04step\x18\x01 \x01(\tH\x00\x12+\n\x08\x65xecutor\x18\x02 \x01(\x0b\x32\x17.pollinator.v1.ExecutorH\x00\x42\x06\n\x04kind\"\x89\x01\n\x05Image\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12,\n\x08use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08location\x18\x06 \x01(\t\"%\n\x11ListImagesRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\":\n\x12ListImagesResponse\x12$\n\x06images\x18\x01 \x03(\x0b\x32\x14.pollinator.v1.Image\"X\n\x10PullImageRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x11\n\treference\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x0f\n\x07rebuild\x18\x04 \x01(\x08\"o\n\x11PullImageResponse\x12+\n\x08progress\x18\x01 \x01(\x0b\x32\x17.pollinator.v1.ProgressH\x00\x12%\n\x05image\x18\x02 \x01(\x0b\x32\x14.pollinator.v1.ImageH\x00\x42\x06\n\x04kind\"I\n\x12PruneImagesRequest\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x10\n\x08unused_s\x18\x02 \x01(\x04\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\";\n\x13PruneImagesResponse\x12$\n\x06images\x18\x01 \x03(\x0b\x32\x14.pollinator.v1.Image*\x86\x01\n\x05Reach\x12\x15\n\x11REACH_UNSPECIFIED\x10\x00\x12\x0e\n\nREACH_IDLE\x10\x01\x12\x14\n\x10REACH_CONNECTING\x10\x02\x12\x13\n\x0fREACH_CONNECTED\x10\x03\x12\x14\n\x10REACH_NEEDS_AUTH\x10\x04\x12\x15\n\x11REACH_UNREACHABLE\x10\x05\x32\xf3\x03\n\x0f\x45xecutorService\x12K\n\x08\x44\x65scribe\x12\x1e.pollinator.v1.DescribeRequest\x1a\x1f.pollinator.v1.DescribeResponse\x12H\n\x07\x45xplain\x12\x1d.pollinator.v1.ExplainRequest\x1a\x1e.pollinator.v1.ExplainResponse\x12N\n\tPreflight\x12\x1f.pollinator.v1.PreflightRequest\x1a .pollinator.v1.PreflightResponse\x12Q\n\nListImages\x12 .pollinator.v1.ListImagesRequest\x1a!.pollinator.v1.ListImagesResponse\x12P\n\tPullImage\x12\x1f.pollinator.v1.PullImageRequest\x1a .pollinator.v1.PullImageResponse0\x01\x12T\n\x0bPruneImages\x12!.pollinator.v1.PruneImagesRequest\x1a\".pollinator.v1.PruneImagesResponse2\x8e\x03\n\x17\x45xecutorRegistryService\x12Z\n\rListExecutors\x12#.pollinator.v1.ListExecutorsRequest\x1a$.pollinator.v1.ListExecutorsResponse\x12T\n\x0b\x41\x64\x64\x45xecutor\x12!.pollinator.v1.AddExecutorRequest\x1a\".pollinator.v1.AddExecutorResponse\x12]\n\x0eRemoveExecutor\x12$.pollinator.v1.RemoveExecutorRequest\x1a%.pollinator.v1.RemoveExecutorResponse\x12\x62\n\x0f\x43onnectExecutor\x12%.pollinator.v1.ConnectExecutorRequest\x1a&.pollinator.v1.ConnectExecutorResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,66 +41,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTITION_GPUSENTRY']._serialized_options = b'8\001'
   _globals['_ADDEXECUTORREQUEST_SETTINGSENTRY']._loaded_options = None
   _globals['_ADDEXECUTORREQUEST_SETTINGSENTRY']._serialized_options = b'8\001'
-  _globals['_REACH']._serialized_start=2820
-  _globals['_REACH']._serialized_end=2954
-  _globals['_DESCRIBEREQUEST']._serialized_start=131
-  _globals['_DESCRIBEREQUEST']._serialized_end=166
-  _globals['_DESCRIBERESPONSE']._serialized_start=168
-  _globals['_DESCRIBERESPONSE']._serialized_end=229
-  _globals['_EXECUTOR']._serialized_start=232
-  _globals['_EXECUTOR']._serialized_end=587
-  _globals['_EXECUTOR_SETTINGSENTRY']._serialized_start=540
-  _globals['_EXECUTOR_SETTINGSENTRY']._serialized_end=587
-  _globals['_CAPABILITIES']._serialized_start=590
-  _globals['_CAPABILITIES']._serialized_end=784
-  _globals['_CLUSTER']._serialized_start=787
-  _globals['_CLUSTER']._serialized_end=972
-  _globals['_PARTITION']._serialized_start=975
-  _globals['_PARTITION']._serialized_end=1208
-  _globals['_PARTITION_GPUSENTRY']._serialized_start=1165
-  _globals['_PARTITION_GPUSENTRY']._serialized_end=1208
-  _globals['_EXPLAINREQUEST']._serialized_start=1210
-  _globals['_EXPLAINREQUEST']._serialized_end=1260
-  _globals['_EXPLAINRESPONSE']._serialized_start=1262
-  _globals['_EXPLAINRESPONSE']._serialized_end=1326
-  _globals['_PREFLIGHTREQUEST']._serialized_start=1329
-  _globals['_PREFLIGHTREQUEST']._serialized_end=1484
-  _globals['_PREFLIGHTRESPONSE']._serialized_start=1487
-  _globals['_PREFLIGHTRESPONSE']._serialized_end=1659
-  _globals['_LISTEXECUTORSREQUEST']._serialized_start=1661
-  _globals['_LISTEXECUTORSREQUEST']._serialized_end=1683
-  _globals['_LISTEXECUTORSRESPONSE']._serialized_start=1685
-  _globals['_LISTEXECUTORSRESPONSE']._serialized_end=1752
-  _globals['_ADDEXECUTORREQUEST']._serialized_start=1755
-  _globals['_ADDEXECUTORREQUEST']._serialized_end=1936
-  _globals['_ADDEXECUTORREQUEST_SETTINGSENTRY']._serialized_start=540
-  _globals['_ADDEXECUTORREQUEST_SETTINGSENTRY']._serialized_end=587
-  _globals['_ADDEXECUTORRESPONSE']._serialized_start=1938
-  _globals['_ADDEXECUTORRESPONSE']._serialized_end=2002
-  _globals['_REMOVEEXECUTORREQUEST']._serialized_start=2004
-  _globals['_REMOVEEXECUTORREQUEST']._serialized_end=2056
-  _globals['_REMOVEEXECUTORRESPONSE']._serialized_start=2058
-  _globals['_REMOVEEXECUTORRESPONSE']._serialized_end=2103
-  _globals['_CONNECTEXECUTORREQUEST']._serialized_start=2105
-  _globals['_CONNECTEXECUTORREQUEST']._serialized_end=2143
-  _globals['_CONNECTEXECUTORRESPONSE']._serialized_start=2145
-  _globals['_CONNECTEXECUTORRESPONSE']._serialized_end=2239
-  _globals['_IMAGE']._serialized_start=2242
-  _globals['_IMAGE']._serialized_end=2379
-  _globals['_LISTIMAGESREQUEST']._serialized_start=2381
-  _globals['_LISTIMAGESREQUEST']._serialized_end=2418
-  _globals['_LISTIMAGESRESPONSE']._serialized_start=2420
-  _globals['_LISTIMAGESRESPONSE']._serialized_end=2478
-  _globals['_PULLIMAGEREQUEST']._serialized_start=2480
-  _globals['_PULLIMAGEREQUEST']._serialized_end=2568
-  _globals['_PULLIMAGERESPONSE']._serialized_start=2570
-  _globals['_PULLIMAGERESPONSE']._serialized_end=2681
-  _globals['_PRUNEIMAGESREQUEST']._serialized_start=2683
-  _globals['_PRUNEIMAGESREQUEST']._serialized_end=2756
-  _globals['_PRUNEIMAGESRESPONSE']._serialized_start=2758
-  _globals['_PRUNEIMAGESRESPONSE']._serialized_end=2817
-  _globals['_EXECUTORSERVICE']._serialized_start=2957
-  _globals['_EXECUTORSERVICE']._serialized_end=3456
-  _globals['_EXECUTORREGISTRYSERVICE']._serialized_start=3459
-  _globals['_EXECUTORREGISTRYSERVICE']._serialized_end=3857
+  _globals['_REACH']._serialized_start=2887
+  _globals['_REACH']._serialized_end=3021
+  _globals['_DESCRIBEREQUEST']._serialized_start=159
+  _globals['_DESCRIBEREQUEST']._serialized_end=194
+  _globals['_DESCRIBERESPONSE']._serialized_start=196
+  _globals['_DESCRIBERESPONSE']._serialized_end=257
+  _globals['_EXECUTOR']._serialized_start=260
+  _globals['_EXECUTOR']._serialized_end=615
+  _globals['_EXECUTOR_SETTINGSENTRY']._serialized_start=568
+  _globals['_EXECUTOR_SETTINGSENTRY']._serialized_end=615
+  _globals['_CAPABILITIES']._serialized_start=618
+  _globals['_CAPABILITIES']._serialized_end=812
+  _globals['_CLUSTER']._serialized_start=815
+  _globals['_CLUSTER']._serialized_end=1000
+  _globals['_PARTITION']._serialized_start=1003
+  _globals['_PARTITION']._serialized_end=1236
+  _globals['_PARTITION_GPUSENTRY']._serialized_start=1193
+  _globals['_PARTITION_GPUSENTRY']._serialized_end=1236
+  _globals['_EXPLAINREQUEST']._serialized_start=1238
+  _globals['_EXPLAINREQUEST']._serialized_end=1288
+  _globals['_EXPLAINRESPONSE']._serialized_start=1290
+  _globals['_EXPLAINRESPONSE']._serialized_end=1354
+  _globals['_PREFLIGHTREQUEST']._serialized_start=1357
+  _globals['_PREFLIGHTREQUEST']._serialized_end=1551
+  _globals['_PREFLIGHTRESPONSE']._serialized_start=1554
+  _globals['_PREFLIGHTRESPONSE']._serialized_end=1726
+  _globals['_LISTEXECUTORSREQUEST']._serialized_start=1728
+  _globals['_LISTEXECUTORSREQUEST']._serialized_end=1750
+  _globals['_LISTEXECUTORSRESPONSE']._serialized_start=1752
+  _globals['_LISTEXECUTORSRESPONSE']._serialized_end=1819
+  _globals['_ADDEXECUTORREQUEST']._serialized_start=1822
+  _globals['_ADDEXECUTORREQUEST']._serialized_end=2003
+  _globals['_ADDEXECUTORREQUEST_SETTINGSENTRY']._serialized_start=568
+  _globals['_ADDEXECUTORREQUEST_SETTINGSENTRY']._serialized_end=615
+  _globals['_ADDEXECUTORRESPONSE']._serialized_start=2005
+  _globals['_ADDEXECUTORRESPONSE']._serialized_end=2069
+  _globals['_REMOVEEXECUTORREQUEST']._serialized_start=2071
+  _globals['_REMOVEEXECUTORREQUEST']._serialized_end=2123
+  _globals['_REMOVEEXECUTORRESPONSE']._serialized_start=2125
+  _globals['_REMOVEEXECUTORRESPONSE']._serialized_end=2170
+  _globals['_CONNECTEXECUTORREQUEST']._serialized_start=2172
+  _globals['_CONNECTEXECUTORREQUEST']._serialized_end=2210
+  _globals['_CONNECTEXECUTORRESPONSE']._serialized_start=2212
+  _globals['_CONNECTEXECUTORRESPONSE']._serialized_end=2306
+  _globals['_IMAGE']._serialized_start=2309
+  _globals['_IMAGE']._serialized_end=2446
+  _globals['_LISTIMAGESREQUEST']._serialized_start=2448
+  _globals['_LISTIMAGESREQUEST']._serialized_end=2485
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=2487
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=2545
+  _globals['_PULLIMAGEREQUEST']._serialized_start=2547
+  _globals['_PULLIMAGEREQUEST']._serialized_end=2635
+  _globals['_PULLIMAGERESPONSE']._serialized_start=2637
+  _globals['_PULLIMAGERESPONSE']._serialized_end=2748
+  _globals['_PRUNEIMAGESREQUEST']._serialized_start=2750
+  _globals['_PRUNEIMAGESREQUEST']._serialized_end=2823
+  _globals['_PRUNEIMAGESRESPONSE']._serialized_start=2825
+  _globals['_PRUNEIMAGESRESPONSE']._serialized_end=2884
+  _globals['_EXECUTORSERVICE']._serialized_start=3024
+  _globals['_EXECUTORSERVICE']._serialized_end=3523
+  _globals['_EXECUTORREGISTRYSERVICE']._serialized_start=3526
+  _globals['_EXECUTORREGISTRYSERVICE']._serialized_end=3924
 # @@protoc_insertion_point(module_scope)

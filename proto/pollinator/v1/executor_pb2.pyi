@@ -9,6 +9,7 @@ from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
+from pollinator.v1 import colony_pb2 as colony_pb2
 from pollinator.v1 import run_pb2 as run_pb2
 from pollinator.v1 import spec_pb2 as spec_pb2
 import builtins as builtins
@@ -424,6 +425,7 @@ class PreflightRequest(message.Message):
     SCRIPT_FIELD_NUMBER: builtins.int
     ESTIMATE_FIELD_NUMBER: builtins.int
     PROJECT_FIELD_NUMBER: builtins.int
+    COLONY_FIELD_NUMBER: builtins.int
     executor: builtins.str
     """Name at the daemon; ignored by an executor."""
     script: builtins.bool
@@ -438,6 +440,10 @@ class PreflightRequest(message.Message):
     def project(self) -> run_pb2.ProjectSource:
         """At a daemon: the project whose spec is meant, and what differs from it; the executor that it names is asked."""
 
+    @builtins.property
+    def colony(self) -> colony_pb2.Colony:
+        """The colony that the run would be handed over to, for an executor that does that."""
+
     def __init__(
         self,
         *,
@@ -446,10 +452,11 @@ class PreflightRequest(message.Message):
         script: builtins.bool = ...,
         estimate: builtins.bool = ...,
         project: run_pb2.ProjectSource | None = ...,
+        colony: colony_pb2.Colony | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["project", b"project", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "project", b"project", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["estimate", b"estimate", "executor", b"executor", "project", b"project", "script", b"script", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "estimate", b"estimate", "executor", b"executor", "project", b"project", "script", b"script", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

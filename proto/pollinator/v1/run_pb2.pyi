@@ -279,6 +279,7 @@ class Run(message.Message):
     GIT_COMMIT_FIELD_NUMBER: builtins.int
     PINNED_FIELD_NUMBER: builtins.int
     UNREACHABLE_DETAIL_FIELD_NUMBER: builtins.int
+    COLONY_ID_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Unique id, 26 characters, sorting by time of acceptance."""
     request_id: builtins.str
@@ -307,6 +308,8 @@ class Run(message.Message):
     """Its files and results are kept whatever its age. Told by the daemon; not part of its events."""
     unreachable_detail: builtins.str
     """Why there is no word from its executor; empty when there is."""
+    colony_id: builtins.str
+    """The colony that its executor hands it over to, as the daemon names it, or empty."""
     @builtins.property
     def outcome(self) -> Outcome:
         """How it ended; also set in COLLECTING, when the end is known."""
@@ -384,10 +387,11 @@ class Run(message.Message):
         git_commit: builtins.str = ...,
         pinned: builtins.bool = ...,
         unreachable_detail: builtins.str = ...,
+        colony_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "end_time", b"end_time", "outcome", b"outcome", "pending", b"pending", "result", b"result", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "end_time", b"end_time", "executor", b"executor", "git_commit", b"git_commit", "id", b"id", "last_seq", b"last_seq", "nodes", b"nodes", "notices", b"notices", "outcome", b"outcome", "pending", b"pending", "pinned", b"pinned", "project", b"project", "request_id", b"request_id", "rerun_of", b"rerun_of", "result", b"result", "root", b"root", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "state", b"state", "store_id", b"store_id", "unreachable_detail", b"unreachable_detail", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "colony_id", b"colony_id", "end_time", b"end_time", "executor", b"executor", "git_commit", b"git_commit", "id", b"id", "last_seq", b"last_seq", "nodes", b"nodes", "notices", b"notices", "outcome", b"outcome", "pending", b"pending", "pinned", b"pinned", "project", b"project", "request_id", b"request_id", "rerun_of", b"rerun_of", "result", b"result", "root", b"root", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "state", b"state", "store_id", b"store_id", "unreachable_detail", b"unreachable_detail", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
