@@ -18,6 +18,7 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.registry import ExecutorLink, Registry
 from pollinator.daemon.runs.bridge import Bridge
+from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.forgetting import Forgetting
@@ -328,7 +329,8 @@ class Daemon:
         registry = cast("Registry", OneExecutor(cast("ExecutorLink", wire)))
         self.forgetting = Forgetting(self.log, registry)
         # To an executor that is near it only tells the store.
-        near = Bridge(keeper, cast("ResultsHome", home), folder / "far", asyncio.TaskGroup(), self.log.tell)
+        group, colonies = asyncio.TaskGroup(), ColonyKeeper(folder / "colonies")
+        near = Bridge(keeper, colonies, cast("ResultsHome", home), folder / "far", group, self.log.tell)
         self.driver = RunDriver(
             self.log,
             self.output,

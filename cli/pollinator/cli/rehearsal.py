@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pollinator.cli.terminal import Terminal
 from pollinator.cli.view import tell_notice
 from pollinator.cli.words import duration_text, time_text
 from pollinator.v1.executor_pb2 import PreflightRequest, PreflightResponse
+from pollinator.v1.run_pb2 import ProjectSource
 from pollinator.wire.errors import InvalidInput, Violation
 
 SHORT = "conditions."
@@ -29,14 +31,16 @@ async def rehearse(root: Path, wishes: Wishes, terminal: Terminal, given: Mappin
     Raises:
         PollinatorError: it cannot run there, or nobody can be asked.
     """
+    asked = partial(project_source, root, terminal=terminal)
+    changed = _changed(wishes, given["what_if"])
     async with connected(terminal) as daemon:
         if given["dry_run"]:
-            answer = await _ask(daemon, root, _changed(wishes, given["what_if"]), script=True)
+            answer = await _ask(daemon, asked(changed), script=True)
             _show_script(answer, terminal, as_json=given["as_json"])
         else:
-            now = await _ask(daemon, root, wishes, estimate=True)
+            now = await _ask(daemon, asked(wishes), estimate=True)
             try:
-                then = await _ask(daemon, root, _changed(wishes, given["what_if"]), estimate=True)
+                then = await _ask(daemon, asked(changed), estimate=True)
             except InvalidInput as error:
                 raise _under_its_name(error) from error
             _show_times(now, then, given["what_if"], terminal, as_json=given["as_json"])
@@ -44,9 +48,8 @@ async def rehearse(root: Path, wishes: Wishes, terminal: Terminal, given: Mappin
 
 
 async def _ask(
-    daemon: Daemon, root: Path, wishes: Wishes, *, script: bool = False, estimate: bool = False
+    daemon: Daemon, source: ProjectSource, *, script: bool = False, estimate: bool = False
 ) -> PreflightResponse:
-    source = project_source(root, wishes)
     request = PreflightRequest(project=source, script=script, estimate=estimate)
     return await daemon.ask(daemon.executors.Preflight, request)
 

@@ -12,6 +12,8 @@ from pollinator.cli.terminal import Terminal
 from pollinator.cli.variables import open_to_others, parse_environment, read_secrets
 from pollinator.v1.run_pb2 import ProjectSource, RerunSource, Secret, SpecOverrides, StartRunRequest
 from pollinator.v1.spec_pb2 import EnvironmentVariable
+from pollinator.wire.colony_env import colony_from_environment
+from pollinator.wire.errors import InvalidInput
 from pollinator.wire.store_env import store_settings_from_environment
 
 
@@ -33,7 +35,7 @@ def project_run(root: Path, wishes: Wishes, terminal: Terminal, *, strict: bool)
     Raises:
         InvalidInput: a variable cannot be read.
     """
-    source = project_source(root, wishes)
+    source = project_source(root, wishes, terminal)
     store = store_settings_from_environment(os.environ)
     if store is not None:
         source.store.CopyFrom(store)
@@ -41,13 +43,23 @@ def project_run(root: Path, wishes: Wishes, terminal: Terminal, *, strict: bool)
     return StartRunRequest(request_id=str(uuid.uuid4()), project=source, secrets=_secrets(wishes, terminal))
 
 
-def project_source(root: Path, wishes: Wishes) -> ProjectSource:
-    """The project in ``root`` with what differs for one run.
+def project_source(root: Path, wishes: Wishes, terminal: Terminal) -> ProjectSource:
+    """The project in ``root`` with what differs for one run, and the colony that the environment names.
 
     Raises:
         InvalidInput: a variable cannot be read.
     """
-    return ProjectSource(root=str(root), overrides=_overrides(wishes))
+    source = ProjectSource(root=str(root), overrides=_overrides(wishes))
+    try:
+        colony = colony_from_environment(os.environ)
+    except InvalidInput as error:
+        # The run may be for another place.
+        wrong = "; ".join(f"{each.where} {each.message}" for each in error.violations)
+        terminal.warn(f"{error.message}: {wrong}")
+        return source
+    if colony is not None:
+        source.colony.CopyFrom(colony)
+    return source
 
 
 def repeated_run(run_id: str, wishes: Wishes, terminal: Terminal) -> StartRunRequest:

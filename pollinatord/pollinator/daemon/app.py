@@ -20,6 +20,7 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.bridge import Bridge
+from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.driver import RunDriver
 from pollinator.daemon.runs.forgetting import Forgetting
@@ -164,6 +165,7 @@ def _build(
         upload=settings.upload_limit, download=settings.download_limit, transfers=settings.transfers
     )
     keeper = StoreKeeper(state / "stores", traffic)
+    colonies = ColonyKeeper(state / "colonies")
     secrets = SecretFiles(state / "secrets")
     secrets.forget_all_but(run.id for run in runs.active())
     registry = Registry(state / "executors", settings.ssh_command)
@@ -172,10 +174,10 @@ def _build(
     view_s = min(VIEW_S, grace_s / 2)
     projects = Projects(records, keeper, state / "indexes", group, pools.io, view_s)
     home = ResultsHome(keeper, state / "ledgers", places.cache_dir() / "indexes", pools.home)
-    bridge = Bridge(keeper, home, state / "far", group, runs.tell)
+    bridge = Bridge(keeper, colonies, home, state / "far", group, runs.tell)
     driver = RunDriver(runs, output, projects, registry, secrets, home, bridge)
     crew = Crew(runs, driver, Forgetting(runs, registry), group, pools.io)
-    starter = RunStarter(runs, projects, registry, keeper, secrets, crew)
+    starter = RunStarter(runs, projects, registry, keeper, colonies, secrets, crew)
     keeping = Keeping(
         runs,
         records,

@@ -19,9 +19,11 @@ from pollinator.daemon.reach.book import Book
 from pollinator.daemon.reach.choose import Ways
 from pollinator.daemon.reach.local import LocalProcess
 from pollinator.daemon.reach.transport import NotLoggedIn, Place, Tell, Transport, silent
+from pollinator.model.project import COLONIES
 from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Executor, Reach
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2_grpc import RunServiceStub
+from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire import places
 from pollinator.wire.errors import AlreadyExists, InvalidInput, PollinatorError, WrongState
 from pollinator.wire.status import to_error
@@ -38,6 +40,7 @@ TROUBLED_S = 3.0
 CLUSTER_S = 5.0
 """How long to wait for what an executor that has just started is asking its cluster."""
 
+_OF_THIS_MACHINE = (DEFAULT_EXECUTOR, COLONIES)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _log = logging.getLogger(__name__)
 
@@ -214,12 +217,11 @@ class Registry:
 
     def __init__(self, state: Path, ssh: Sequence[str] = ("ssh",)) -> None:
         self._ways = Ways(ssh)
+        self._state = state
         self._book = Book(state / "executors.json")
-        local = Place(
-            DEFAULT_EXECUTOR, "local", f"unix:{places.runtime_dir() / 'executor-local.sock'}", {}, ""
-        )
-        socket = Path(local.address.removeprefix("unix:"))
-        self._links = {local.name: self._link(local, LocalProcess(local, socket, state / "local"))}
+        self._links = {DEFAULT_EXECUTOR: self._here(DEFAULT_EXECUTOR)}
+        if (state / COLONIES).exists():
+            self.colonies()
         self._unusable: list[Place] = []
         for place in self._book.read():
             try:
@@ -247,6 +249,41 @@ class Registry:
                 hint=f"known are: {', '.join(self.names())}",
             )
         return link
+
+    def colonies(self) -> ExecutorLink:
+        """The one that hands runs over to colonies. Nobody sees it before somebody has needed it."""
+        if COLONIES not in self._links:
+            self._links[COLONIES] = self._here(COLONIES)
+        return self._links[COLONIES]
+
+    def for_run(self, asked: str, spec: RunSpec, *, colony: bool) -> ExecutorLink:
+        """The executor of a run: the one that was asked for, else one that its spec names.
+
+        Args:
+            asked: name of an executor, or empty.
+            spec: what is to be run.
+            colony: there is a colony: whatever nobody here knows is known there.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        if asked == COLONIES and not colony:
+            raise InvalidInput(
+                "there is no colony",
+                reason="colony_missing",
+                hint="set COLONIES_SERVER_HOST and the variables that go with it: docs/colonies.md",
+            )
+        if asked in self._links and asked != COLONIES:
+            return self._links[asked]
+        if colony and (asked or not self._takes(spec)):
+            return self.colonies()
+        return self.get(asked) if asked else self.choose(list(spec.executor_names), spec.executor_type)
+
+    def _takes(self, spec: RunSpec) -> bool:
+        """Somebody here is meant; where the spec names nobody that is the default."""
+        if spec.executor_names:
+            return any(name in self._links for name in spec.executor_names)
+        return spec.executor_type in ("", *(link.place.kind for link in self._links.values()))
 
     def choose(self, names: list[str], kind: str) -> ExecutorLink:
         """The first known executor of ``names``, else one of ``kind``, else the default.
@@ -287,6 +324,8 @@ class Registry:
                 reason="executor_exists",
                 hint=f"pollinator executors remove {name}",
             )
+        if name == COLONIES:
+            raise AlreadyExists(f"executor {name} is of this machine", reason="executor_exists")
         place = Place(name, kind, address, dict(settings), secrets.token_hex(4))
         link = self._link(place, self._ways.to(place))
         self._links[name] = link
@@ -304,8 +343,8 @@ class Registry:
             InvalidInput: there is none, or it is the one of this machine.
         """
         link = self.get(name)
-        if link.place.name == DEFAULT_EXECUTOR:
-            raise InvalidInput(f"executor {DEFAULT_EXECUTOR} belongs to this machine", reason="bad_name")
+        if link.place.name in _OF_THIS_MACHINE:
+            raise InvalidInput(f"executor {link.place.name} belongs to this machine", reason="bad_name")
         del self._links[name]
         self._save()
         left = await link.remove(busy=busy)
@@ -326,9 +365,14 @@ class Registry:
         for link in self._links.values():
             await link.close()
 
+    def _here(self, kind: str) -> ExecutorLink:
+        socket = places.runtime_dir() / f"executor-{kind}.sock"
+        place = Place(kind, kind, f"unix:{socket}", {}, "")
+        return self._link(place, LocalProcess(place, socket, self._state / kind))
+
     def _link(self, place: Place, transport: Transport) -> ExecutorLink:
         return ExecutorLink(place, transport, self._save)
 
     def _save(self) -> None:
-        added = [link.place for name, link in self._links.items() if name != DEFAULT_EXECUTOR]
+        added = [link.place for name, link in self._links.items() if name not in _OF_THIS_MACHINE]
         self._book.write([*added, *self._unusable])

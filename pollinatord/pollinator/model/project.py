@@ -14,6 +14,9 @@ from pollinator.wire.errors import InvalidInput, Violation
 
 _PATHS = (*KEYS, *LISTS, VARIABLES, *ALIASES, *IGNORED)
 
+COLONIES = "colonies"
+"""The executor that hands runs over to colonies: names of executors in a project are those of a colony."""
+
 
 def load_spec(text: str | bytes, filename: str, overrides: SpecOverrides | None = None) -> RunSpec:
     """The resolved spec of a project.
@@ -65,7 +68,7 @@ def apply_overrides(spec: RunSpec, overrides: SpecOverrides) -> RunSpec:
         raise _invalid(violations, "the command line")
     changed.arguments.extend(overrides.arguments)
     changed.require_container = changed.require_container or overrides.require_container
-    if overrides.executor:
+    if overrides.executor and overrides.executor != COLONIES:
         changed.executor_names[:] = [overrides.executor]
     _sort_environment(changed)
     return changed

@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 SOCKET_PATH_LIMIT = 100
@@ -71,6 +72,20 @@ def private_dir(path: Path) -> Path:
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path
+
+
+def write_private(path: Path, body: bytes) -> None:
+    """Write a file that only this user can read, whole or not at all; nothing is done where it is so already.
+
+    Any thread may do it.
+    """
+    if path.exists() and path.read_bytes() == body:
+        return
+    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(body)
+    temporary.replace(path)
 
 
 def _base(variable: str, linux: str, mac: str) -> Path:

@@ -24,6 +24,7 @@ from pollinator.chunks.pack import parse_footer, verify
 from pollinator.chunks.store import Store
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.registry import ExecutorLink
+from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.far import FarStore
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.issue import Issuing
@@ -50,6 +51,7 @@ class Bridge:
 
     Args:
         keeper: knows the stores.
+        colonies: knows the colonies.
         home: reads what is in them.
         folder: where what executors hold is remembered.
         group: owns what is done in the background.
@@ -59,12 +61,14 @@ class Bridge:
     def __init__(
         self,
         keeper: StoreKeeper,
+        colonies: ColonyKeeper,
         home: ResultsHome,
         folder: Path,
         group: asyncio.TaskGroup,
         tell: Callable[[str, Progress | None], None],
     ) -> None:
         self._keeper = keeper
+        self._colonies = colonies
         self._home = home
         self._folder = folder
         self._group = group
@@ -87,7 +91,10 @@ class Bridge:
         """
         if link.near:
             store = self._keeper.settings(run.store_id)
-            return SnapshotSource(run_id=run.id, snapshot=run.snapshot, store=store, spec=run.spec)
+            colony = self._colonies.settings(run.colony_id) if run.colony_id else None
+            return SnapshotSource(
+                run_id=run.id, snapshot=run.snapshot, store=store, spec=run.spec, colony=colony
+            )
         issued = await self._fetching.run(self._issuing.settings, run.store_id, run.project)
         if issued is not None:
             return SnapshotSource(run_id=run.id, snapshot=run.snapshot, store=issued, spec=run.spec)

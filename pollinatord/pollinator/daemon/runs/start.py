@@ -10,13 +10,14 @@ from pathlib import Path
 import grpc
 
 from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.home import not_kept
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.secrets import SecretFiles
 from pollinator.daemon.sync.projects import OpenProject, Projects, read_spec
 from pollinator.daemon.sync.stores import DEFAULT, StoreKeeper
-from pollinator.model.project import apply_overrides
+from pollinator.model.project import COLONIES, apply_overrides
 from pollinator.model.run import UNSEALED
 from pollinator.v1.executor_pb2 import PreflightRequest, PreflightResponse
 from pollinator.v1.run_pb2 import (
@@ -48,12 +49,14 @@ class RunStarter:
         projects: Projects,
         registry: Registry,
         keeper: StoreKeeper,
+        colonies: ColonyKeeper,
         secrets: SecretFiles,
         crew: Crew,
     ) -> None:
         self._runs = log
         self._projects = projects
         self._keeper = keeper
+        self._colonies = colonies
         self._registry = registry
         self._secrets = secrets
         self._crew = crew
@@ -89,9 +92,11 @@ class RunStarter:
         """
         source = request.project
         spec = await self._crew.pool.run(read_spec, _root_of(source), source.overrides)
-        link = self._choose(spec, source.overrides)
+        colony_id = self._colony_of(source)
+        link = self._registry.for_run(source.overrides.executor, spec, colony=bool(colony_id))
         await link.ensure()
-        wanted = PreflightRequest(spec=spec, script=request.script, estimate=request.estimate)
+        wanted = self._question(link, spec, colony_id)
+        wanted.script, wanted.estimate = request.script, request.estimate
         try:
             answer = await link.executor.Preflight(wanted, timeout=PREFLIGHT_S)
         except grpc.aio.AioRpcError as error:
@@ -114,8 +119,10 @@ class RunStarter:
                     reason="what_missing",
                     violations=[Violation("project", "name the project, the run to repeat, or a snapshot")],
                 )
-        link = self._choose(run.spec, overrides)
-        notices = await self._preflight(link, run.spec)
+        link = self._registry.for_run(overrides.executor, run.spec, colony=bool(run.colony_id))
+        if link.place.kind != COLONIES:
+            run.colony_id = ""
+        notices = await self._preflight(link, self._question(link, run.spec, run.colony_id))
         run.id = run.id or self._runs.new_id()
         run.request_id = request.request_id
         run.executor = link.place.name
@@ -143,7 +150,13 @@ class RunStarter:
         project = await self._projects.open(root, source.store if source.HasField("store") else None)
         spec = await self._crew.pool.run(read_spec, root, source.overrides)
         await self._crew.pool.run(_check_source, project, spec)
-        run = Run(project=spec.project, root=str(root), spec=spec, store_id=project.store_id)
+        run = Run(
+            project=spec.project,
+            root=str(root),
+            spec=spec,
+            store_id=project.store_id,
+            colony_id=self._colony_of(source),
+        )
         return run, source.overrides
 
     async def _of_rerun(self, request: StartRunRequest) -> tuple[Run, SpecOverrides]:
@@ -161,6 +174,7 @@ class RunStarter:
             root=earlier.root,
             spec=apply_overrides(earlier.spec, request.rerun.overrides),
             store_id=earlier.store_id,
+            colony_id=earlier.colony_id or self._colonies.last(earlier.root),
             rerun_of=earlier.id,
         )
         return run, request.rerun.overrides
@@ -189,18 +203,24 @@ class RunStarter:
         known = [name for name in source.spec.executor_names if name in self._registry.names()]
         return run, SpecOverrides(executor=known[0] if known else self._registry.get("").place.name)
 
-    def _choose(self, spec: RunSpec, overrides: SpecOverrides) -> ExecutorLink:
-        if overrides.executor:
-            return self._registry.get(overrides.executor)
-        return self._registry.choose(list(spec.executor_names), spec.executor_type)
+    def _colony_of(self, source: ProjectSource) -> str:
+        """Id of the colony that the caller's environment names, or that the project was last used with."""
+        if source.HasField("colony"):
+            return self._colonies.keep(source.root, source.colony)
+        return self._colonies.last(source.root)
 
-    async def _preflight(self, link: ExecutorLink, spec: RunSpec) -> list[Notice]:
+    def _question(self, link: ExecutorLink, spec: RunSpec, colony_id: str) -> PreflightRequest:
+        """What an executor has to know to say whether it takes a run."""
+        colony = self._colonies.settings(colony_id) if link.place.kind == COLONIES else None
+        return PreflightRequest(spec=spec, colony=colony)
+
+    async def _preflight(self, link: ExecutorLink, question: PreflightRequest) -> list[Notice]:
         """Ask the executor before anything is recorded; one that cannot be reached is asked at launch."""
         try:
             # Installing a whole site may take minutes; the launch does it, and says so.
             async with asyncio.timeout(PREFLIGHT_S):
                 await link.ensure()
-            answer = await link.executor.Preflight(PreflightRequest(spec=spec), timeout=PREFLIGHT_S)
+            answer = await link.executor.Preflight(question, timeout=PREFLIGHT_S)
         except TimeoutError:
             _log.warning("executor %s was not reached in time to check the run", link.place.name)
         except grpc.aio.AioRpcError as error:
@@ -254,8 +274,10 @@ def _without_secrets(request: StartRunRequest) -> StartRunRequest:
     kept.CopyFrom(request)
     kept.ClearField("secrets")
     if kept.WhichOneof("what") == "project":
-        # Settings of a store hold keys; the run names its store by id.
+        # These hold keys; the run names its store and its colony by id.
         kept.project.ClearField("store")
+        kept.project.ClearField("colony")
     if kept.WhichOneof("what") == "snapshot":
         kept.snapshot.ClearField("store")
+        kept.snapshot.ClearField("colony")
     return kept

@@ -8,8 +8,6 @@ with runs that have not ended.
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 from pathlib import Path
 
 from pollinator.chunks.store import Store
@@ -17,7 +15,7 @@ from pollinator.chunks.stores import open_store
 from pollinator.chunks.traffic import Traffic
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.wire.errors import NeedsLogin
-from pollinator.wire.places import private_dir
+from pollinator.wire.places import private_dir, write_private
 
 DEFAULT = StoreSettings(folder=FolderStore())
 """The embedded default: a folder in the daemon's state."""
@@ -38,7 +36,8 @@ class StoreKeeper:
         """
         store = open_store(settings, project, traffic=self._traffic)
         store_id = hashlib.blake2b(store.identity.encode(), digest_size=8).hexdigest()
-        self._remember(store_id, settings)
+        # Projects are opened side by side, also two of the same store.
+        write_private(self._folder / store_id, settings.SerializeToString())
         return store_id, store
 
     def reopen(self, store_id: str, project: str) -> Store:
@@ -63,15 +62,3 @@ class StoreKeeper:
                 reason="store_unknown",
                 hint="run pollinator sync in the project with the store's variables set",
             ) from error
-
-    def _remember(self, store_id: str, settings: StoreSettings) -> None:
-        path = self._folder / store_id
-        body = settings.SerializeToString()
-        if path.exists() and path.read_bytes() == body:
-            return
-        # Projects are opened side by side, also two of the same store.
-        temporary = path.with_suffix(f".{threading.get_native_id()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
-        temporary.replace(path)

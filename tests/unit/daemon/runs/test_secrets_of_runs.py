@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from pollinator.daemon.registry import Registry
+from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.start import RunStarter
 from pollinator.daemon.sync.projects import Projects
 from pollinator.daemon.sync.stores import StoreKeeper
@@ -88,7 +89,7 @@ async def test_they_are_gone_when_a_launch_is_refused_or_the_run_is_lost(
 class Nobody:
     """An executor that is never up, by the only name there is."""
 
-    name = "local"
+    name = kind = "local"
 
     @property
     def place(self) -> Nobody:
@@ -98,6 +99,9 @@ class Nobody:
         return [self.name]
 
     def get(self, name: str) -> Nobody:
+        return self
+
+    def for_run(self, asked: str, spec: RunSpec, *, colony: bool) -> Nobody:
         return self
 
     async def ensure(self) -> None:
@@ -115,6 +119,7 @@ async def test_they_are_gone_when_the_run_could_not_be_recorded(world: World, tm
             cast("Projects", None),
             cast("Registry", Nobody()),
             StoreKeeper(tmp_path / "stores"),
+            ColonyKeeper(tmp_path / "colonies"),
             world.daemon.secrets,
             crew,
         )
