@@ -20,6 +20,7 @@ from pollinator.cli.exits import Exit
 from pollinator.cli.session import Detached, beside
 from pollinator.cli.terminal import Terminal
 from pollinator.cli.transfers import show_upload
+from pollinator.cli.tunnel import keep_tunnel
 from pollinator.cli.view import View
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
@@ -109,8 +110,13 @@ class Follower:
         self._terminal.clear_bar()
         return run
 
-    async def follow(self, request: WatchRunRequest, view: View) -> Run:
+    async def follow(self, request: WatchRunRequest, view: View, run: Run | None = None) -> Run:
         """Show a run until the stream ends; returns the run as it is then.
+
+        Args:
+            request: from where on.
+            view: how it looks.
+            run: if given, the tunnel that it asks for is there meanwhile.
 
         Raises:
             Detached: the user pressed Ctrl-C.
@@ -124,8 +130,11 @@ class Follower:
                 view.take(message)
                 crash_point("cli_after_message")
 
+        work = show()
+        if run is not None and run.spec.HasField("tunnel"):
+            work = beside(work, keep_tunnel(self._daemon, self._terminal, run))
         with _interrupts() as interrupted:
-            await beside(show(), self._on_interrupt(interrupted, request.run_id))
+            await beside(work, self._on_interrupt(interrupted, request.run_id))
         run = await find_run(self._daemon, request.run_id, "")
         self._terminal.clear_bar()
         view.end(run)

@@ -52,7 +52,7 @@ async def _launch(
         style = Style(label=given["label"], raw=given["raw"])
         view: View = JsonView(terminal, style) if given["as_json"] else TerminalView(terminal, run, style)
         watched = WatchRunRequest(run_id=run.id, output=True, follow=True)
-        return code_of_run(await follower.follow(watched, view))
+        return code_of_run(await follower.follow(watched, view, run))
     return _let_go(run, terminal, as_json=given["as_json"])
 
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "images": _at("images", "Container images that are kept ready for runs."),
     "executors": _at("executors", "List the places where runs can go."),
     "doctor": _at("doctor", "Find out what is wrong."),
+    "funcspec": _at("funcspec", "Print what a colony would be given to run."),
     "config": _at("config", "Show settings and where they come from."),
     "schema": _at("schema", "Print the JSON Schema of project.yaml."),
     "daemon": _at("daemon", "Start, stop and look at the daemon."),

@@ -21,6 +21,8 @@ from pollinator.v1.executor_pb2 import PreflightRequest, PreflightResponse
 from pollinator.v1.run_pb2 import ProjectSource
 from pollinator.wire.errors import InvalidInput, Violation
 
+COLONIES = "colonies"
+"""The executor that hands runs over to a colony."""
 SHORT = "conditions."
 """Where a name without a dot belongs."""
 
@@ -44,6 +46,21 @@ async def rehearse(root: Path, wishes: Wishes, terminal: Terminal, given: Mappin
             except InvalidInput as error:
                 raise _under_its_name(error) from error
             _show_times(now, then, given["what_if"], terminal, as_json=given["as_json"])
+    return int(Exit.OK)
+
+
+async def show_function_spec(root: Path, wishes: Wishes, terminal: Terminal) -> int:
+    """Print what a colony would be given; returns the exit code.
+
+    Raises:
+        PollinatorError: there is no colony, it cannot run there, or nobody can be asked.
+    """
+    source = project_source(root, replace(wishes, executor=wishes.executor or COLONIES), terminal)
+    async with connected(terminal) as daemon:
+        answer = await _ask(daemon, source, script=True)
+    for notice in answer.notices:
+        tell_notice(terminal, notice)
+    terminal.print(answer.script.rstrip("\n"))
     return int(Exit.OK)
 
 

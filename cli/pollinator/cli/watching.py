@@ -36,7 +36,7 @@ async def print_logs(
             run_id=run.id, after_seq=run.last_seq, output=True, follow=follow, tail_lines=tail
         )
         follower = Follower(daemon, terminal, cancel_on_interrupt=cancel_on_interrupt)
-        run = await follower.follow(request, view)
+        run = await follower.follow(request, view, run if follow else None)
     return code_of_run(run) if follow else int(Exit.OK)
 
 
