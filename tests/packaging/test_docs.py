@@ -168,7 +168,11 @@ def test_every_variable_that_is_read_is_documented() -> None:
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                read |= set(re.findall(r"(?<![A-Z_])(?:POLLINATOR|AWS)_[A-Z0-9_]*[A-Z0-9]", node.value))
+                read |= set(
+                    re.findall(
+                        r"(?<![A-Z_])(?:POLLINATOR|AWS|COLONIES|COLONYOS)_[A-Z0-9_]*[A-Z0-9]", node.value
+                    )
+                )
 
     documented = set(re.findall(r"`_?([A-Z][A-Z0-9_]+)`", text_of("docs/environment.md")))
     assert read - documented - {"AWS_S3"} == set()

@@ -16,7 +16,19 @@ from support.sandbox import BIN
 from support.source import SOURCES, copy_sources
 
 HEAVY = frozenset(
-    {"boto3", "botocore", "google.protobuf", "grpc", "yaml", "asyncio", "jsonschema", "watchdog"}
+    {
+        "aiohttp",
+        "asyncio",
+        "boto3",
+        "botocore",
+        "coincurve",
+        "google.protobuf",
+        "grpc",
+        "jsonschema",
+        "keyring",
+        "watchdog",
+        "yaml",
+    }
 )
 VIOLATIONS = {
     "layers of the whole": ("pollinatord/pollinator/chunks/keys.py", "import pollinator.executors.base"),

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-import importlib
+import ipaddress
 import os
 import re
 import stat
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from string import hexdigits
 
 from pollinator.v1.colony_pb2 import Colony
 from pollinator.wire.errors import InvalidInput, PollinatorError, Violation
 from pollinator.wire.store_env import store_settings_from_environment
 
-_KEY = re.compile(r"[0-9a-fA-F]{64}")
-_HOST = re.compile(r"[A-Za-z0-9._:-]+|\[[0-9A-Fa-f:.]+\]")
-_LOCAL = re.compile(r"localhost|127\..*|\[?::1\]?")
+_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+"""Of secp256k1: no key is larger."""
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _TRUE = ("1", "t", "true", "yes", "on")
 _FALSE = ("0", "f", "false", "no", "off")
 _MEANT = ("COLONIES_SERVER_HOST", "COLONIES_COLONY_NAME", "COLONIES_COLONY_ID")
-"""Any of these says that a colony is meant. The last is of versions up to 1.6, as is the second name of the key."""
+"""Any of these says that a colony is meant. The last is of versions up to 1.6, and so is the second key."""
 _KEYS = ("COLONIES_PRVKEY", "COLONIES_EXECUTOR_PRVKEY")
 _FILE = "COLONIES_PRVKEY_FILE"
 _KEYRING = "COLONIES_PRVKEY_KEYRING"
 _SERVICE = "pollinator"
+
+
+def is_private_key(text: str) -> bool:
+    """These are the 64 hexadecimal digits of a key, and not just any: a few mean none."""
+    return re.fullmatch(r"[0-9a-fA-F]{64}", text) is not None and 0 < int(text, 16) < _ORDER
+
+
+def is_this_machine(host: str) -> bool:
+    """``host`` is a name or address by which a machine calls itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def colony_from_environment(environ: Mapping[str, str]) -> Colony | None:
@@ -59,14 +71,22 @@ def colony_from_environment(environ: Mapping[str, str]) -> Colony | None:
 
 
 def _host(environ: Mapping[str, str], wrong: list[Violation]) -> str:
-    host = environ.get("COLONIES_SERVER_HOST", "").strip()
+    host = environ.get("COLONIES_SERVER_HOST", "").strip().removeprefix("[").removesuffix("]")
     if not host:
         wrong.append(Violation("COLONIES_SERVER_HOST", "is not set, but other COLONIES_ variables are"))
-    elif not _HOST.fullmatch(host):
+    elif not _HOST.fullmatch(host) and not _is_address(host):
         wrong.append(
             Violation("COLONIES_SERVER_HOST", "write a host name or address, without scheme and port")
         )
     return host
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _port(environ: Mapping[str, str], wrong: list[Violation]) -> int:
@@ -86,7 +106,7 @@ def _tls(environ: Mapping[str, str], host: str, wrong: list[Violation]) -> bool:
     values = {value for value in said.values() if value is not None}
     if len(values) == 2:
         wrong.append(Violation("COLONIES_SERVER_TLS", "contradicts COLONIES_TLS"))
-    return values.pop() if values else not _LOCAL.fullmatch(host)
+    return values.pop() if values else not is_this_machine(host)
 
 
 def _ca_bundle(environ: Mapping[str, str], wrong: list[Violation]) -> str:
@@ -97,7 +117,7 @@ def _ca_bundle(environ: Mapping[str, str], wrong: list[Violation]) -> str:
 
 
 def _name(environ: Mapping[str, str], wrong: list[Violation]) -> str:
-    name = environ.get("COLONIES_COLONY_NAME", "") or environ.get("COLONIES_COLONY_ID", "")
+    name = (environ.get("COLONIES_COLONY_NAME") or environ.get("COLONIES_COLONY_ID", "")).strip()
     if not name:
         wrong.append(Violation("COLONIES_COLONY_NAME", "is not set, but other COLONIES_ variables are"))
     return name
@@ -105,36 +125,45 @@ def _name(environ: Mapping[str, str], wrong: list[Violation]) -> str:
 
 def _key(environ: Mapping[str, str], wrong: list[Violation]) -> str:
     """From a variable, a file that only its owner reads, or the keyring; never repeated in an error."""
-    source = next((name for name in (*_KEYS, _FILE, _KEYRING) if environ.get(name)), "")
-    match source:
-        case "":
-            wrong.append(
-                Violation(
-                    _KEYS[0], f"is not set, nor are {_FILE} and {_KEYRING}, from which the key may come"
-                )
-            )
-            return ""
-        case "COLONIES_PRVKEY_FILE":
-            text = _from_file(Path(environ[_FILE]).expanduser(), wrong)
-        case "COLONIES_PRVKEY_KEYRING":
-            text = _from_keyring(environ[_KEYRING], wrong)
-        case _:
-            text = environ[source]
-    text = text.strip()
-    if text and not _KEY.fullmatch(text):
-        wrong.append(
-            Violation(source, f"is no private key: 64 hexadecimal digits, not {len(text)} characters")
-        )
+    named = next((name for name in _KEYS if environ.get(name)), _KEYS[0])
+    given = [name for name in (named, _FILE, _KEYRING) if environ.get(name)]
+    if not given:
+        message = f"is not set, nor are {_FILE} and {_KEYRING}, from which the key may come as well"
+        wrong.append(Violation(named, message))
+        return ""
+    if len(given) > 1:
+        # One of them may have been left there by another program.
+        wrong.append(Violation(given[1], f"is set beside {given[0]}: unset one of them"))
+        return ""
+    read = {_FILE: _from_file, _KEYRING: _from_keyring}.get(given[0])
+    text = (read(environ[given[0]], wrong) if read else environ[given[0]]).strip()
+    if text and not is_private_key(text):
+        wrong.append(Violation(given[0], f"is no private key: {_why_not(text)}"))
     return text.lower()
 
 
-def _from_file(path: Path, wrong: list[Violation]) -> str:
+def _why_not(text: str) -> str:
+    if len(text) != 64:
+        return f"64 hexadecimal digits, not {len(text)} characters"
+    return (
+        "64 hexadecimal digits, of which some are none"
+        if set(text) - set(hexdigits)
+        else "no key has this value"
+    )
+
+
+def _from_file(name: str, wrong: list[Violation]) -> str:
+    path = os.path.expanduser(name)
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            wrong.append(Violation(_FILE, f"others may read {path}: chmod 600 {path}"))
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            wrong.append(Violation(_FILE, f"{path} is no file"))
             return ""
-        text = path.read_text(encoding="ascii")
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            wrong.append(Violation(_FILE, f"others may read or write {path}: chmod 600 {path}"))
+            return ""
+        with open(path, encoding="ascii") as file:
+            text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         wrong.append(Violation(_FILE, f"{path} cannot be read: {why}"))
@@ -146,12 +175,12 @@ def _from_file(path: Path, wrong: list[Violation]) -> str:
 
 def _from_keyring(user: str, wrong: list[Violation]) -> str:
     try:
-        keyring: Any = importlib.import_module("keyring")
+        import keyring
     except ImportError:
         wrong.append(Violation(_KEYRING, "needs the package keyring: pip install 'pollinatord[keyring]'"))
         return ""
     try:
-        text: str | None = keyring.get_password(_SERVICE, user)
+        text = keyring.get_password(_SERVICE, user)
     except Exception as error:  # noqa: BLE001 - each backend has errors of its own
         wrong.append(Violation(_KEYRING, f"the keyring does not answer: {error}"))
         return ""

@@ -7,7 +7,9 @@ have happened.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from pollinator.executors.colonies.messages import (
@@ -15,6 +17,7 @@ from pollinator.executors.colonies.messages import (
     Executor,
     File,
     FileRow,
+    Json,
     LogRow,
     Process,
     Snapshot,
@@ -27,9 +30,10 @@ from pollinator.executors.colonies.messages import (
     row_of,
     snapshot_of,
 )
+from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.rpc import Rpc
 from pollinator.v1.colony_pb2 import Colony
-from pollinator.wire.errors import NotFound
+from pollinator.wire.errors import NotFound, TimedOut, Unavailable
 
 MOST_LOGS = 500
 MOST_PROCESSES = 100
@@ -53,21 +57,21 @@ class Client:
 
     async def submit(self, spec: Mapping[str, Any]) -> Process:
         """Submit a function spec."""
-        return process_of(one(await self.rpc.call("submitfuncspecmsg", {"spec": spec})))
+        return process_of(_named("processid", await self._call("submitfuncspecmsg", spec=spec)))
 
     async def process(self, process_id: str) -> Process:
         """One process; raises NotFound."""
-        return process_of(one(await self._read("getprocessmsg", processid=process_id)))
+        return process_of(_named("processid", await self._read("getprocessmsg", processid=process_id)))
 
-    async def processes(self, state: int, count: int = MOST_PROCESSES) -> list[Process]:
-        """The newest processes in one state."""
+    async def processes(self, state: int, label: str = "", count: int = MOST_PROCESSES) -> list[Process]:
+        """The newest processes in one state, or those of them whose spec has a label."""
         found = await self._read(
             "getprocessesmsg",
             colonyname=self.colony,
             count=count,
             state=state,
             executortype="",
-            label="",
+            label=label,
             initiator="",
         )
         return [process_of(each) for each in objects(found)]
@@ -77,12 +81,12 @@ class Client:
         await self._call("cancelprocessmsg", processid=process_id)
 
     async def assign(self, timeout_s: int, cpu: str = "", memory: str = "") -> Process | None:
-        """Take the next process, or None when there was none for so long; -1 does not wait.
+        """Take the next process, or None when there was none for so long.
 
         Also says that this executor lives: nothing else does.
 
         Args:
-            timeout_s: how long the server waits, in seconds.
+            timeout_s: how long the server waits, in seconds; -1 does not wait.
             cpu: what is free, as ``4000m``; empty is no limit.
             memory: what is free, as ``16Gi``; empty is no limit.
         """
@@ -97,9 +101,10 @@ class Client:
                 },
                 timeout_s=max(0, timeout_s) + SLACK_S,
             )
-        except NotFound:
+        except (NotFound, TimedOut):
+            # The latter where the colony is paused.
             return None
-        return process_of(one(found))
+        return process_of(_named("processid", found))
 
     async def close_successful(self, process_id: str, output: Sequence[Any] = ()) -> None:
         """Say that a process has ended well. Harmless when repeated."""
@@ -127,34 +132,23 @@ class Client:
     async def reached(self, process_id: str, states: Collection[int], timeout_s: float) -> bool:
         """Wait until a process is in one of some states; False after the timeout.
 
-        Told by the server as soon as it happens. Raises Unavailable where it cannot tell: then ask now and then.
+        The server tells as soon as it happens. Raises Unavailable where it cannot: then ask now and then.
         """
         fields = {"colonyname": self.colony, "processid": process_id, "executortype": ""}
-
-        async def told(state: int) -> bool:
-            # The server closes the line after its own timeout, in whole seconds.
-            message = {**fields, "state": int(state), "timeout": max(1, int(timeout_s) + 1)}
-            async with self.rpc.subscribed("subscribeprocessmsg", message) as payloads:
-                async for payload in payloads:
-                    return process_of(one(payload)).state == state
+        # It tells of one state only, and never of another that came instead. It closes the line after its own
+        # timeout, in whole seconds.
+        messages = [{**fields, "state": int(each), "timeout": math.ceil(timeout_s) + 1} for each in states]
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                aclosing(self.rpc.heard("subscribeprocessmsg", messages)) as heard,
+            ):
+                async for payload in heard:
+                    if process_of(one(payload)).state in states:
+                        return True
+        except TimeoutError:
             return False
-
-        # It tells of one state only, and never of another that came instead.
-        async with asyncio.TaskGroup() as group:
-            waiting = {group.create_task(told(state), name=f"state {state}") for state in states}
-            deadline = asyncio.get_running_loop().time() + timeout_s
-            reached = False
-            while waiting and not reached:
-                left = deadline - asyncio.get_running_loop().time()
-                done, waiting = await asyncio.wait(
-                    waiting, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
-                )
-                reached = any(each.result() for each in done)
-                if not done:
-                    break
-            for task in waiting:
-                task.cancel()
-        return reached
+        raise Unavailable("the Colonies server tells nothing any more", reason="colony_cut")
 
     # Logs
 
@@ -184,8 +178,8 @@ class Client:
 
     async def labels(self, label: str) -> list[str]:
         """This label and those below it that hold files."""
-        # With ``exact`` the server forgets those below a label that holds none itself, and without it the name
-        # is how others may begin as well.
+        # With ``exact`` the server forgets those below a label that holds none itself, and without it others
+        # may begin as the label does.
         found = await self._read("getfilelabelsmsg", colonyname=self.colony, name=label, exact=False)
         names = {each["name"] for each in objects(found) if isinstance(each.get("name"), str)}
         return sorted(name for name in names if name == label or name.startswith(f"{label}/"))
@@ -195,18 +189,18 @@ class Client:
         found = await self._read(
             "getfilemsg", colonyname=self.colony, fileid="", label=label, name=name, latest=True
         )
-        return self._newest(found, f"{label}/{name}")
+        return _newest(found, f"{label}/{name}")
 
     async def file_by_id(self, file_id: str) -> File:
         """One revision of a file; raises NotFound."""
         found = await self._read(
             "getfilemsg", colonyname=self.colony, fileid=file_id, label="", name="", latest=False
         )
-        return self._newest(found, file_id)
+        return _newest(found, file_id)
 
     async def add_file(self, message: Mapping[str, Any]) -> File:
         """Add a revision of a file."""
-        return file_of(one(await self._call("addfilemsg", file=message)))
+        return file_of(_named("fileid", await self._call("addfilemsg", file=message)))
 
     async def remove_file(self, label: str, name: str) -> None:
         """Remove all revisions of a file."""
@@ -215,12 +209,12 @@ class Client:
     async def create_snapshot(self, label: str, name: str) -> Snapshot:
         """Keep the files of a label and of those below it as they are now."""
         found = await self._call("createsnapshotmsg", colonyname=self.colony, label=label, name=name)
-        return snapshot_of(one(found))
+        return snapshot_of(_named("snapshotid", found))
 
     async def snapshot(self, snapshot_id: str) -> Snapshot:
         """A snapshot; raises NotFound."""
         found = await self._read("getsnapshotmsg", colonyname=self.colony, snapshotid=snapshot_id, name="")
-        return snapshot_of(one(found))
+        return snapshot_of(_named("snapshotid", found))
 
     async def remove_snapshot(self, snapshot_id: str) -> None:
         """Remove a snapshot; the files stay."""
@@ -234,16 +228,24 @@ class Client:
         return [executor_of(each) for each in objects(found)]
 
     async def add_executor(
-        self, identity: str, name: str, kind: str, capabilities: Mapping[str, Any]
+        self, identity: str, name: str, kind: str, capabilities: Mapping[str, Any] | None = None
     ) -> None:
-        """Register an executor; needs the key of the colony."""
-        executor = {
+        """Register an executor; needs the key of the colony.
+
+        Args:
+            identity: of its key.
+            name: which nobody else in the colony has.
+            kind: its type, which function specs ask for.
+            capabilities: what it is made of. Versions before 1.9.6 want another form; all take none.
+        """
+        executor: dict[str, Any] = {
             "executorid": identity,
             "executorname": name,
             "executortype": kind,
             "colonyname": self.colony,
-            "capabilities": capabilities,
         }
+        if capabilities is not None:
+            executor["capabilities"] = capabilities
         await self._call("addexecutormsg", executor=executor)
 
     async def approve_executor(self, name: str) -> None:
@@ -270,11 +272,17 @@ class Client:
     async def _read(self, kind: str, **fields: Any) -> Any:
         return await self.rpc.call(kind, fields, repeat=True)
 
-    @staticmethod
-    def _newest(found: Any, what: str) -> File:
-        revisions = [file_of(each) for each in objects(found)] or (
-            [file_of(one(found))] if one(found) else []
-        )
-        if not revisions:
-            raise NotFound(f"the colony has no file {what}", reason="colony_missing")
-        return max(revisions, key=lambda each: each.sequence)
+
+def _newest(found: Any, what: str) -> File:
+    revisions = [file_of(each) for each in objects(found)]
+    if not revisions:
+        raise NotFound(f"the colony has no file {what}", reason="colony_missing")
+    return max(revisions, key=lambda each: each.sequence)
+
+
+def _named(name: str, answer: Any) -> Json:
+    """What an answer is about; one that does not say so is none."""
+    message = one(answer)
+    if not isinstance(message.get(name), str) or not message[name]:
+        raise Unanswered(f"the Colonies server answers without {name}", reason="colony_garbled")
+    return message

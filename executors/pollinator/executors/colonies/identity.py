@@ -6,15 +6,12 @@ The only module that imports coincurve.
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 
 from coincurve import PrivateKey
 
+from pollinator.wire.colony_env import is_private_key
 from pollinator.wire.errors import InvalidInput
-
-_HEX = re.compile(r"[0-9a-fA-F]{64}")
-_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 
 
 class Key:
@@ -28,7 +25,7 @@ class Key:
     """
 
     def __init__(self, text: str) -> None:
-        if not _HEX.fullmatch(text) or not 0 < int(text, 16) < _ORDER:
+        if not is_private_key(text):
             raise InvalidInput(
                 "this is no private key of a Colonies server",
                 reason="bad_key",
@@ -42,12 +39,16 @@ class Key:
     @classmethod
     def new(cls) -> tuple[str, Key]:
         """One that nobody has: its text and itself."""
-        text = (secrets.randbelow(_ORDER - 1) + 1).to_bytes(32).hex()
+        text = PrivateKey().secret.hex()
         return text, cls(text)
 
     def sign(self, payload: bytes) -> str:
-        """Signature of a payload as it is sent, in base64: r, s and the recovery id, 130 hexadecimal digits."""
-        return self._key.sign_recoverable(_sha3(payload), hasher=None).hex()
+        """Signature of a payload as it is sent, in base64.
+
+        Its r, s and recovery id, in 130 hexadecimal digits. The same for the same payload.
+        """
+        digest = _sha3(payload)
+        return self._key.sign_recoverable(digest, hasher=None).hex()  # pyright: ignore[reportUnknownMemberType] - of its types one is half said
 
 
 def unique_id() -> str:

@@ -1,13 +1,17 @@
-"""What a Colonies server says, read with patience: lists may be null, times may be of year 1, states may be new."""
+"""What a Colonies server says, read with patience.
+
+Lists may be null, times may be of the year 1, states and fields may be new.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
-from typing import Any
+from typing import Any, cast
 
 Json = Mapping[str, Any]
 
@@ -119,14 +123,14 @@ def process_of(message: Json) -> Process:
         id=_text(message, "processid"),
         state=_number(message, "state"),
         executor_id=_text(message, "assignedexecutorid"),
-        spec=_object(message, "spec"),
+        spec=one(message.get("spec")),
         attributes={
             _text(each, "key"): _text(each, "value")
-            for each in _objects(message, "attributes")
+            for each in objects(message.get("attributes"))
             if _number(each, "attributetype") == ENV
         },
-        errors=tuple(str(each) for each in _list(message, "errors")),
-        output=tuple(_list(message, "out")),
+        errors=tuple(str(each) for each in items(message.get("errors"))),
+        output=tuple(items(message.get("out"))),
         retries=_number(message, "retries"),
         initiator=_text(message, "initiatorname"),
         submitted=moment(message.get("submissiontime")),
@@ -154,40 +158,45 @@ def file_of(message: Json) -> File:
         name=_text(message, "name"),
         size=_number(message, "size"),
         checksum=_text(message, "checksum").lower(),
-        object=_text(_object(_object(message, "ref"), "s3object"), "object"),
+        object=_text(one(one(message.get("ref")).get("s3object")), "object"),
         sequence=_number(message, "sequencenr"),
     )
 
 
 def snapshot_of(message: Json) -> Snapshot:
     """A snapshot."""
-    ids = tuple(str(each) for each in _list(message, "fileids"))
+    ids = tuple(str(each) for each in items(message.get("fileids")))
     return Snapshot(_text(message, "snapshotid"), _text(message, "name"), _text(message, "label"), ids)
 
 
 def executor_of(message: Json) -> Executor:
     """An executor. What it is made of is a list since 1.9.6, and an object before."""
-    capabilities = _object(message, "capabilities")
+    capabilities = one(message.get("capabilities"))
     software = capabilities.get("software")
-    parts = [software] if isinstance(software, dict) else software if isinstance(software, list) else []
+    parts = objects(software) or [one(software)]
     return Executor(
         id=_text(message, "executorid"),
         name=_text(message, "executorname"),
         type=_text(message, "executortype"),
         state=_number(message, "state"),
         last_heard=moment(message.get("lastheardfromtime")),
-        software=tuple(_text(each, "name") for each in parts if isinstance(each, dict)),
+        software=tuple(_text(each, "name") for each in parts if each),
     )
 
 
 def objects(answer: Any) -> Sequence[Json]:
     """The objects of a list, which may be null."""
-    return [each for each in answer if isinstance(each, dict)] if isinstance(answer, list) else []
+    return [one(each) for each in items(answer) if isinstance(each, dict)]
 
 
 def one(answer: Any) -> Json:
     """An object; an empty one for anything else."""
-    return answer if isinstance(answer, dict) else {}
+    return cast("Json", answer) if isinstance(answer, dict) else {}
+
+
+def items(answer: Any) -> Sequence[Any]:
+    """Whatever is in a list, which may be null."""
+    return cast("Sequence[Any]", answer) if isinstance(answer, list) else []
 
 
 _TIME = re.compile(
@@ -198,13 +207,13 @@ _TIME = re.compile(
 def moment(text: object) -> datetime | None:
     """A time with nanoseconds and the zone of the server; None for the year 1, which stands for never."""
     found = _TIME.fullmatch(text) if isinstance(text, str) else None
-    if found is None or int(found[1]) <= 1 or int(found[1]) > 9999:
+    if found is None or int(found[1]) <= 1:
         return None
     year, month, day, hour, minute, second = (int(found[at]) for at in range(1, 7))
     fraction = int((found[7] or "").ljust(6, "0")[:6])
     away = timedelta(hours=int(found[9] or 0), minutes=int(found[10] or 0), seconds=int(found[11] or 0))
-    zone = timezone(-away if found[8] == "-" else away)
     try:
+        zone = timezone(-away if found[8] == "-" else away)
         return datetime(year, month, day, hour, minute, second, fraction, zone)
     except ValueError:
         return None
@@ -217,17 +226,6 @@ def _text(message: Json, name: str) -> str:
 
 def _number(message: Json, name: str) -> int:
     value = message.get(name)
-    return int(value) if isinstance(value, int | float) else 0
-
-
-def _object(message: Json, name: str) -> Json:
-    return one(message.get(name))
-
-
-def _list(message: Json, name: str) -> Sequence[Any]:
-    value = message.get(name)
-    return value if isinstance(value, list) else []
-
-
-def _objects(message: Json, name: str) -> Sequence[Json]:
-    return objects(message.get(name))
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) else 0
+    return value if isinstance(value, int) else 0

@@ -1,4 +1,4 @@
-"""Calls of a Colonies server: signed messages over one connection that is kept, and what its refusals mean.
+"""Calls of a Colonies server: signed messages over connections that are kept, and what goes wrong with them.
 
 The only module that imports aiohttp.
 """
@@ -9,41 +9,38 @@ import asyncio
 import base64
 import binascii
 import json
+import os
 import random
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
 from pollinator.executors.colonies.identity import Key
+from pollinator.executors.colonies.refusals import Unanswered, refused
 from pollinator.v1.colony_pb2 import Colony
-from pollinator.wire.errors import (
-    AlreadyExists,
-    Denied,
-    InvalidInput,
-    NotFound,
-    PollinatorError,
-    TimedOut,
-    Unavailable,
-)
+from pollinator.wire.colony_env import is_this_machine
+from pollinator.wire.errors import Denied, Exhausted, InvalidInput, PollinatorError, Unavailable
 
 CALL_S = 20.0
 CONNECT_S = 10.0
+CLOSE_S = 1.0
 TRIES = 4
 """Of a call that may be repeated."""
 FIRST_PAUSE_S = 0.1
-CONNECTIONS = 16
-MAX_REPLY_BYTES = 256 * 1024 * 1024
-_TLS_HINT = (
-    "set COLONIES_TLS=false if the server has no TLS, or COLONIES_CA_BUNDLE to who signed its certificate"
+MOST_CALLS = 16
+"""At a time."""
+MOST_BYTES = 256 * 1024 * 1024
+"""No answer is longer."""
+_NO_TLS = "if the server has no TLS, COLONIES_TLS=false says so"
+_TLS = "if the server has TLS, COLONIES_TLS=true says so"
+_TRUST = (
+    "COLONIES_CA_BUNDLE names a file with its authority's certificate; COLONIES_SKIPVERIFY=true accepts any"
 )
-
-
-class Unanswered(Unavailable):
-    """The server may have done what it was asked, or not: its answer was lost."""
+_ADDRESS = "COLONIES_SERVER_HOST and COLONIES_SERVER_PORT have to be those of a Colonies server"
 
 
 class Rpc:
@@ -51,21 +48,21 @@ class Rpc:
 
     def __init__(self, colony: Colony) -> None:
         self._key = Key(colony.private_key)
-        self._colony = colony
-        scheme = "https" if colony.tls else "http"
-        self._url = f"{scheme}://{colony.host}:{colony.port}"
+        self._tls = colony.tls
+        host = f"[{colony.host}]" if ":" in colony.host else colony.host
+        self.server = f"{host}:{colony.port}"
+        """Which server this is, for people."""
+        self._url = f"{'https' if colony.tls else 'http'}://{self.server}"
         self._ssl = _context(colony)
+        # A proxy is for what is elsewhere.
+        self._proxied = not is_this_machine(colony.host)
+        self._turns = asyncio.Semaphore(MOST_CALLS)
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def identity(self) -> str:
         """Who asks."""
         return self._key.identity
-
-    @property
-    def server(self) -> str:
-        """Which server this is, for people."""
-        return f"{self._colony.host}:{self._colony.port}"
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,12 +81,12 @@ class Rpc:
     async def call(
         self, kind: str, fields: Mapping[str, Any], *, timeout_s: float = CALL_S, repeat: bool = False
     ) -> Any:
-        """Ask, and return the payload of the answer: what JSON holds, None where the server sends nothing.
+        """Ask, and return the payload of the answer: what JSON holds.
 
         Args:
             kind: type of the message.
             fields: the rest of it.
-            timeout_s: so long the answer may take.
+            timeout_s: so long it may take, all tries together.
             repeat: asking again is harmless: it is done a few times when there is no answer.
 
         Raises:
@@ -97,111 +94,149 @@ class Rpc:
             Unavailable: it has had none.
             PollinatorError: it was refused.
         """
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout_s
         pause_s = FIRST_PAUSE_S
-        for left in reversed(range(TRIES if repeat else 1)):
+        for _ in range(TRIES - 1 if repeat else 0):
             try:
-                return await self._once(kind, fields, timeout_s)
+                return await self._once(kind, fields, deadline - now())
             except PollinatorError as error:
-                if not error.retryable or not left:
+                if not error.retryable or now() + 2 * pause_s > deadline:
                     raise
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
             pause_s *= 2
+        return await self._once(kind, fields, deadline - now())
 
-    @asynccontextmanager
-    async def subscribed(self, kind: str, fields: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[Any]]:
-        """Send one message over a websocket; gives payloads until the server closes it.
+    async def heard(self, kind: str, messages: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Any]:
+        """Send messages over a websocket, and give what comes until the server closes it.
 
         Raises:
-            Unavailable: it cannot be had.
-            PollinatorError: it is refused.
+            Unavailable: there is no websocket, or it was cut.
+            PollinatorError: a message was refused.
         """
+        with self._mapped(CONNECT_S):
+            async with asyncio.timeout(CONNECT_S):
+                socket = await self._open().ws_connect(
+                    f"{self._url}/pubsub",
+                    ssl=self._ssl,
+                    heartbeat=30.0,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),  # pyright: ignore[reportCallIssue] - old attrs
+                )
         try:
-            connecting = self._open().ws_connect(f"{self._url}/pubsub", ssl=self._ssl, heartbeat=30.0)
-            socket = await asyncio.wait_for(connecting, CONNECT_S)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._down(error) from error
-        try:
-            await socket.send_str(self._envelope(kind, fields))
-            yield self._payloads(socket)
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._down(error) from error
+            with self._mapped(CONNECT_S):
+                for fields in messages:
+                    await socket.send_str(self._envelope(kind, fields))
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    raise Unavailable(f"the line to {self.server} was cut", reason="colony_cut")
+                yield self._payload(kind, 0, message.data.encode())
         finally:
             await socket.close()
 
-    async def _payloads(self, socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Any]:
-        async for message in socket:
-            if message.type is aiohttp.WSMsgType.TEXT:
-                yield self._payload("the subscription", 0, message.data.encode())
-
     async def _once(self, kind: str, fields: Mapping[str, Any], timeout_s: float) -> Any:
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s))
+        # Zero would be no limit at all.
+        limit_s = max(FIRST_PAUSE_S, timeout_s)
+        timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=min(CONNECT_S, limit_s))
         body = self._envelope(kind, fields)
-        try:
-            async with self._open().post(
-                f"{self._url}/api", data=body, timeout=timeout, ssl=self._ssl
-            ) as reply:
-                answer = await reply.content.read(MAX_REPLY_BYTES + 1)
-                while not reply.content.at_eof():
-                    answer += await reply.content.read(MAX_REPLY_BYTES + 1)
-                    if len(answer) > MAX_REPLY_BYTES:
-                        raise Unavailable(f"{self.server} sends too much", reason="colony_garbled")
-                return self._payload(kind, reply.status, answer)
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise self._distrusted(error) from error
-        except aiohttp.ClientConnectorSSLError as error:
-            raise self._distrusted(error) from error
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise self._down(error) from error
-        except TimeoutError as error:
-            raise Unanswered(
-                f"{self.server} gave no answer for {timeout_s:g} s", reason="colony_silent"
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unanswered(
-                f"{self.server} cut the line: {error or type(error).__name__}", reason="colony_cut"
-            ) from error
+        answer = bytearray()
+        with self._mapped(limit_s):
+            async with (
+                self._turns,
+                # Another server must not see what is signed for this one.
+                self._open().post(
+                    f"{self._url}/api", data=body, timeout=timeout, ssl=self._ssl, allow_redirects=False
+                ) as reply,
+            ):
+                async for part in reply.content.iter_any():
+                    answer += part
+                    if len(answer) > MOST_BYTES:
+                        raise Exhausted(f"{self.server} sends too much", reason="colony_garbled")
+        return self._payload(kind, reply.status, bytes(answer))
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=60.0),
-                trust_env=True,
+                # Those that wait to be told of something are many, and need no turn.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),
+                trust_env=self._proxied,
             )
         return self._session
 
     def _envelope(self, kind: str, fields: Mapping[str, Any]) -> str:
         message = json.dumps({**fields, "msgtype": kind}, ensure_ascii=False, separators=(",", ":"))
-        payload = base64.b64encode(message.encode())
+        try:
+            payload = base64.b64encode(message.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"a Colonies server takes text only, not {error.object[error.start : error.end]!r}",
+                reason="colony_refused",
+            ) from error
         signature = self._key.sign(payload)
         return json.dumps({"payloadtype": kind, "payload": payload.decode(), "signature": signature})
 
     def _payload(self, kind: str, status: int, answer: bytes) -> Any:
-        if not answer and status < 400:
-            # A defect of the server: there is nothing in it.
-            return None
         try:
-            envelope = json.loads(answer)
+            # After some failures the server sends a second answer behind the first.
+            envelope, _ = json.JSONDecoder().raw_decode(answer.decode().lstrip())
             payload = json.loads(base64.b64decode(envelope["payload"]))
-            refused = bool(envelope.get("error", False))
-        except (ValueError, KeyError, TypeError, binascii.Error) as error:
-            said = answer[:100].decode(errors="replace")
-            raise Unavailable(
-                f"{self.server} answers with what no Colonies server says ({status}): {said}",
+            failed = bool(envelope.get("error", False))
+        except (ValueError, LookupError, TypeError, RecursionError, binascii.Error) as error:
+            said = " ".join(answer[:100].decode(errors="replace").split()) or "nothing"
+            raise Unanswered(
+                f"{self.server} does not answer as a Colonies server does: {status} {said}",
                 reason="colony_garbled",
-                hint="see COLONIES_SERVER_HOST, COLONIES_SERVER_PORT and COLONIES_TLS",
+                hint=_ADDRESS if self._tls else f"{_ADDRESS}; {_TLS}",
             ) from error
-        if refused:
-            raise _refusal(kind, status, payload)
+        if failed:
+            raise refused(kind, status, payload, self.identity)
         return payload
 
-    def _down(self, error: BaseException) -> Unavailable:
-        why = str(error) or type(error).__name__
+    @contextmanager
+    def _mapped(self, limit_s: float) -> Generator[None]:
+        try:
+            yield
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Denied(
+                f"{self.server} cannot be trusted: {error.certificate_error}",
+                reason="colony_tls",
+                hint=_TRUST,
+            ) from error
+        except aiohttp.ClientConnectorSSLError as error:
+            # May pass: it is as well what a server looks like that ends just now.
+            raise self._down(_why(error), _NO_TLS) from error
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.WSServerHandshakeError,
+        ) as error:
+            raise self._down(_why(error)) from error
+        except TimeoutError as error:
+            raise Unanswered(
+                f"{self.server} gave no answer for {limit_s:.3g} s", reason="colony_silent"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unanswered(
+                f"{self.server} cut the line: {_why(error)}",
+                reason="colony_cut",
+                hint="" if self._tls else _TLS,
+            ) from error
+
+    def _down(self, why: str, hint: str = "") -> Unavailable:
         return Unavailable(
-            f"the Colonies server at {self.server} does not answer: {why}", reason="colony_down"
+            f"the Colonies server at {self.server} cannot be reached: {why}",
+            reason="colony_down",
+            hint=hint,
         )
 
-    def _distrusted(self, error: BaseException) -> PollinatorError:
-        return Denied(f"there is no trust in {self.server}: {error}", reason="colony_tls", hint=_TLS_HINT)
+
+def _why(error: Exception) -> str:
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ssl.SSLError):
+        return cause.reason or str(cause)
+    if isinstance(cause, OSError) and (cause.errno or 0) > 0:
+        return os.strerror(cause.errno or 0)
+    return (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
 
 
 def _context(colony: Colony) -> ssl.SSLContext | bool:
@@ -219,25 +254,3 @@ def _context(colony: Colony) -> ssl.SSLContext | bool:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _refusal(kind: str, status: int, payload: Any) -> PollinatorError:
-    failure: Mapping[str, Any] = payload if isinstance(payload, dict) else {}
-    status = int(failure.get("status") or status)
-    message = str(failure.get("message") or payload).strip()
-    match status:
-        case 401 | 403:
-            hint = "see COLONIES_COLONY_NAME and COLONIES_PRVKEY: the key has to be of an approved member of the colony"
-            return Denied(f"the Colonies server refuses: {message}", reason="colony_denied", hint=hint)
-        case 404:
-            return NotFound(f"the Colonies server has nothing like it: {message}", reason="colony_missing")
-        case _ if "already exists" in message:
-            return AlreadyExists(f"the Colonies server has it: {message}", reason="colony_exists")
-        case 408:
-            return TimedOut(f"the Colonies server gave up: {message}", reason="colony_silent")
-        case _ if status >= 500:
-            return Unavailable(f"the Colonies server failed: {message}", reason="colony_failed")
-        case _:
-            return InvalidInput(
-                f"the Colonies server does not take {kind}: {message}", reason="colony_refused"
-            )
