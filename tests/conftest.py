@@ -12,4 +12,5 @@ pytest_plugins = [
     "support.s3_servers",
     "support.slurm",
     "support.slurm_of_contract",
+    "support.colonies.sites",
 ]

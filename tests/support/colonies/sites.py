@@ -1,0 +1,134 @@
+"""A colony for tests: of the double, or of a real server that the environment names.
+
+- ``POLLINATOR_TEST_COLONIES_HOST`` and ``POLLINATOR_TEST_COLONIES_PORT``: of the real server.
+- ``POLLINATOR_TEST_COLONIES_NAME``: of a colony of it.
+- ``POLLINATOR_TEST_COLONIES_KEY``: the private key of the colony's owner, who adds users and executors.
+- ``AWS_S3_*``, as the original programs know them: the S3 server with the bytes of the colony's files.
+
+What only the double can do, as cutting lines, is then skipped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from pollinator.v1.colony_pb2 import Colony
+from pollinator.v1.store_pb2 import S3Store
+from support.colonies.asking import Line, Member, stranger
+from support.colonies.double import Double
+from support.private import CALLER
+
+_PREFIX = "POLLINATOR_TEST_COLONIES_"
+_NUMBERS = itertools.count()
+
+
+@dataclass
+class Site:
+    """A colony, and its owner's hand."""
+
+    line: Line
+    name: str
+    owner: Member
+    there: Double | None = None
+    """Where the double answers."""
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
+    """Ends every name that is made here: a real server has others."""
+
+    @property
+    def double(self) -> Double:
+        """The double; skips the test where a real server answers."""
+        if self.there is None:
+            pytest.skip("only the double of the Colonies server does this")
+        return self.there
+
+    @property
+    def is_real(self) -> bool:
+        """A real server answers."""
+        return self.there is None
+
+    def fresh(self, name: str) -> str:
+        """A name that nothing has yet."""
+        return f"{name}-{self.mark}-{next(_NUMBERS)}"
+
+    def user(self, name: str = "user") -> Member:
+        """A new user."""
+        member = stranger(self.fresh(name))
+        user = {"colonyname": self.name, "userid": member.identity, "name": member.name}
+        self.line.ask(self.owner, "addusermsg", user=user).granted  # noqa: B018 - fails where it is refused
+        return member
+
+    def executor(self, name: str = "executor", kind: str = "", *, approved: bool = True) -> Member:
+        """A new executor, of a type of its own unless one is named."""
+        member = stranger(self.fresh(name))
+        executor = {
+            "executorid": member.identity,
+            "executorname": member.name,
+            "executortype": kind or f"type-{member.name}",
+            "colonyname": self.name,
+        }
+        self.line.ask(self.owner, "addexecutormsg", executor=executor).granted  # noqa: B018
+        if approved:
+            self.approve(member)
+        return member
+
+    def approve(self, member: Member) -> None:
+        """Let an executor take work."""
+        named = {"colonyname": self.name, "executorname": member.name}
+        self.line.ask(self.owner, "approveexecutormsg", **named).granted  # noqa: B018
+
+    def seen_by(self, member: Member, files: S3Store | None = None) -> Colony:
+        """The colony as our programs are told of it."""
+        return Colony(
+            host=self.line.host,
+            port=self.line.port,
+            name=self.name,
+            private_key=member.key,
+            files=files,
+        )
+
+    def environment(self, member: Member) -> dict[str, str]:
+        """The same as variables, which the original programs understand as well."""
+        return {
+            "COLONIES_SERVER_HOST": self.line.host,
+            "COLONIES_SERVER_PORT": str(self.line.port),
+            "COLONIES_TLS": "false",
+            "COLONIES_SERVER_TLS": "false",
+            "COLONIES_COLONY_NAME": self.name,
+            "COLONIES_PRVKEY": member.key,
+        }
+
+
+def real_site(environ: Mapping[str, str]) -> Site | None:
+    """The colony that the environment names, or None."""
+    named = {name: environ.get(_PREFIX + name, "") for name in ("HOST", "PORT", "NAME", "KEY")}
+    if not any(named.values()):
+        return None
+    missing = [_PREFIX + name for name, value in named.items() if not value]
+    if missing:
+        pytest.fail(f"not set, but others are: {', '.join(missing)}")
+    line = Line(named["HOST"], int(named["PORT"]))
+    return Site(line, named["NAME"], Member("owner", named["KEY"]))
+
+
+def site_of(double: Double) -> Site:
+    """A new colony of a double."""
+    owner = stranger("owner")
+    name = f"colony-{secrets.token_hex(4)}"
+    colony = {"colonyid": owner.identity, "name": name}
+    double.line.ask(double.owner, "addcolonymsg", colony=colony).granted  # noqa: B018
+    return Site(double.line, name, owner, double)
+
+
+@pytest.fixture(scope="module")
+def colony() -> Iterator[Site]:
+    """A colony without members; of the real server, one with those that it has."""
+    if (real := real_site(CALLER)) is not None:
+        yield real
+        return
+    with Double() as double:
+        yield site_of(double)
