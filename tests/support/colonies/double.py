@@ -56,7 +56,11 @@ class Double:
         self._input, self._output = self._process.stdin, self._process.stdout
         self._lock = threading.Lock()
         self._before = 0
-        self.port: int = self._do("start")
+        try:
+            self.port: int = self._do("start")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

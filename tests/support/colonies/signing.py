@@ -31,12 +31,13 @@ def signer(payload: str, signature: str) -> str:
         if not (value := int.from_bytes(scalar)):
             raise _unrecoverable(f"{name} is 0")
         if value >= _ORDER:
-            raise _unrecoverable(f"{name} is >= curve order")
+            raise _unrecoverable(f"{name} >= group order")
     digest = hashlib.sha3_256(payload.encode()).digest()
     try:
         key = PublicKey.from_signature_and_message(raw[:64] + bytes([raw[64] & 3]), digest, hasher=None)
     except Exception as error:
-        raise _unrecoverable("signature is not for a valid curve point") from error
+        why = "signature R + N >= P" if raw[64] & 2 else "not for a valid curve point"
+        raise _unrecoverable(why) from error
     if int.from_bytes(raw[32:64]) > _ORDER // 2:
         raise Refusal(403, "Failed verify signature: Signature s value is over half the order")
     return hashlib.sha3_256(key.format(compressed=False).hex().encode()).hexdigest()

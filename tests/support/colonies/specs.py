@@ -108,7 +108,8 @@ def stored(spec: Any) -> tuple[Any, int, int, int]:
     cpu, memory, storage = millicores(wanted["cpu"]), size(wanted["mem"]), size(wanted["storage"])
     gpu_memory = size(wanted["gpu"]["mem"])
     names: list[str] | None = wanted["executornames"]
-    storable(spec["nodename"], spec["funcname"], spec["label"], wanted["executortype"], *names or [])
+    storable(spec["nodename"], spec["funcname"], spec["label"], wanted["executortype"])
+    storable(wanted["locationname"], wanted["gpu"]["name"], *(names or []))
     conditions: Any = {
         **wanted,
         "executornames": [] if names == ["*"] else names,
