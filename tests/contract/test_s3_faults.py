@@ -14,7 +14,8 @@ import pytest
 
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keys import pack_key
-from pollinator.chunks.s3 import Patience, S3Store
+from pollinator.chunks.s3 import S3Store
+from pollinator.chunks.s3_asking import Patience
 from pollinator.v1.store_pb2 import S3Store as S3Settings
 from pollinator.wire.errors import Denied, NeedsLogin, NotFound, PollinatorError, Unavailable
 from support.s3_servers import Certificate

@@ -12,7 +12,8 @@ import pytest
 
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keys import REF, client_key, pack_key
-from pollinator.chunks.s3 import Patience, S3Store
+from pollinator.chunks.s3 import S3Store
+from pollinator.chunks.s3_asking import Patience
 from pollinator.chunks.s3_errors import asked_to_wait_s
 from pollinator.chunks.traffic import Traffic
 from pollinator.v1.store_pb2 import S3Store as S3Settings

@@ -39,6 +39,25 @@ class Tagged(TypedDict, total=False):
     ETag: str
 
 
+class Begun(TypedDict):
+    """Answer of a server that waits for parts."""
+
+    UploadId: str
+
+
+class Part(TypedDict):
+    """A part that is there."""
+
+    PartNumber: int
+    ETag: str
+
+
+class Parts(TypedDict):
+    """What an object is made of."""
+
+    Parts: Sequence[Part]
+
+
 class Entry(TypedDict):
     """An object in a list."""
 
@@ -91,6 +110,22 @@ class Client(Protocol):
 
     def put_object(self, **query: str | Body) -> object:
         """PUT."""
+        ...
+
+    def create_multipart_upload(self, **query: str) -> Begun:
+        """POST: an object will come in parts."""
+        ...
+
+    def upload_part(self, **query: str | int | Body) -> Tagged:
+        """PUT of a part."""
+        ...
+
+    def complete_multipart_upload(self, **query: str | Parts) -> object:
+        """POST: all parts are there."""
+        ...
+
+    def abort_multipart_upload(self, **query: str) -> object:
+        """DELETE of the parts."""
         ...
 
     def get_object(self, **query: str) -> Got:
@@ -184,7 +219,8 @@ def make_client(settings: S3Settings, connect_s: float, silence_s: float) -> Cli
         response_checksum_validation="when_required",
     )
     client: Client = _session(settings).client("s3", config=config, **_server(settings))
-    client.meta.events.register("before-send.s3.PutObject", _send)
+    for sent in ("PutObject", "UploadPart"):
+        client.meta.events.register(f"before-send.s3.{sent}", _send)
     _keep_for_good()
     return client
 

@@ -15,7 +15,8 @@ from pollinator.chunks import capture as capturing
 from pollinator.chunks.capture import capture
 from pollinator.chunks.keys import namespace
 from pollinator.chunks.read import SnapshotReader
-from pollinator.chunks.s3 import Patience, S3Store
+from pollinator.chunks.s3 import S3Store
+from pollinator.chunks.s3_asking import Patience
 from pollinator.chunks.upload import Uploader
 from pollinator.daemon.sync import outbox
 from pollinator.daemon.sync.engine import SyncEngine

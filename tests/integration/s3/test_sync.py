@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pollinator.chunks.keys import namespace
-from pollinator.chunks.s3 import Patience, S3Store
+from pollinator.chunks.s3 import S3Store
+from pollinator.chunks.s3_asking import Patience
 from pollinator.chunks.store import Store
 from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.store_pb2 import StoreSettings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pollinator.chunks import s3
+from pollinator.chunks import s3, s3_asking
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
 from pollinator.daemon.sync.projects import PROJECT_MIGRATION, OpenProject, Projects
@@ -98,8 +98,8 @@ async def test_the_same_store_by_the_same_keys_goes_on(tmp_path: Path) -> None:
 async def test_a_store_that_is_silent_holds_up_neither_its_own_end_nor_another_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience = s3.Patience(tries=1000, first_pause_s=0.01, silence_s=1.0)
-    monkeypatch.setattr(s3, "Patience", lambda: patience)
+    patience = s3_asking.Patience(tries=1000, first_pause_s=0.01, silence_s=1.0)
+    monkeypatch.setattr(s3_asking, "Patience", lambda: patience)
     left = threading.Event()
     close = s3.S3Store.close
 
