@@ -77,6 +77,8 @@ class FileRow:
     checksum: str
     """SHA-256, 64 hexadecimal digits."""
     size: int
+    object: str = ""
+    """Name of the object that has its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,12 @@ def log_of(message: Json) -> LogRow:
 
 def row_of(message: Json) -> FileRow:
     """A row of a list of files."""
-    return FileRow(_text(message, "name"), _text(message, "checksum").lower(), _number(message, "size"))
+    return FileRow(
+        name=_text(message, "name"),
+        checksum=_text(message, "checksum").lower(),
+        size=_number(message, "size"),
+        object=_text(message, "s3filename"),
+    )
 
 
 def file_of(message: Json) -> File:
