@@ -24,23 +24,18 @@ async def together(items: Iterable[_Item], work: Callable[[_Item], Awaitable[obj
         for item in source:
             await work(item)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for number in range(AT_ONCE):
-                group.create_task(worker(), name=f"transfer {number}")
-    except BaseExceptionGroup as several:
-        raise _first(several) from several
+    await _group([worker() for _ in range(AT_ONCE)])
 
 
-async def alongside(work: Coroutine[Any, Any, _Result], other: Awaitable[object]) -> _Result:
+async def alongside(work: Coroutine[Any, Any, _Result], other: Coroutine[Any, Any, object]) -> _Result:
     """Do two things at a time; returns the result of the first."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(work)
-            await other
-    except BaseExceptionGroup as several:
-        raise _first(several) from several
-    return task.result()
+    made: list[_Result] = []
+
+    async def worker() -> None:
+        made.append(await work)
+
+    await _group([worker(), other])
+    return made[0]
 
 
 async def in_thread(
@@ -60,11 +55,19 @@ async def in_thread(
         raise
 
 
-def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    # A group of its own kind is all that the leaves of one can be looked for with.
-    leaves = several.split(lambda error: not isinstance(error, BaseExceptionGroup))[0] or several
-    error: BaseException = leaves
-    while error.__class__ is not None and isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
-        error = group.exceptions[0]
-    return error
+async def _group(works: Iterable[Coroutine[Any, Any, object]]) -> None:
+    failed: list[Exception] = []
+
+    async def noted(work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(noted(work), name="transfer")
+    except ExceptionGroup as several:
+        raise failed[0] from several
