@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self
 
+from pollinator.chunks.store import Store
+from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.executor_pb2 import Capabilities, Image
-from pollinator.v1.run_pb2 import Notice, Outcome, PendingReason, RunState, Usage
+from pollinator.v1.run_pb2 import Notice, Outcome, PendingReason, RunState, SnapshotSource, Usage
 from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import InvalidInput, Violation
 
 
@@ -27,6 +30,8 @@ class Job:
     run_id: str
     spec: RunSpec
     workspace: Path
+    source: SnapshotSource = field(default_factory=SnapshotSource, repr=False)
+    """What was asked for, with the keys of store and colony until the run has ended."""
 
     @property
     def work(self) -> Path:
@@ -96,6 +101,8 @@ class Executor(ABC):
     kind: str
     images: Images | None = None
     """None where there is no container engine."""
+    stages: bool = False
+    """Runs have no folder here: ``stage`` takes their files to the backend, and ``fetch`` brings results."""
 
     @classmethod
     @abstractmethod
@@ -126,8 +133,21 @@ class Executor(ABC):
             InvalidInput: it cannot run here.
         """
 
-    async def preview(self, spec: RunSpec, *, script: bool, estimate: bool) -> Preview:
-        """What would become of a spec that has passed preflight; only what is asked for."""
+    async def survey(self, spec: RunSpec, colony: Colony, secrets: Collection[str]) -> list[Notice]:
+        """Ask those who would run a spec that has passed preflight, where there are such.
+
+        Args:
+            spec: the spec.
+            colony: the one it is for; empty where none was named.
+            secrets: names of those that it comes with.
+
+        Raises:
+            InvalidInput: none of them can run it.
+        """
+        return []
+
+    async def preview(self, spec: RunSpec, colony: Colony, *, script: bool, estimate: bool) -> Preview:
+        """What would become of a spec that has passed preflight and survey; only what is asked for."""
         return Preview()
 
     async def explain(
@@ -146,6 +166,33 @@ class Executor(ABC):
             PollinatorError: it cannot be had; the run fails for that reason.
         """
         return []
+
+    async def stage(self, job: Job, store: Store, tell: Tell) -> list[Notice]:
+        """Have the job's files where the backend finds them. Harmless when repeated.
+
+        Args:
+            job: the job.
+            store: holds its snapshot.
+            tell: told the bytes done so far.
+
+        Returns:
+            What the user should know.
+
+        Raises:
+            PollinatorError: they cannot be taken there; the run fails unless that is said to pass.
+        """
+        raise NotImplementedError
+
+    async def fetch(self, job: Job, tell: Tell) -> SnapshotRef | None:
+        """Bring the results of an ended job into its ``work/result``. Harmless when repeated.
+
+        Returns:
+            Where they are in the job's store, if they are there already and nothing was brought.
+
+        Raises:
+            PollinatorError: they cannot be had.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def submit(self, job: Job, secrets: dict[str, str]) -> None:

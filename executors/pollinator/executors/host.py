@@ -93,19 +93,21 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self, request: StartRunRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> StartRunResponse:
         """Accept a run; the same request id always answers with the same run."""
-        known = self._folders.by_request(request.request_id)
-        if known is not None:
-            known.renew(request.snapshot.store)
-            return StartRunResponse(run=known.run)
+        if (known := self._known(request)) is not None:
+            return known
         check_request(request)
         source = request.snapshot
+        check_spec(source.spec)
+        check_contract(source.spec)
+        self._executor.preflight(source.spec)
+        await self._executor.survey(source.spec, source.colony, [each.name for each in request.secrets])
+        if (known := self._known(request)) is not None:
+            # It came a second time meanwhile.
+            return known
         if self._folders.has(source.run_id):
             raise AlreadyExists(
                 f"there is a run {source.run_id} already, of another request", reason="run_id_taken"
             )
-        check_spec(source.spec)
-        check_contract(source.spec)
-        self._executor.preflight(source.spec)
         run = Run(
             id=source.run_id,
             request_id=request.request_id,
@@ -167,6 +169,14 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         for path in self._folders.forget(folder):
             await self._lifecycle.remove(path)
         return ForgetRunResponse()
+
+    def _known(self, request: StartRunRequest) -> StartRunResponse | None:
+        """The answer to a request that comes again."""
+        known = self._folders.by_request(request.request_id)
+        if known is None:
+            return None
+        known.renew(request.snapshot.store)
+        return StartRunResponse(run=known.run)
 
     def _drive(self, folder: RunFolder) -> None:
         self._group.create_task(self._live(folder), name=f"run {folder.run.id}")
@@ -231,9 +241,10 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         check_spec(request.spec)
         check_contract(request.spec)
         answer = PreflightResponse(notices=self._executor.preflight(request.spec))
+        answer.notices.extend(await self._executor.survey(request.spec, request.colony, ()))
         if request.script or request.estimate:
             preview = await self._executor.preview(
-                request.spec, script=request.script, estimate=request.estimate
+                request.spec, request.colony, script=request.script, estimate=request.estimate
             )
             answer.script = preview.script
             if preview.eta is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from pollinator.executors.base import Executor, Observation
 from pollinator.executors.boot import boot_id
 from pollinator.executors.files import Files, OpenStore
 from pollinator.executors.records import attempts
+from pollinator.executors.remarks import moved, note_results, notice, tell, while_wanted
 from pollinator.executors.runlog import BEFORE_RANKS, RunFolder
 from pollinator.executors.trees import remove_tree
 from pollinator.model.run import is_terminal
@@ -31,10 +32,9 @@ from pollinator.v1.run_pb2 import (
     ProgressKind,
     RunEvent,
     RunState,
-    Severity,
-    StateChanged,
 )
-from pollinator.wire.errors import Corrupt, Denied, InvalidInput, NeedsLogin, PollinatorError, WrongState
+from pollinator.v1.tree_pb2 import SnapshotRef
+from pollinator.wire.errors import Corrupt, Denied, InvalidInput, NeedsLogin, PollinatorError
 from pollinator.wire.faults import crash_point
 from pollinator.wire.progress import Teller
 
@@ -53,9 +53,6 @@ nowhere else."""
 LEASE_S = 7 * 86400.0
 """So often the lease of a run that goes on is written again: one that is not is dead after a month."""
 
-NAMED = 10
-"""So many files that could not be collected are named."""
-
 _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -65,6 +62,7 @@ _LAID_OUT = "laid-out"
 _WAITING = {
     "files": ("store_unreachable", "its files wait for the store"),
     "image": ("registry_unreachable", "its image waits for the registry"),
+    "fetch": ("results_unreachable", "its results wait for the way to where it was"),
     "results": ("store_unreachable", "its results wait for the store"),
 }
 
@@ -100,12 +98,12 @@ class Lifecycle:
     async def _launch(self, folder: RunFolder) -> bool:
         """Lay the files out, unless that was done; False when the run ended here."""
         if folder.run.state == _S.RUN_STATE_ACCEPTED:
-            folder.append(_moved(_S.RUN_STATE_LAUNCHING))
+            folder.append(moved(_S.RUN_STATE_LAUNCHING))
         try:
             if not _is_laid_out(folder) and not folder.run.cancel_requested:
                 crash_point("before_lay_out")
                 await self._telling(
-                    ProgressKind.PROGRESS_KIND_LAY_OUT, "files", self._lay_out, folder, FILES_PATIENCE_S
+                    ProgressKind.PROGRESS_KIND_LAY_OUT, "files", self._place, folder, FILES_PATIENCE_S
                 )
                 crash_point("after_lay_out")
         except PollinatorError as error:
@@ -117,8 +115,8 @@ class Lifecycle:
                 notices = await self._telling(
                     ProgressKind.PROGRESS_KIND_IMAGE, "image", self._image, folder, IMAGE_PATIENCE_S
                 )
-                for notice in notices:
-                    _tell(folder, notice)
+                for said in notices:
+                    tell(folder, said)
         except PollinatorError as error:
             if not folder.run.cancel_requested:
                 await self._end(folder, *_refused(OutcomeReason.OUTCOME_REASON_IMAGE, error))
@@ -128,27 +126,35 @@ class Lifecycle:
             return False
         return True
 
+    async def _place(self, teller: Teller, folder: RunFolder) -> None:
+        """Have the files where the ranks will find them."""
+        await self._in_thread(self._lease_source, folder)
+        if self._executor.stages:
+            store = await self._in_thread(self._open_store, folder.request())
+            try:
+                notices = await self._executor.stage(folder.job, store, while_wanted(folder, teller))
+            finally:
+                await self._in_thread(lambda opened: opened.close(), store)
+            for said in notices:
+                tell(folder, said)
+        await self._in_thread(partial(self._lay_out, teller), folder)
+
     def _lay_out(self, teller: Teller, folder: RunFolder) -> None:
-        self._lease_source(folder)
-
-        def note(done: int) -> None:
-            _go_on(folder)
-            teller(done)
-
         work = folder.job.work
-        self._files.lay_out(
-            folder.request(), work, note, lambda found: teller.begin(found.src.bytes + found.data.bytes)
-        )
+        if not self._executor.stages:
+            self._files.lay_out(
+                folder.request(),
+                work,
+                while_wanted(folder, teller),
+                lambda found: teller.begin(found.src.bytes + found.data.bytes),
+            )
         with disk_errors(work):
-            (work / "result").mkdir(mode=0o755)
+            (work / "result").mkdir(mode=0o755, parents=True, exist_ok=True)
             (folder.path / _LAID_OUT).write_bytes(boot_id().encode())
 
-    def _image(self, teller: Teller, folder: RunFolder) -> list[Notice]:
-        def note(done: int) -> None:
-            _go_on(folder)
-            teller(done)
-
-        return self._executor.prepare_image(folder.job, note)
+    async def _image(self, teller: Teller, folder: RunFolder) -> list[Notice]:
+        prepare = partial(self._executor.prepare_image, tell=while_wanted(folder, teller))
+        return await self._in_thread(prepare, folder.job)
 
     def _lease_source(self, folder: RunFolder) -> None:
         store = self._open_store(folder.request())
@@ -167,7 +173,8 @@ class Lifecycle:
         (folder.path / "handed-over").touch()
         request = folder.request()
         self._executor.submit(folder.job, {each.name: each.value for each in request.secrets})
-        self._files.prepare(request)
+        if not self._executor.stages:
+            self._files.prepare(request)
 
     async def _observe(self, folder: RunFolder) -> None:
         looks, told = 0, False
@@ -196,7 +203,7 @@ class Lifecycle:
         ):
             # What started and waits again is another attempt.
             again = seen.state == _S.RUN_STATE_QUEUED and run.state != _S.RUN_STATE_LAUNCHING
-            run = folder.append(_moved(seen.state, run.attempt + again))
+            run = folder.append(moved(seen.state, run.attempt + again))
         if seen.pending is not None and seen.pending != run.pending:
             folder.append(RunEvent(pending=seen.pending))
         if seen.nodes and tuple(run.nodes) != seen.nodes:
@@ -210,10 +217,10 @@ class Lifecycle:
             _S.RUN_STATE_QUEUED,
             _S.RUN_STATE_STARTING,
         ):
-            folder.append(_moved(_S.RUN_STATE_RUNNING))
+            folder.append(moved(_S.RUN_STATE_RUNNING))
         if seen.usage is not None and seen.usage.memory_source:
             folder.append(RunEvent(usage=seen.usage))
-        collecting = _moved(_S.RUN_STATE_COLLECTING)
+        collecting = moved(_S.RUN_STATE_COLLECTING)
         collecting.state_changed.outcome.CopyFrom(seen.outcome or Outcome())
         folder.append(collecting)
 
@@ -223,20 +230,45 @@ class Lifecycle:
         outcome = seen.outcome or Outcome()
         crash_point("before_collect")
         if not folder.run.HasField("result"):
+            done, stay = "brought here", "they stay where the run was"
             try:
-                captured = await self._telling(
-                    ProgressKind.PROGRESS_KIND_COLLECT, "results", self._capture, folder, RESULTS_PATIENCE_S
-                )
+                stored = await self._fetch(folder) if self._executor.stages else None
+                done, stay = "stored", f"they stay in {folder.job.work / 'result'}"
+                if stored is not None:
+                    await self._in_thread(partial(self._keep_result, stored), folder)
+                    folder.append(RunEvent(collected=stored))
+                else:
+                    captured = await self._telling(
+                        ProgressKind.PROGRESS_KIND_COLLECT, "results", self._seal, folder, RESULTS_PATIENCE_S
+                    )
+                    note_results(folder, captured)
             except PollinatorError as error:
-                what = f"the results could not be stored: {error.message}"
-                stay = f"they stay in {folder.job.work / 'result'}"
+                what = f"the results could not be {done}: {error.message}"
                 outcome.detail = "\n".join(filter(None, (what, error.hint, stay, outcome.detail)))
                 outcome.reason = OutcomeReason.OUTCOME_REASON_COLLECT
                 await self._end(folder, _S.RUN_STATE_FAILED, outcome)
                 return
-            _note_results(folder, captured)
         crash_point("after_collect")
         await self._end(folder, seen.state, outcome)
+
+    async def _fetch(self, folder: RunFolder) -> SnapshotRef | None:
+        """Have the results here, unless they are in the store already: then where."""
+
+        async def fetch(teller: Teller, folder: RunFolder) -> SnapshotRef | None:
+            return await self._executor.fetch(folder.job, teller)
+
+        kind = ProgressKind.PROGRESS_KIND_FETCH
+        return await self._telling(kind, "fetch", fetch, folder, RESULTS_PATIENCE_S)
+
+    def _keep_result(self, stored: SnapshotRef, folder: RunFolder) -> None:
+        store = self._open_store(folder.request())
+        try:
+            _lease(folder, store, Lease(source=folder.run.snapshot, result=stored))
+        finally:
+            store.close()
+
+    async def _seal(self, teller: Teller, folder: RunFolder) -> Captured | None:
+        return await self._in_thread(partial(self._capture, teller), folder)
 
     def _capture(self, teller: Teller, folder: RunFolder) -> Captured | None:
         result = folder.job.work / "result"
@@ -253,7 +285,7 @@ class Lifecycle:
             store.close()
 
     async def _end(self, folder: RunFolder, state: RunState.ValueType, outcome: Outcome) -> None:
-        end = _moved(state)
+        end = moved(state)
         end.state_changed.outcome.CopyFrom(outcome)
         folder.append(end)
         crash_point("before_clean")
@@ -269,7 +301,7 @@ class Lifecycle:
         self,
         kind: ProgressKind.ValueType,
         what: str,
-        work: Callable[[Teller, RunFolder], _Result],
+        work: Callable[[Teller, RunFolder], Awaitable[_Result]],
         folder: RunFolder,
         patience_s: float,
     ) -> _Result:
@@ -280,20 +312,20 @@ class Lifecycle:
             folder.tell(None)
 
     async def _patiently(
-        self, what: str, work: Callable[[RunFolder], _Result], folder: RunFolder, patience_s: float
+        self, what: str, work: Callable[[RunFolder], Awaitable[_Result]], folder: RunFolder, patience_s: float
     ) -> _Result:
         """Do something with a store or registry; one that does not answer is waited for, which is said."""
         deadline = time.monotonic() + patience_s
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return await self._in_thread(work, folder)
+                return await work(folder)
             except PollinatorError as error:
                 if not (error.retryable or _waits_for_new_ones(folder, error)) or time.monotonic() > deadline:
                     raise
                 code, text = _WAITING[what]
                 _log.warning("run %s: %s: %s", folder.run.id, text, error.message)
-                _notice(folder, code, f"{text}: {error.message}")
+                notice(folder, code, f"{text}: {error.message}")
                 # Until something happens to the run, which may be the wish that it ends.
                 await folder.growth.changed(folder.growth.version, pause_s)
                 if folder.run.cancel_requested and folder.run.state != _S.RUN_STATE_COLLECTING:
@@ -312,7 +344,7 @@ def _lease(folder: RunFolder, store: Store, lease: Lease) -> None:
     try:
         write_lease(store, folder.run.id, lease)
     except (Corrupt, Denied, InvalidInput) as error:
-        _notice(folder, "not_leased", f"the store takes no lease of this run: {error.message}")
+        notice(folder, "not_leased", f"the store takes no lease of this run: {error.message}")
 
 
 def _is_laid_out(folder: RunFolder) -> bool:
@@ -337,35 +369,3 @@ def _waits_for_new_ones(folder: RunFolder, error: PollinatorError) -> bool:
 def _refused(reason: OutcomeReason.ValueType, error: PollinatorError) -> tuple[RunState.ValueType, Outcome]:
     detail = f"{error.message}\n{error.hint}".strip()
     return _S.RUN_STATE_FAILED, Outcome(reason=reason, detail=detail)
-
-
-def _go_on(folder: RunFolder) -> None:
-    """Stop here when somebody wishes that the run ends."""
-    if folder.run.cancel_requested:
-        raise WrongState(f"run {folder.run.id} was cancelled", reason="cancelled")
-
-
-def _note_results(folder: RunFolder, captured: Captured | None) -> None:
-    if captured is None:
-        _notice(folder, "not_collected", "nothing was collected: result is not a folder any more")
-        return
-    skipped = [f"not collected: result/{line}" for line in captured.skipped[:NAMED]]
-    if len(captured.skipped) > NAMED:
-        skipped.append(f"not collected: {len(captured.skipped) - NAMED} more")
-    for text in skipped:
-        _notice(folder, "not_collected", text)
-    folder.append(RunEvent(collected=captured.ref))
-
-
-def _notice(folder: RunFolder, code: str, text: str) -> None:
-    """Tell the user, unless that was done before."""
-    _tell(folder, Notice(severity=Severity.SEVERITY_WARNING, code=code, text=text))
-
-
-def _tell(folder: RunFolder, notice: Notice) -> None:
-    if notice not in folder.run.notices:
-        folder.append(RunEvent(notice=notice))
-
-
-def _moved(state: RunState.ValueType, attempt: int = 0) -> RunEvent:
-    return RunEvent(state_changed=StateChanged(state=state, attempt=attempt))

@@ -34,6 +34,7 @@ from pollinator.executors.records import (
     write_exit,
     write_json,
 )
+from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.run_pb2 import (
     Notice,
@@ -129,7 +130,7 @@ class LocalExecutor(Executor):
         """Have the image as an engine of this machine runs it."""
         return self._containers.prepare(job, tell)
 
-    async def preview(self, spec: RunSpec, *, script: bool, estimate: bool) -> Preview:
+    async def preview(self, spec: RunSpec, colony: Colony, *, script: bool, estimate: bool) -> Preview:
         """The command, and now as its time when there is room and nobody waits."""
         free = not self._waiting and self._fits(spec)
         return Preview(

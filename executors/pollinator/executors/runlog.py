@@ -19,7 +19,15 @@ from pollinator.executors.base import Job
 from pollinator.executors.growth import Growth
 from pollinator.executors.trees import PRISTINE, remove_tree
 from pollinator.model.run import InvalidMove, apply, is_terminal
-from pollinator.v1.run_pb2 import OutcomeReason, Progress, Run, RunEvent, RunState, StartRunRequest
+from pollinator.v1.run_pb2 import (
+    OutcomeReason,
+    Progress,
+    Run,
+    RunEvent,
+    RunState,
+    SnapshotSource,
+    StartRunRequest,
+)
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import InvalidInput, NotFound
 
@@ -55,6 +63,7 @@ class RunFolder:
         self.log: list[RunEvent] = []
         self.run = Run()
         self.progress: Progress | None = None
+        self._source: SnapshotSource | None = None
         for event in _read_events(path / "events.log"):
             self.log.append(event)
             self.run = apply(self.run, event)
@@ -62,7 +71,9 @@ class RunFolder:
     @property
     def job(self) -> Job:
         """The run for the backend."""
-        return Job(self.run.id, self.run.spec, self.path)
+        if self._source is None:
+            self._source = self.request().snapshot
+        return Job(self.run.id, self.run.spec, self.path, self._source)
 
     @property
     def forgotten(self) -> Path:
@@ -122,6 +133,7 @@ class RunFolder:
         ):
             kept.snapshot.store.CopyFrom(store)
             write_private(private, kept.SerializeToString())
+            self._source = None
 
     def drop_secrets(self) -> None:
         """The secrets have reached the ranks: forget them, keep the way to the store."""
@@ -138,7 +150,8 @@ class RunFolder:
         return not any((self.path / name).exists() for name in (*_PRIVATE, *_BESIDES, "work"))
 
     def drop_private(self) -> None:
-        """The run has ended: nobody needs its secrets, nor the keys of its store."""
+        """The run has ended: nobody needs its secrets, nor the keys of its store and colony."""
+        self._source = None
         for name in _PRIVATE:
             (self.path / name).unlink(missing_ok=True)
 
@@ -222,11 +235,14 @@ class RunFolders:
         path.mkdir(mode=0o700, exist_ok=True)
         private = StartRunRequest(secrets=request.secrets)
         private.snapshot.store.CopyFrom(request.snapshot.store)
+        if request.snapshot.HasField("colony"):
+            private.snapshot.colony.CopyFrom(request.snapshot.colony)
         write_private(path / "private.pb", private.SerializeToString())
         public = StartRunRequest()
         public.CopyFrom(request)
         public.ClearField("secrets")
         public.snapshot.ClearField("store")
+        public.snapshot.ClearField("colony")
         write_private(path / "request.pb", public.SerializeToString())
         folder = RunFolder(path)
         folder.append(RunEvent(accepted=run))

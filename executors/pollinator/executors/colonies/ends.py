@@ -13,6 +13,9 @@ from pollinator.v1.tree_pb2 import SnapshotRef
 NODES = "NODES"
 """Names of nodes in rank order, with commas between; public executors set it as well."""
 OUTCOME = "POLLINATOR_OUTCOME"
+LEFT = ".pollinator"
+"""Name of a file that holds the same, in the label of the results: nothing can be told of a process that was
+cancelled, but its results come home all the same, and this one last."""
 
 _REASON = "OUTCOME_REASON_"
 

@@ -19,8 +19,6 @@ from google.protobuf.json_format import MessageToDict
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 
-KIND = "colonies"
-"""Name and kind of our executor, which is none of the colony."""
 TYPE = "container-executor"
 """Type of all public executors."""
 FUNCTION = "execute"

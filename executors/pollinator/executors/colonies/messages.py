@@ -196,11 +196,6 @@ def objects(answer: Any) -> Sequence[Json]:
     return [one(each) for each in items(answer) if isinstance(each, dict)]
 
 
-def items(answer: Any) -> Sequence[Any]:
-    """What a list holds, which may be null."""
-    return answer if isinstance(answer, list) else []
-
-
 def one(answer: Any) -> Json:
     """An object; an empty one for anything else."""
     return cast("Json", answer) if isinstance(answer, dict) else {}

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from google.protobuf.json_format import ParseDict, ParseError
 
-from pollinator.executors.colonies.funcspec import FUNCTION, KIND, MOUNT, OURS, ROOT, VERSION, WORD, Stored
+from pollinator.executors.colonies.funcspec import FUNCTION, MOUNT, OURS, ROOT, VERSION, WORD, Stored
 from pollinator.executors.colonies.messages import Json, items, objects, one
 from pollinator.executors.environment import CONTRACT
 from pollinator.model.keys import NAME, VARIABLE
+from pollinator.model.project import COLONIES
 from pollinator.model.quantity import parse_bytes, parse_cpu
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
@@ -174,7 +175,7 @@ def _project(trees: Mapping[str, Mount]) -> str:
         found = re.fullmatch(rf"{ROOT}/([^/]+)/.*", mount.label)
         if found and NAME.fullmatch(found[1]):
             return found[1]
-    return KIND
+    return COLONIES
 
 
 def _count(conditions: Json, name: str, wrong: list[Violation]) -> int:

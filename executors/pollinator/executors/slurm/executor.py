@@ -31,6 +31,7 @@ from pollinator.executors.slurm.pace import SETTING, pace_of
 from pollinator.executors.slurm.script import LOG, Place, Site, job_script, merged, tasks_cpus
 from pollinator.executors.slurm.seen import JobSeen
 from pollinator.executors.slurm.submission import Submission
+from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.run_pb2 import Notice, PendingReason, RunState
 from pollinator.v1.spec_pb2 import RunSpec, Slurm
@@ -128,7 +129,7 @@ class SlurmExecutor(Executor):
         """Have the image where the nodes see it."""
         return self._containers.prepare(job, tell)
 
-    async def preview(self, spec: RunSpec, *, script: bool, estimate: bool) -> Preview:
+    async def preview(self, spec: RunSpec, colony: Colony, *, script: bool, estimate: bool) -> Preview:
         """The job script, and what Slurm's scheduler says of it."""
         text = self._script(spec, PREVIEW)
         eta = await self._cluster.test(text) if estimate else None
