@@ -15,6 +15,74 @@ from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import InvalidInput
 
 MIB = 2**20
+EXPECTED = {
+    "nodename": "",
+    "funcname": "execute",
+    "args": [],
+    "kwargs": {
+        "docker-image": "python:3.12-rc-bookworm",
+        "rebuild-image": False,
+        "init-cmd": "ln -sfn /cfs/pollinator/PROJ/data /cfs/pollinator/PROJ/RUN/data;"
+        "cd /cfs/pollinator/PROJ/RUN;pip3 install numpy",
+        "cmd": "python3",
+        "args": ["/cfs/pollinator/PROJ/RUN/src/main.py"],
+    },
+    "priority": 5,
+    "maxwaittime": -1,
+    "maxexectime": 599,
+    "maxretries": 3,
+    "label": "pollinator-RUN",
+    "conditions": {
+        "colonyname": "dev",
+        "executornames": ["lumi-std"],
+        "executortype": "container-executor",
+        "dependencies": [],
+        "nodes": 1,
+        "cpu": "1000m",
+        "processes": 0,
+        "processespernode": 1,
+        "mem": "1000Mi",
+        "storage": "",
+        "gpu": {"name": "", "mem": "", "count": 0, "nodecount": 0},
+        "walltime": 600,
+    },
+    "fs": {
+        "mount": "/cfs",
+        "snapshots": [
+            {
+                "snapshotid": "SNAP",
+                "label": "/pollinator/PROJ/src",
+                "dir": "/pollinator/PROJ/RUN/src",
+                "keepfiles": True,
+                "keepsnapshot": True,
+            }
+        ],
+        "dirs": [
+            {
+                "label": "/pollinator/PROJ/result/RUN",
+                "dir": "/pollinator/PROJ/RUN/result",
+                "keepfiles": False,
+                "onconflicts": {"onstart": {"keeplocal": False}, "onclose": {"keeplocal": True}},
+            },
+            {
+                "label": "/pollinator/PROJ/data",
+                "dir": "/pollinator/PROJ/data",
+                "keepfiles": True,
+                "onconflicts": {"onstart": {"keeplocal": False}, "onclose": {"keeplocal": False}},
+            },
+        ],
+    },
+    "env": {
+        "PYTHONUNBUFFERED": "1",
+        "PROJECT_DIR": "/cfs/pollinator/PROJ/RUN",
+        "POLLINATOR_RUN_ID": "RUN",
+        "POLLINATOR_PROJECT": "PROJ",
+        "POLLINATOR_SRC": "/cfs/pollinator/PROJ/RUN/src",
+        "POLLINATOR_DATA": "/cfs/pollinator/PROJ/RUN/data",
+        "POLLINATOR_RESULT": "/cfs/pollinator/PROJ/RUN/result",
+        "POLLINATOR_NNODES": "1",
+    },
+}
 
 
 def spec_of_new(**changes: Any) -> RunSpec:
@@ -49,74 +117,7 @@ def test_a_project_of_the_original_becomes_what_public_executors_need() -> None:
     found = function_spec(spec_of_new(), target())
     del found["kwargs"]["pollinator"]
 
-    assert {
-        "nodename": "",
-        "funcname": "execute",
-        "args": [],
-        "kwargs": {
-            "docker-image": "python:3.12-rc-bookworm",
-            "rebuild-image": False,
-            "init-cmd": "ln -sfn /cfs/pollinator/PROJ/data /cfs/pollinator/PROJ/RUN/data;"
-            "cd /cfs/pollinator/PROJ/RUN;pip3 install numpy",
-            "cmd": "python3",
-            "args": ["/cfs/pollinator/PROJ/RUN/src/main.py"],
-        },
-        "priority": 5,
-        "maxwaittime": -1,
-        "maxexectime": 599,
-        "maxretries": 3,
-        "label": "pollinator-RUN",
-        "conditions": {
-            "colonyname": "dev",
-            "executornames": ["lumi-std"],
-            "executortype": "container-executor",
-            "dependencies": [],
-            "nodes": 1,
-            "cpu": "1000m",
-            "processes": 0,
-            "processespernode": 1,
-            "mem": "1000Mi",
-            "storage": "",
-            "gpu": {"name": "", "mem": "", "count": 0, "nodecount": 0},
-            "walltime": 600,
-        },
-        "fs": {
-            "mount": "/cfs",
-            "snapshots": [
-                {
-                    "snapshotid": "SNAP",
-                    "label": "/pollinator/PROJ/src",
-                    "dir": "/pollinator/PROJ/RUN/src",
-                    "keepfiles": True,
-                    "keepsnapshot": True,
-                }
-            ],
-            "dirs": [
-                {
-                    "label": "/pollinator/PROJ/result/RUN",
-                    "dir": "/pollinator/PROJ/RUN/result",
-                    "keepfiles": False,
-                    "onconflicts": {"onstart": {"keeplocal": False}, "onclose": {"keeplocal": True}},
-                },
-                {
-                    "label": "/pollinator/PROJ/data",
-                    "dir": "/pollinator/PROJ/data",
-                    "keepfiles": True,
-                    "onconflicts": {"onstart": {"keeplocal": False}, "onclose": {"keeplocal": False}},
-                },
-            ],
-        },
-        "env": {
-            "PYTHONUNBUFFERED": "1",
-            "PROJECT_DIR": "/cfs/pollinator/PROJ/RUN",
-            "POLLINATOR_RUN_ID": "RUN",
-            "POLLINATOR_PROJECT": "PROJ",
-            "POLLINATOR_SRC": "/cfs/pollinator/PROJ/RUN/src",
-            "POLLINATOR_DATA": "/cfs/pollinator/PROJ/RUN/data",
-            "POLLINATOR_RESULT": "/cfs/pollinator/PROJ/RUN/result",
-            "POLLINATOR_NNODES": "1",
-        },
-    } == found
+    assert EXPECTED == found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""Who in a colony may take a run, whether any of them can, and what the user should know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pollinator.executors.colonies.funcspec import MOST, OURS, TYPE
+from pollinator.executors.colonies.messages import Executor
+from pollinator.model.document import suggestion
+from pollinator.model.project import COLONIES
+from pollinator.v1.run_pb2 import Notice, PendingReason, Severity
+from pollinator.v1.spec_pb2 import RunSpec, Slurm
+from pollinator.wire.errors import InvalidInput, Violation
+
+APPROVED, REJECTED, GONE = 1, 2, 3
+"""States of an executor; any other waits to be approved."""
+AWAY_S = 300.0
+"""Public executors ask for work at least every 100 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Executors that may take a run."""
+
+    names: tuple[str, ...]
+    """Those that it names; empty is any of the type."""
+    type: str
+    ours: bool
+    """All of them are ours."""
+    notices: tuple[Notice, ...] = ()
+
+
+def choose(spec: RunSpec, colony: str, executors: Sequence[Executor], now: datetime) -> Choice:
+    """Who may take a run.
+
+    Args:
+        spec: of the run.
+        colony: name of the colony.
+        executors: all that it has.
+        now: the time.
+
+    Raises:
+        InvalidInput: nobody can; everything that is in the way is named.
+    """
+    names = _names(spec)
+    known = {each.name: each for each in executors if each.state != REJECTED}
+    named = [known[name] for name in names if name in known]
+    kind = _type(spec, named)
+    fitting = [each for each in (named if names else known.values()) if each.type == kind]
+    wrong = _wrong_names(names, kind, colony, known, fitting)
+    ours = bool(fitting) and all(OURS in each.software for each in fitting)
+    wrong += _wrong_wishes(spec, ours)
+    if wrong:
+        raise InvalidInput(
+            f"this run cannot run in the colony {colony}",
+            reason="cannot_run_here",
+            hint="change the settings, or name another executor",
+            violations=wrong,
+        )
+    notices = [*_not_known(names, colony, known), *_away(fitting, now)]
+    if not ours:
+        notices += _left_out(spec)
+    return Choice(tuple(each.name for each in named if each.type == kind), kind, ours, tuple(notices))
+
+
+def pending(choice: Choice, executors: Sequence[Executor], ahead: int, now: datetime) -> PendingReason:
+    """Why a process waits.
+
+    Args:
+        choice: who may take it.
+        executors: all of the colony.
+        ahead: how many processes wait for the same executors, and came before.
+        now: the time.
+    """
+    fitting = [
+        each
+        for each in executors
+        if each.type == choice.type and (not choice.names or each.name in choice.names)
+    ]
+    shown = ", ".join(choice.names) or f"executors of type {choice.type}"
+    if all(_absence(each, now) for each in fitting):
+        why = "; ".join(f"{each.name} {_absence(each, now)}" for each in fitting) or f"there are no {shown}"
+        action = "wait until one is back, or name another executor"
+        return PendingReason(code="executor_away", text=why, action=action)
+    if ahead:
+        text = f"{ahead} process{'es are' if ahead > 1 else ' is'} ahead of it for {shown}"
+        return PendingReason(code="queue", text=text, action="wait, or cancel what is ahead")
+    text = f"{shown} will be given it when they next ask for work"
+    return PendingReason(code="queue", text=text, action="wait: they may be busy")
+
+
+def _names(spec: RunSpec) -> list[str]:
+    return [name for name in spec.executor_names if name != COLONIES]
+
+
+def _type(spec: RunSpec, named: Sequence[Executor]) -> str:
+    """What the project says; else what those are that it names, whatever that is."""
+    if spec.executor_type not in ("", COLONIES):
+        return spec.executor_type
+    return named[0].type if named else TYPE
+
+
+def _wrong_names(
+    names: Sequence[str], kind: str, colony: str, known: dict[str, Executor], fitting: Sequence[Executor]
+) -> list[Violation]:
+    if fitting:
+        return []
+    if not known:
+        return [Violation("conditions.executorNames", f"the colony {colony} has no executors at all")]
+    if not names:
+        types = {each.type for each in known.values()}
+        text = f"the colony {colony} has none of type {kind!r}{suggestion(kind, types)}"
+        return [Violation("conditions.executorType", text)]
+    if not any(name in known for name in names):
+        return [
+            Violation(
+                "conditions.executorNames",
+                f"the colony {colony} has no executor {name!r}{suggestion(name, known)}",
+            )
+            for name in names
+        ]
+    types = {known[name].type for name in names if name in known}
+    text = f"{', '.join(names)} are not of it, but of {', '.join(sorted(types))}"
+    return [Violation("conditions.executorType", text)]
+
+
+def _wrong_wishes(spec: RunSpec, ours: bool) -> list[Violation]:
+    wrong = [
+        Violation(where, f"a colony gives nobody more than {MOST}, and the run would wait for ever")
+        for where, count in (
+            ("conditions.nodes", spec.nodes),
+            ("conditions.processesPerNode", spec.processes_per_node),
+        )
+        if count > MOST
+    ]
+    if ours:
+        return wrong
+    if not spec.image:
+        wrong.append(Violation("environment.docker", "is empty, and public executors run only images"))
+    if not spec.walltime_ms:
+        wrong.append(Violation("conditions.walltime", "is not set, and public executors refuse that"))
+    return wrong
+
+
+def _not_known(names: Sequence[str], colony: str, known: dict[str, Executor]) -> list[Notice]:
+    return [
+        _notice("executor_unknown", f"the colony {colony} has no executor {name!r}{suggestion(name, known)}")
+        for name in names
+        if name not in known
+    ]
+
+
+def _away(fitting: Sequence[Executor], now: datetime) -> list[Notice]:
+    if not all(_absence(each, now) for each in fitting):
+        return []
+    return [
+        _notice("executor_away", f"{each.name} {_absence(each, now)}; the run waits for it")
+        for each in fitting
+    ]
+
+
+def _absence(executor: Executor, now: datetime) -> str:
+    """Why it takes nothing at the moment, as far as that is known; or nothing."""
+    if executor.state == GONE:
+        return "has left the colony"
+    if executor.state != APPROVED:
+        return "waits to be approved"
+    if executor.last_heard is None:
+        return "has never been heard of"
+    silent_s = (now - executor.last_heard).total_seconds()
+    return f"has not been heard of for {_span(silent_s)}" if silent_s > AWAY_S else ""
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds // 60)} minutes"
+
+
+def _left_out(spec: RunSpec) -> list[Notice]:
+    """What public executors do not know."""
+    wishes = {
+        "environment.rebuildImage": spec.rebuild_image,
+        "environment.engine": spec.engine,
+        "environment.signal": spec.signal,
+        "conditions.requeue": spec.requeue,
+        "slurm": spec.slurm != Slurm(),
+    }
+    notices = [
+        _notice("not_known_there", f"{name} is not known to the executors of this colony, and left out")
+        for name, wished in wishes.items()
+        if wished
+    ]
+    if not spec.memory_bytes:
+        text = "conditions.mem is not set; the executors of this colony want one, and are told 1000Mi"
+        notices.append(_notice("usual_memory", text, Severity.SEVERITY_INFO))
+    return notices
+
+
+def _notice(code: str, text: str, severity: Severity.ValueType = Severity.SEVERITY_WARNING) -> Notice:
+    return Notice(severity=severity, code=code, text=text)
