@@ -16,7 +16,7 @@ from pollinator.executors.colonies.identity import unique_id
 from pollinator.executors.colonies.ledger import OTHERS, Entry
 from pollinator.executors.colonies.messages import File, FileRow, Process, Snapshot, State, objects, one
 from pollinator.executors.colonies.naming import MARKER, Spot, is_marker, path_of, spot_of
-from pollinator.executors.colonies.rpc import Unanswered
+from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.sending import Desk, Sending, newest
 from pollinator.executors.colonies.together import in_thread, together
 from pollinator.wire.errors import NotFound, Unavailable

@@ -21,7 +21,7 @@ from pollinator.executors.colonies.ledger import Begun, Entry, Ledger
 from pollinator.executors.colonies.messages import File, FileRow
 from pollinator.executors.colonies.naming import Spot, spot_of
 from pollinator.executors.colonies.objects import Objects
-from pollinator.executors.colonies.rpc import Unanswered
+from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.together import alongside, in_thread, together
 from pollinator.wire.errors import InvalidInput, NotFound, Unavailable
 

@@ -15,7 +15,7 @@ from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import InvalidInput
 
 MIB = 2**20
-EXPECTED = {
+EXPECTED: dict[str, Any] = {
     "nodename": "",
     "funcname": "execute",
     "args": [],
