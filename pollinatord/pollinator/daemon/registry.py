@@ -221,6 +221,7 @@ class Registry:
         socket = Path(local.address.removeprefix("unix:"))
         self._links = {local.name: self._link(local, LocalProcess(local, socket, state / "local"))}
         self._unusable: list[Place] = []
+        self._added = asyncio.Event()
         for place in self._book.read():
             try:
                 self._links[place.name] = self._link(place, self._ways.to(place))
@@ -291,6 +292,7 @@ class Registry:
         link = self._link(place, self._ways.to(place))
         self._links[name] = link
         self._save()
+        self._added.set()
         return link
 
     async def remove(self, name: str, *, busy: bool) -> str:
@@ -314,12 +316,25 @@ class Registry:
 
     async def look_after(self) -> NoReturn:
         """Keep connections that are far away open, so that no run has to wait for one."""
-        while True:
-            async with asyncio.TaskGroup() as group:
-                for link in [each for each in self._links.values() if not each.near]:
-                    group.create_task(_kept(link), name=f"connect {link.place.name}")
-            troubled = any(link.trouble is not None for link in self._links.values() if not link.near)
-            await asyncio.sleep(TROUBLED_S if troubled else LOOK_S)
+        looked_after = set[ExecutorLink]()
+        first_s = 0.0
+        async with asyncio.TaskGroup() as group:
+            while True:
+                far = {link for link in self._links.values() if not link.near}
+                for link in far - looked_after:
+                    # Each by itself: one that is dead holds up nobody else.
+                    group.create_task(self._keep(link, first_s), name=f"connect {link.place.name}")
+                looked_after = far
+                # Who adds one connects to it, and is told the steps of that.
+                first_s = LOOK_S
+                self._added.clear()
+                await self._added.wait()
+
+    async def _keep(self, link: ExecutorLink, first_s: float) -> None:
+        await asyncio.sleep(first_s)
+        while self._links.get(link.place.name) is link:
+            await _kept(link)
+            await asyncio.sleep(LOOK_S if link.trouble is None else TROUBLED_S)
 
     async def close(self) -> None:
         """Drop all connections."""

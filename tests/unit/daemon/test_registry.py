@@ -6,16 +6,19 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from pollinator.daemon import registry as registry_module
 from pollinator.daemon.reach.local import executor_environment
 from pollinator.daemon.reach.transport import NotLoggedIn
 from pollinator.daemon.registry import ExecutorLink, Registry
 from pollinator.v1.executor_pb2 import Reach
 from pollinator.wire.errors import AlreadyExists, Corrupt, InvalidInput, Unavailable, WrongState
 from pollinator.wire.presence import holder_of
+from support.scripted_executor import until
 
 
 @pytest.fixture
@@ -289,3 +292,54 @@ async def test_what_failed_a_moment_ago_is_not_tried_again_unless_somebody_is_in
     assert (Reach.REACH_NEEDS_AUTH, "pollinator executors login lumi") == (looked.reach, looked.fix)
     assert [str(ssh)] == list(looked.login)[:1]
     await registry.close()
+
+
+# Looking after those that are far away
+
+
+@asynccontextmanager
+async def looked_after(registry: Registry) -> AsyncGenerator[None]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(registry.look_after())
+        # So that it has seen who is there.
+        await asyncio.sleep(0)
+        try:
+            yield
+        finally:
+            task.cancel()
+    await registry.close()
+
+
+async def test_one_that_is_dead_holds_up_none_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "TROUBLED_S", 0.01)
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexec sleep 60\n")
+    ssh.chmod(0o755)
+    registry = Registry(tmp_path / "daemon", [str(ssh)])
+    dead = registry.add("dead", "ssh://dead", "", {})
+    other = registry.add("other", f"unix:{tmp_path}/x.sock", "", {})
+    async with looked_after(registry):
+        for _ in range(3):
+            other.trouble = None
+            await until(lambda: other.trouble is not None, "the other one is looked after")
+
+        assert Reach.REACH_CONNECTING == dead.reach
+
+
+async def test_one_that_is_added_is_looked_after_and_one_that_was_removed_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TROUBLED_S", "LOOK_S"):
+        monkeypatch.setattr(registry_module, name, 0.01)
+    registry = Registry(tmp_path)
+    async with looked_after(registry):
+        link = registry.add("mine", f"unix:{tmp_path}/x.sock", "", {})
+        await until(lambda: link.trouble is not None, "it is looked after")
+        await registry.remove("mine", busy=False)
+
+        def connecting() -> bool:
+            return any(task.get_name() == "connect mine" for task in asyncio.all_tasks())
+
+        await until(lambda: not connecting(), "nobody looks after it any more")
