@@ -88,7 +88,7 @@ class Bridge:
         if link.near:
             store = self._keeper.settings(run.store_id)
             return SnapshotSource(run_id=run.id, snapshot=run.snapshot, store=store, spec=run.spec)
-        issued = await self._fetching.run(self._issuing.settings, run.store_id, run.project)
+        issued = await self._issuing.settings(run.store_id, run.project)
         if issued is not None:
             return SnapshotSource(run_id=run.id, snapshot=run.snapshot, store=issued, spec=run.spec)
         crash_point("before_bridge")
@@ -114,7 +114,7 @@ class Bridge:
         """In so many seconds its executor needs new credentials; None when it never does."""
         if link.near:
             return None
-        return await self._fetching.run(self._issuing.renewal_s, run.store_id, run.project)
+        return await self._issuing.renewal_s(run.store_id, run.project)
 
     async def fetch(self, run: Run, ref: SnapshotRef, link: ExecutorLink) -> None:
         """Have the results of a run in the store of its project; nothing is done where they are.
@@ -143,7 +143,7 @@ class Bridge:
         """How executors elsewhere get at the files of a project, for ``pollinator doctor``."""
         name = f"{project} elsewhere"
         try:
-            issued = await self._fetching.run(self._issuing.settings, store_id, project)
+            issued = await self._issuing.settings(store_id, project)
         except PollinatorError as error:
             failed = CheckStatus.CHECK_STATUS_FAILED
             return Check(name=name, status=failed, detail=error.message, hint=error.hint)
@@ -161,6 +161,7 @@ class Bridge:
         """Let go of everything; what was under way is done again by the next daemon."""
         for line in list(self._lines.values()):
             await self._drop(line)
+        self._issuing.close()
         self._fetching.close()
 
     def _line(self, run: Run, link: ExecutorLink) -> _Line:
