@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +37,6 @@ TROUBLED_S = 3.0
 CLUSTER_S = 5.0
 """How long to wait for what an executor that has just started is asking its cluster."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _log = logging.getLogger(__name__)
 
 
@@ -276,12 +274,7 @@ class Registry:
             InvalidInput: something cannot be meant.
             AlreadyExists: there is one of this name.
         """
-        if not _NAME.fullmatch(name):
-            raise InvalidInput(
-                f"{name!r} is no name for an executor",
-                reason="bad_name",
-                hint="take small letters, digits, '-', '_' and '.', and begin with a letter or digit",
-            )
+        places.check_executor_name(name)
         if name in self._links:
             raise AlreadyExists(
                 f"there is an executor {name} already",
