@@ -43,6 +43,8 @@ from pollinator.wire.status import to_error
 
 _Answer = TypeVar("_Answer")
 FORWARD_S = 10.0
+CLEAN_S = 6 * 3600.0
+"""The same where much may have to be removed; clients wait so long."""
 CANCEL_S = 10.0
 """How long an executor that is removed may take to end its runs."""
 
@@ -123,7 +125,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     ) -> PruneImagesResponse:
         """Remove images at an executor."""
         return await self._asked(
-            request.executor, lambda executor: executor.PruneImages(request, timeout=FORWARD_S)
+            request.executor, lambda executor: executor.PruneImages(request, timeout=CLEAN_S)
         )
 
     async def _asked(self, name: str, ask: Callable[[ExecutorServiceStub], Awaitable[_Answer]]) -> _Answer:
