@@ -619,7 +619,7 @@ class RemoveExecutorRequest(message.Message):
     name: builtins.str
     """Its name."""
     force: builtins.bool
-    """Also when runs of it have not ended: they are lost."""
+    """Also when runs of it have not ended, or results of runs are nowhere else: they are lost."""
     def __init__(
         self,
         *,

@@ -80,7 +80,9 @@ def login_executor(name: str) -> int:
     short_help="Forget an executor.",
     examples=("pollinator executors remove lumi",),
 )
-@click.option("--force", is_flag=True, help="Also when runs of it have not ended: they are lost.")
+@click.option(
+    "--force", is_flag=True, help="Also when runs have not ended or results are only there: they are lost."
+)
 @click.argument("name", metavar="NAME", shell_complete=complete_executors)
 def remove_executor(name: str, force: bool) -> int:
     """Forget an executor, end it where it was started from here, and remove what it kept there."""

@@ -42,6 +42,7 @@ class Served(AtSocket):
     """A socket; who starts and ends what listens there is not our concern."""
 
     near = False
+    owned = False
     idle = "nobody has answered there yet"
 
     async def ensure(self, peer: Peer, tell: Tell) -> None:

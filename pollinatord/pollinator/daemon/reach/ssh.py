@@ -55,6 +55,7 @@ class SshTransport:
     """
 
     near = False
+    owned = True
     idle = "not connected yet; the first run connects"
 
     def __init__(self, place: Place, command: Sequence[str], wheels: Wheels) -> None:

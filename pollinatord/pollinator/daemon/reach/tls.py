@@ -36,6 +36,7 @@ class Secured:
     """A service at another machine; who starts and ends it is not our concern."""
 
     near = False
+    owned = False
     idle = "not asked yet"
 
     def __init__(self, place: Place, target: str) -> None:

@@ -53,6 +53,8 @@ class Transport(Protocol):
 
     near: bool
     """The executor is on this machine and reaches every store that the daemon does."""
+    owned: bool
+    """What is at the far end is ours: it is taken away when the executor is removed."""
     idle: str
     """What to say of it as long as nobody has reached it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,9 +10,11 @@ import grpc
 import pytest
 
 from pollinator.daemon.registry import Registry
+from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.runs.output import OutputFiles
 from pollinator.daemon.runs.start import RunStarter
-from pollinator.daemon.service.executors import ExecutorServicer
+from pollinator.daemon.service.executors import ExecutorRegistryServicer, ExecutorServicer
 from pollinator.v1 import executor_pb2_grpc
 from pollinator.v1.executor_pb2 import (
     DescribeRequest,
@@ -21,8 +23,12 @@ from pollinator.v1.executor_pb2 import (
     ListImagesResponse,
     PruneImagesRequest,
     PruneImagesResponse,
+    RemoveExecutorRequest,
 )
+from pollinator.v1.run_pb2 import Run, StartRunRequest
+from pollinator.wire.errors import WrongState
 from pollinator.wire.serving import bind_unix
+from support.scripted_executor import Ticks, moved, open_records
 
 Context = grpc.aio.ServicerContext[Any, Any]
 NO_CONTEXT = cast("Context", None)
@@ -76,3 +82,94 @@ async def test_an_executor_has_time_to_remove_much_and_little_to_look_something_
     assert asked.time_s["prune"] is not None
     assert asked.time_s["list"] < 20
     assert 3600 < asked.time_s["prune"] < 7 * 3600
+
+
+# Forgetting one
+
+
+class Place:
+    """A daemon's list of executors and of runs, and an ssh that reaches nobody."""
+
+    def __init__(self, folder: Path) -> None:
+        ssh = folder / "ssh"
+        ssh.write_text(f"#!/bin/sh\necho x >> {folder}/calls\nexit 255\n")
+        ssh.chmod(0o755)
+        self.folder = folder
+        self.records = open_records(folder)
+        self.log = RunLog(self.records, OutputFiles(folder / "output"), Ticks())
+        self.registry = Registry(folder / "executors", [str(ssh)])
+        self._calls = ExecutorRegistryServicer(self.registry, self.log, cast("Crew", None))
+
+    def add(self, address: str) -> None:
+        self.registry.add("lumi", address, "", {})
+
+    def ended(self, run_id: str, reason: str, executor: str = "lumi") -> None:
+        self.log.accept(Run(id=run_id, request_id=run_id, executor=executor, attempt=1), StartRunRequest())
+        for state in ("SNAPSHOTTING", "LAUNCHING", "RUNNING", "COLLECTING"):
+            self.log.append(run_id, moved(state))
+        self.log.append(run_id, moved("FAILED", reason))
+
+    async def remove(self, *, force: bool = False) -> None:
+        await self._calls.RemoveExecutor(RemoveExecutorRequest(name="lumi", force=force), NO_CONTEXT)
+
+    def ssh_was_called(self) -> bool:
+        return (self.folder / "calls").exists()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    place.records.close()
+
+
+async def test_an_executor_with_results_that_are_nowhere_else_is_not_removed_unless_forced(
+    place: Place,
+) -> None:
+    place.add("ssh://lumi")
+    for run_id, reason in (("a", "COLLECT"), ("b", "EXIT_CODE"), ("c", "COLLECT")):
+        place.ended(run_id, reason)
+    place.ended("d", "COLLECT", executor="other")
+    with pytest.raises(WrongState) as caught:
+        await place.remove()
+    untouched = not place.ssh_was_called()
+    await place.remove(force=True)
+
+    assert "results_left" == caught.value.reason
+    assert "executor lumi has the only results of a, c" == caught.value.message
+    assert "pollinator show a" in caught.value.hint
+    assert caught.value.hint.endswith("pollinator executors remove --force lumi")
+    assert untouched
+    assert place.ssh_was_called()
+    assert ["local"] == place.registry.names()
+
+
+async def test_results_that_went_with_an_executor_hold_no_other_of_its_name(place: Place) -> None:
+    place.add("ssh://lumi")
+    place.ended("a", "COLLECT")
+    await place.remove(force=True)
+    place.add("ssh://lumi")
+    await place.remove()
+
+    assert ["local"] == place.registry.names()
+
+
+async def test_a_run_that_goes_on_is_told_together_with_results_that_are_nowhere_else(place: Place) -> None:
+    place.add("ssh://lumi")
+    place.ended("a", "COLLECT")
+    place.log.accept(Run(id="b", request_id="b", executor="lumi", attempt=1), StartRunRequest())
+    with pytest.raises(WrongState) as caught:
+        await place.remove()
+
+    assert "executor_busy" == caught.value.reason
+    assert "1 run that has not ended and the only results of a" in caught.value.message
+
+
+async def test_an_executor_that_somebody_else_serves_keeps_its_results_and_may_be_removed(
+    place: Place,
+) -> None:
+    place.add(f"unix:{place.folder}/x.sock")
+    place.ended("a", "COLLECT")
+    await place.remove()
+
+    assert ["local"] == place.registry.names()
