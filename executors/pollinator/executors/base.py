@@ -96,6 +96,8 @@ class Executor(ABC):
     kind: str
     images: Images | None = None
     """None where there is no container engine."""
+    needs_locks = True
+    """It locks files in its state, beside the one that says whose the state is."""
 
     @classmethod
     @abstractmethod

@@ -28,7 +28,7 @@ from pollinator.executors.runlog import RunFolders
 from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.v1.run_pb2 import StartRunRequest
 from pollinator.wire.certificates import Identity, read_identity
-from pollinator.wire.errors import InvalidInput, PollinatorError
+from pollinator.wire.errors import InvalidInput, PollinatorError, WrongState
 from pollinator.wire.places import SOCKET_PATH_LIMIT, private_dir
 from pollinator.wire.presence import announce, take_lock
 from pollinator.wire.serving import (
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 class _Refused(click.ClickException):
-    """What cannot be meant, without the usage: who added this executor elsewhere reads it."""
+    """What cannot be meant or not be done, without the usage: who added this executor elsewhere reads it."""
 
     exit_code = 2
 
@@ -158,7 +158,7 @@ def serve(
     assert socket is not None
     secured = _secured(listen, certificate, key, authority)
     # Held until the process is gone, so that none of its threads meets its successor.
-    lock = take_lock(state / "executor.lock", PATIENCE_S, moving_to=socket)
+    lock = _locked(state, socket, by_machine=shared and not executor.needs_locks)
     if lock is None:
         # One for this state is there already, and whoever started us will find it.
         return
@@ -169,6 +169,14 @@ def serve(
     logging.shutdown()
     # A thread that lays files out or collects results must not keep the next executor waiting.
     os._exit(0)
+
+
+def _locked(state: Path, socket: Path, *, by_machine: bool) -> int | None:
+    """The lock of the state; None where another executor has it and stays."""
+    try:
+        return take_lock(state / "executor.lock", PATIENCE_S, moving_to=socket, by_machine=by_machine)
+    except WrongState as error:
+        raise _Refused(f"{error.message}\n{error.hint}") from error
 
 
 def _secured(

@@ -68,6 +68,8 @@ class SlurmExecutor(Executor):
     """
 
     kind = "slurm"
+    # File systems of clusters may have none: see ``claim``.
+    needs_locks = False
 
     def __init__(self, cluster: Cluster, state: Path, settings: Slurm, containers: Containers) -> None:
         self._cluster = cluster
