@@ -90,10 +90,11 @@ class SlurmExecutor(Executor):
         for name in _LISTS:
             getattr(wishes, name).extend(_words(settings, f"slurm.{name}"))
         cluster = Cluster(state, pace=pace_of(settings.get(SETTING, "")))
-        made = cls(cluster, state, wishes, Containers.create(settings, ON_A_CLUSTER))
-        # What cannot be written down is refused now, and not with every run.
-        made._script(RunSpec(nodes=1, processes_per_node=1), PREVIEW)
-        return made
+        # What cannot be written down is refused now, and not with every run. What the cluster does not take
+        # is for each run to say: those that are there already go on.
+        place = Place(PREVIEW, state, [], _grace_ms())
+        job_script(RunSpec(nodes=1, processes_per_node=1), wishes, place, Site())
+        return cls(cluster, state, wishes, Containers.create(settings, ON_A_CLUSTER))
 
     async def serve(self) -> None:
         """Submit, cancel, and follow jobs."""

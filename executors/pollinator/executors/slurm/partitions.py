@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pollinator.executors.slurm.probe import UNTYPED, Nodes, Partition, Probe
+from pollinator.model.document import suggestion
 from pollinator.v1.run_pb2 import Notice, Severity
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, Violation
@@ -21,10 +22,12 @@ def choose(probe: Probe, spec: RunSpec) -> str:
         Its name. Empty leaves the choice to Slurm.
 
     Raises:
-        InvalidInput: the run fits into none, and what is too much for the nearest ones.
+        InvalidInput: the run fits into none, and what is too much for the nearest ones; or it names what
+            is not there.
     """
+    _check_names(probe, spec)
     if wish := spec.slurm.partition:
-        # One that is not known, or several with commas between, are for sbatch to judge.
+        # One that is hidden, or several with commas between, are for sbatch to judge.
         named = [each for each in probe.partitions if each.name == wish]
         if named and (lacks := lacking(named[0], spec, probe.accounts)):
             raise _refusal([Violation("slurm.partition", f"{wish}: {lacks}")])
@@ -110,6 +113,41 @@ def _count(nodes: int) -> str:
 
 def _most_nodes(partition: Partition) -> int:
     return min(partition.max_nodes or partition.nodes, partition.nodes)
+
+
+def _check_names(probe: Probe, spec: RunSpec) -> None:
+    """Refuse names that are not there; those that only sbatch can judge pass."""
+    named = {"partition": spec.slurm.partition, "account": spec.slurm.account, "qos": spec.slurm.qos}
+    wrong = [
+        Violation(
+            f"slurm.{kind}", f"there is no {_KINDS[kind]} {name!r}{suggestion(name, _offered(probe, kind))}"
+        )
+        for kind, text in named.items()
+        if kind in probe.names
+        for name in filter(None, text.split(","))
+        if name not in probe.names[kind]
+    ]
+    if wrong:
+        raise InvalidInput(
+            "this run names what the cluster does not have",
+            reason="cannot_run_here",
+            hint="what there is: pollinator executors show NAME",
+            violations=wrong,
+        )
+
+
+_KINDS = {"partition": "partition", "account": "account of yours", "qos": "QoS"}
+
+
+def _offered(probe: Probe, kind: str) -> Sequence[str]:
+    """Those that a user should take, which are not all that exist."""
+    match kind:
+        case "partition":
+            return [each.name for each in probe.partitions if not each.reserved]
+        case "qos":
+            return probe.qos or probe.names[kind]
+        case _:
+            return probe.names[kind]
 
 
 def _nearest(probe: Probe, spec: RunSpec) -> list[Violation]:

@@ -59,9 +59,36 @@ def test_a_partition_that_is_named_is_taken_if_the_run_fits() -> None:
     assert "dead" == choose(PROBE, spec(partition="dead", account="proj", qos="high"))
 
 
-@pytest.mark.parametrize("name", ["nobody-knows", "short,debug"])
-def test_a_partition_that_is_not_known_is_for_sbatch_to_judge(name: str) -> None:
-    assert name == choose(PROBE, spec(partition=name))
+@pytest.mark.parametrize(
+    ("wishes", "where", "text"),
+    [
+        ({"partition": "shrot"}, "slurm.partition", "there is no partition 'shrot'; did you mean 'short'?"),
+        ({"partition": "x"}, "slurm.partition", "there is no partition 'x'; known are debug, short"),
+        ({"partition": "debug,x"}, "slurm.partition", "there is no partition 'x'; known are debug, short"),
+        ({"account": "prj"}, "slurm.account", "there is no account of yours 'prj'; did you mean 'proj'?"),
+        ({"qos": "x"}, "slurm.qos", "there is no QoS 'x'; known are high, normal"),
+    ],
+)
+def test_a_name_that_is_not_there_is_refused_with_those_that_are(
+    wishes: dict[str, str], where: str, text: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        choose(PROBE, spec(**wishes))
+
+    assert "cannot_run_here" == refused.value.reason
+    assert [(where, text)] == [(each.where, each.message) for each in refused.value.violations]
+
+
+@pytest.mark.parametrize("wishes", [{"partition": "x"}, {"account": "x"}, {"qos": "x"}])
+def test_a_name_is_for_sbatch_to_judge_where_not_all_are_known(wishes: dict[str, str]) -> None:
+    assert wishes.get("partition", "debug") == choose(replace(PROBE, names={}), spec(**wishes))
+
+
+@pytest.mark.parametrize("wishes", [{"partition": "short,debug"}, {"partition": "hidden"}, {"qos": "urgent"}])
+def test_a_name_that_is_there_for_others_is_for_sbatch_to_judge(wishes: dict[str, str]) -> None:
+    names = PROBE.names | {"partition": ("short", "debug", "dead", "hidden")}
+
+    assert wishes.get("partition", "debug") == choose(replace(PROBE, names=names), spec(**wishes))
 
 
 @pytest.mark.parametrize(
