@@ -345,7 +345,9 @@ class Daemon:
 
     def accept(self, *states: str) -> Run:
         """A run on its way; with LAUNCHING among the states it is sealed as well."""
-        run = Run(id=RUN_ID, request_id="r", project="p", root="/p", store_id=STORE_ID, attempt=1)
+        run = Run(
+            id=RUN_ID, request_id="r", project="p", root="/p", store_id=STORE_ID, attempt=1, executor="lumi"
+        )
         run.spec.CopyFrom(RunSpec(project="p", nodes=1, processes_per_node=1))
         run.accept_time.FromSeconds(1)
         accepted = self.log.accept(run, StartRunRequest(request_id="r"))

@@ -22,7 +22,7 @@ from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Execut
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire import places
-from pollinator.wire.errors import AlreadyExists, InvalidInput, PollinatorError, WrongState
+from pollinator.wire.errors import AlreadyExists, InvalidInput, PollinatorError, WrongState, with_name
 from pollinator.wire.status import to_error
 
 DEFAULT_EXECUTOR = "local"
@@ -97,6 +97,12 @@ class ExecutorLink:
         found.settings.update(self.place.settings)
         found.login.extend(self.transport.login())
         self._known, self._known_s = found, time.monotonic()
+        return found
+
+    def meant(self, error: grpc.aio.AioRpcError) -> PollinatorError:
+        """What the executor said, with the name that it has here."""
+        found = to_error(error)
+        found.hint = with_name(found.hint, self.place.name)
         return found
 
     async def ensure(self, tell: Tell = silent) -> None:

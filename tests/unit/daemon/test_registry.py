@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from pollinator.daemon import registry as registry_module
@@ -18,6 +19,7 @@ from pollinator.daemon.registry import ExecutorLink, Registry
 from pollinator.v1.executor_pb2 import Reach
 from pollinator.wire.errors import AlreadyExists, Corrupt, InvalidInput, Unavailable, WrongState
 from pollinator.wire.presence import holder_of
+from pollinator.wire.status import error_status
 from support.scripted_executor import until
 
 
@@ -83,6 +85,16 @@ async def test_an_executor_whose_process_ends_is_told_with_its_log(
     assert "executor_down" == caught.value.reason
     assert "its process ended with 1" in caught.value.message
     assert str(tmp_path / "executors/local/executor.log") in caught.value.hint
+
+
+async def test_what_an_executor_refuses_has_the_name_that_it_has_here(registry: Registry) -> None:
+    link = registry.add("lumi", "unix:/nobody", "slurm", {})
+    refusal = InvalidInput("no", reason="cannot_run_here", hint="see pollinator executors show NAME")
+    status = error_status(refusal)
+    metadata = grpc.aio.Metadata(*status.trailing_metadata)
+    error = grpc.aio.AioRpcError(status.code, metadata, metadata, status.details)
+
+    assert "see pollinator executors show lumi" == link.meant(error).hint
 
 
 def test_credentials_of_the_daemon_do_not_reach_an_executor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pollinator.executors.slurm.probe import UNTYPED, Nodes, Partition, Probe
 from pollinator.model.document import suggestion
 from pollinator.v1.run_pb2 import Notice, Severity
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.wire.errors import InvalidInput, Violation
+from pollinator.wire.errors import SHOW_EXECUTOR, InvalidInput, Violation
 
 MOST_SHOWN = 3
 """Partitions that a refusal names: clusters have dozens."""
@@ -131,7 +131,7 @@ def _check_names(probe: Probe, spec: RunSpec) -> None:
         raise InvalidInput(
             "this run names what the cluster does not have",
             reason="cannot_run_here",
-            hint="what there is: pollinator executors show NAME",
+            hint=f"what there is: {SHOW_EXECUTOR}",
             violations=wrong,
         )
 
@@ -182,7 +182,7 @@ def _refusal(violations: Sequence[Violation]) -> InvalidInput:
     return InvalidInput(
         "this run fits into no partition of the cluster",
         reason="cannot_run_here",
-        hint="all limits: pollinator executors show NAME",
+        hint=f"all limits: {SHOW_EXECUTOR}",
         violations=violations,
     )
 

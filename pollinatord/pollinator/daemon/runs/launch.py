@@ -29,7 +29,7 @@ from pollinator.v1.run_pb2 import (
     SnapshotSource,
     StartRunRequest,
 )
-from pollinator.wire.errors import NotFound, PollinatorError
+from pollinator.wire.errors import NotFound, PollinatorError, with_name
 from pollinator.wire.faults import crash_point
 from pollinator.wire.status import to_error
 
@@ -207,7 +207,8 @@ class Launcher:
             self._unreachable(run.id, error)
             await asyncio.sleep(RETRY_S)
             return
-        self._runs.append(run.id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, words_of(error)))
+        words = with_name(words_of(error), run.executor)
+        self._runs.append(run.id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, words))
 
 
 async def outcome(work: Awaitable[_Result]) -> _Result | PollinatorError:

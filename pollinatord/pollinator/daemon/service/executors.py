@@ -40,7 +40,6 @@ from pollinator.v1.executor_pb2 import (
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
 from pollinator.v1.run_pb2 import CancelRunRequest, PendingReason, Run
 from pollinator.wire.errors import PollinatorError, WrongState
-from pollinator.wire.status import to_error
 
 _Answer = TypeVar("_Answer")
 FORWARD_S = 10.0
@@ -86,7 +85,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
                 ExplainRequest(run_id=run.id, estimate=request.estimate), timeout=FORWARD_S
             )
         except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+            raise link.meant(error) from error
 
     async def Preflight(  # noqa: N802
         self, request: PreflightRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -117,7 +116,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
             async for answer in call:
                 yield answer
         except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+            raise link.meant(error) from error
         finally:
             call.cancel()
 
@@ -135,7 +134,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         try:
             return await ask(link.executor)
         except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+            raise link.meant(error) from error
 
 
 class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer):
