@@ -28,6 +28,7 @@ from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.ends import by_slurm, is_final
 from pollinator.executors.slurm.handover import Handover, Look, has_begun
 from pollinator.executors.slurm.pace import SETTING, pace_of
+from pollinator.executors.slurm.reasons import SUBMITTED
 from pollinator.executors.slurm.script import LOG, Place, Site, job_script, merged, tasks_cpus
 from pollinator.executors.slurm.seen import JobSeen
 from pollinator.executors.slurm.submission import Submission
@@ -234,7 +235,7 @@ class SlurmExecutor(Executor):
         if run.pending is not None:
             return run.pending
         text = f"Slurm has it as job {run.job_id}" if run.job_id else "it is being handed over to Slurm"
-        return PendingReason(code="submitted", text=text, action="nothing has to be done")
+        return PendingReason(code=SUBMITTED, text=text, action="nothing has to be done")
 
     # When it has ended
 
