@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +166,7 @@ def serve(
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Whoever started this may have been told to ignore its children; their exit codes are wanted here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    asyncio.run(_serve(executor, _Place(socket, state, lock, shared, secured), cache_bytes))
+    asyncio.run(_serve(executor, _Place(socket, state, lock, shared, secured), cache_bytes, settings))
     logging.shutdown()
     # A thread that lays files out or collects results must not keep the next executor waiting.
     os._exit(0)
@@ -222,7 +223,7 @@ def _known() -> list[str]:
     return sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
 
 
-async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
+async def _serve(executor: Executor, place: _Place, cache_bytes: int, settings: Mapping[str, str]) -> None:
     socket, state = place.socket, place.state
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -244,7 +245,7 @@ async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
     async with asyncio.TaskGroup() as group:
         runs = RunServicer(executor, folders, lifecycle, group)
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
-        about = ExecutorServicer(executor, folders, threads, f"unix:{socket}")
+        about = ExecutorServicer(executor, folders, threads, f"unix:{socket}", settings)
         executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
         store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own.of), server)
         await add_health_and_reflection(server, SERVICES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -15,7 +16,7 @@ import grpc
 
 from pollinator.chunks.blobs import PeerStore
 from pollinator.daemon.reach.book import Book
-from pollinator.daemon.reach.choose import Ways
+from pollinator.daemon.reach.choose import Ways, check_change
 from pollinator.daemon.reach.local import LocalProcess
 from pollinator.daemon.reach.transport import NotLoggedIn, Place, Tell, Transport, silent
 from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Executor, Reach
@@ -83,14 +84,7 @@ class ExecutorLink:
 
     async def describe(self, timeout_s: float = 2.0) -> Executor:
         """What the executor says about itself; raises Unavailable."""
-        try:
-            answer: DescribeResponse = await self.executor.Describe(DescribeRequest(), timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
-        found = answer.executor
-        if not self.place.kind:
-            self.place = replace(self.place, kind=found.kind)
-            self._learned()
+        found = await self._told(timeout_s)
         found.name = self.place.name
         found.address = self.place.address
         found.reach = Reach.REACH_CONNECTED
@@ -104,6 +98,17 @@ class ExecutorLink:
         found = to_error(error)
         found.hint = with_name(found.hint, self.place.name)
         return found
+
+    async def _told(self, timeout_s: float) -> Executor:
+        """In its own words."""
+        try:
+            answer: DescribeResponse = await self.executor.Describe(DescribeRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise to_error(error) from error
+        if not self.place.kind:
+            self.place = replace(self.place, kind=answer.executor.kind)
+            self._learned()
+        return answer.executor
 
     async def ensure(self, tell: Tell = silent) -> None:
         """Return once the executor answers, and bring up what is needed for that.
@@ -126,6 +131,13 @@ class ExecutorLink:
                 self.trouble, self._heard = error, False
                 raise
             self.trouble, self._heard = None, True
+
+    async def configure(self, place: Place) -> None:
+        """It has other settings, once it is reached."""
+        async with self._bringing_up:
+            self.place = place
+            self.transport.configure(place)
+            self._known_s = -FRESH_S
 
     async def remove(self, *, busy: bool) -> str:
         """Take away what it has had at its end, where nobody brings it up again; what stays there is said."""
@@ -153,9 +165,9 @@ class ExecutorLink:
         return self._heard and self.channel.get_state() is grpc.ChannelConnectivity.READY
 
     async def ask(self, timeout_s: float = 2.0) -> Executor | None:
-        """What the one who answers says about itself; None when nobody does."""
+        """What the one who answers says about itself, in its own words; None when nobody does."""
         try:
-            return await self.describe(timeout_s)
+            return await self._told(timeout_s)
         except PollinatorError:
             return None
 
@@ -163,9 +175,11 @@ class ExecutorLink:
         """What is known of it, without bringing anything up."""
         if not self.near and self.connected() and time.monotonic() - self._known_s < FRESH_S:
             return self._known
-        if self.transport.may_answer() and (found := await self.ask()) is not None:
-            self.trouble, self._heard = None, True
-            return found
+        if self.transport.may_answer():
+            with contextlib.suppress(PollinatorError):
+                found = await self.describe()
+                self.trouble, self._heard = None, True
+                return found
         known = Executor(
             name=self.place.name,
             kind=self.place.kind,
@@ -292,6 +306,28 @@ class Registry:
         self._links[name] = link
         self._save()
         self._added.set()
+        return link
+
+    async def configure(self, name: str, settings: Mapping[str, str], unset: Sequence[str]) -> ExecutorLink:
+        """Change settings of an executor, whose runs go on; it is not reached for that.
+
+        Raises:
+            InvalidInput: there is none, something cannot be meant, or somebody else gives it its settings.
+        """
+        link = self.get(name)
+        before = link.place.settings
+        if missing := [each for each in unset if each not in before]:
+            raise InvalidInput(
+                f"executor {name} has no setting {missing[0]}",
+                reason="bad_setting",
+                hint=f"it has: {', '.join(before) or 'none'}",
+            )
+        check_change(link.place, [*settings, *unset])
+        kept = {each: text for each, text in before.items() if each not in unset}
+        place = replace(link.place, settings={**kept, **settings})
+        self._ways.to(place)
+        await link.configure(place)
+        self._save()
         return link
 
     async def remove(self, name: str, *, busy: bool) -> str:

@@ -124,6 +124,49 @@ async def test_what_was_added_is_there_for_the_next_daemon_and_for_nobody_else(t
     assert 0o600 == (tmp_path / "executors.json").stat().st_mode & 0o777
 
 
+async def test_settings_that_were_changed_are_there_for_the_next_daemon_at_the_same_place(
+    tmp_path: Path,
+) -> None:
+    registry = Registry(tmp_path)
+    before = registry.add("lumi", "ssh://lumi", "slurm", {"slurm.account": "a", "slurm.qos": "b"}).place
+
+    await registry.configure("lumi", {"slurm.account": "c", "slurm.poll": "5-60"}, ["slurm.qos"])
+
+    place = Registry(tmp_path).get("lumi").place
+    assert {"slurm.account": "c", "slurm.poll": "5-60"} == place.settings
+    assert before.mark == place.mark
+    assert place == registry.get("lumi").place
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "unset"),
+    [
+        ("local", {"slurm.account": "a"}, []),
+        ("served", {"slurm.account": "a"}, []),
+        ("hall", {"slurm.account": "a"}, []),
+        ("hall", {"tls.key": "relative"}, []),
+        ("lumi", {"ssh.dir": "/elsewhere"}, []),
+        ("lumi", {"ssh.nonsense": "x"}, []),
+        ("lumi", {"ssh.python": "a b; c"}, []),
+        ("lumi", {}, ["slurm.account"]),
+        ("nobody", {"slurm.account": "a"}, []),
+    ],
+)
+async def test_a_setting_that_cannot_be_changed_stays_as_it_is(
+    tmp_path: Path, name: str, settings: dict[str, str], unset: list[str]
+) -> None:
+    registry = Registry(tmp_path)
+    registry.add("lumi", "ssh://lumi", "slurm", {})
+    registry.add("hall", "grpcs://hall:7443", "slurm", {})
+    registry.add("served", "unix:/x.sock", "slurm", {})
+
+    with pytest.raises(InvalidInput):
+        await registry.configure(name, settings, unset)
+
+    assert all(not registry.get(each).place.settings for each in ("lumi", "hall", "served"))
+    await registry.close()
+
+
 async def test_another_executor_of_the_same_name_and_address_is_another_place(tmp_path: Path) -> None:
     marks = {Registry(tmp_path / each).add("lumi", "ssh://lumi", "", {}).place.mark for each in "ab"}
 

@@ -82,9 +82,9 @@ class Ssh:
         self._own = ["-o", f"ControlPath={control}"]
         self._control = control
         self._shared = self._own
-        self._python = place.settings.get("ssh.python", "")
-        if self._python and not _SAFE.fullmatch(self._python):
-            raise InvalidInput(f"ssh.python cannot be {self._python!r}", reason="bad_setting")
+        self.python = place.settings.get("ssh.python", "")
+        if self.python and not _SAFE.fullmatch(self.python):
+            raise InvalidInput(f"ssh.python cannot be {self.python!r}", reason="bad_setting")
 
     def login(self) -> list[str]:
         """The program that makes the master connection, and may ask the user for what it needs."""
@@ -186,7 +186,7 @@ class Ssh:
         command = [*self._base(), *self._shared, "-o", "BatchMode=yes"]
         with tempfile.TemporaryFile() as words:
             process = await self._spawn(
-                [*command, self._destination, far_command(self._python)], words.fileno(), pipes=True
+                [*command, self._destination, far_command(self.python)], words.fileno(), pipes=True
             )
             try:
                 talk = Conversation(self, process, tell)

@@ -37,6 +37,9 @@ class AtSocket:
     def hurry(self) -> None:
         """Nothing is put off."""
 
+    def configure(self, place: Place) -> None:
+        """Whoever serves it has given it its settings."""
+
 
 class Served(AtSocket):
     """A socket; who starts and ends what listens there is not our concern."""

@@ -78,6 +78,10 @@ class Transport(Protocol):
         """Somebody wants it now: do not wait because of what failed before."""
         ...
 
+    def configure(self, place: Place) -> None:
+        """Settings have changed: the executor has the new ones once ``ensure`` has returned."""
+        ...
+
     async def ensure(self, peer: Peer, tell: Tell) -> None:
         """Return once the executor answers, and bring up what is needed for that.
 

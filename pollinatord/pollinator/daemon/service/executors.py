@@ -17,6 +17,8 @@ from pollinator.v1 import executor_pb2_grpc
 from pollinator.v1.executor_pb2 import (
     AddExecutorRequest,
     AddExecutorResponse,
+    ConfigureExecutorRequest,
+    ConfigureExecutorResponse,
     ConnectExecutorRequest,
     ConnectExecutorResponse,
     DescribeRequest,
@@ -158,6 +160,13 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
         """Remember one."""
         link = self._registry.add(request.name, request.address, request.kind, request.settings)
         return AddExecutorResponse(executor=await link.look())
+
+    async def ConfigureExecutor(  # noqa: N802
+        self, request: ConfigureExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ConfigureExecutorResponse:
+        """Change settings of one."""
+        link = await self._registry.configure(request.name, request.settings, request.unset)
+        return ConfigureExecutorResponse(executor=await link.look())
 
     async def RemoveExecutor(  # noqa: N802
         self, request: RemoveExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]
