@@ -314,7 +314,7 @@ class Registry:
         Raises:
             InvalidInput: there is none, something cannot be meant, or somebody else gives it its settings.
         """
-        link = self.get(name)
+        link = self._added(name)
         before = link.place.settings
         if missing := [each for each in unset if each not in before]:
             raise InvalidInput(
@@ -340,14 +340,18 @@ class Registry:
         Raises:
             InvalidInput: there is none, or it is the one of this machine.
         """
-        link = self.get(name)
-        if link.place.name == DEFAULT_EXECUTOR:
-            raise InvalidInput(f"executor {DEFAULT_EXECUTOR} belongs to this machine", reason="bad_name")
+        link = self._added(name)
         del self._links[name]
         self._save()
         left = await link.remove(busy=busy)
         await link.close()
         return left
+
+    def _added(self, name: str) -> ExecutorLink:
+        link = self.get(name)
+        if link.place.name == DEFAULT_EXECUTOR:
+            raise InvalidInput(f"executor {DEFAULT_EXECUTOR} belongs to this machine", reason="bad_name")
+        return link
 
     async def look_after(self) -> NoReturn:
         """Keep connections that are far away open, so that no run has to wait for one."""
