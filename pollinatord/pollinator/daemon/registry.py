@@ -239,7 +239,7 @@ class Registry:
         socket = Path(local.address.removeprefix("unix:"))
         self._links = {local.name: self._link(local, LocalProcess(local, socket, state / "local"))}
         self._unusable: list[Place] = []
-        self._added = asyncio.Event()
+        self._came = asyncio.Event()
         for place in self._book.read():
             try:
                 self._links[place.name] = self._link(place, self._ways.to(place))
@@ -305,7 +305,7 @@ class Registry:
         link = self._link(place, self._ways.to(place))
         self._links[name] = link
         self._save()
-        self._added.set()
+        self._came.set()
         return link
 
     async def configure(self, name: str, settings: Mapping[str, str], unset: Sequence[str]) -> ExecutorLink:
@@ -366,8 +366,8 @@ class Registry:
                 looked_after = far
                 # Who adds one connects to it, and is told the steps of that.
                 first_s = LOOK_S
-                self._added.clear()
-                await self._added.wait()
+                self._came.clear()
+                await self._came.wait()
 
     async def _keep(self, link: ExecutorLink, first_s: float) -> None:
         await asyncio.sleep(first_s)
