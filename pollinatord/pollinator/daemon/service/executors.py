@@ -189,7 +189,8 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
     def _refuse_to_lose(self, link: ExecutorLink, going: list[str]) -> None:
         name = link.place.name
         left = [run.id for run in self._held(name) if left_there(run)] if link.transport.owned else []
-        have, steps = [], []
+        have = list[str]()
+        steps = list[str]()
         if going:
             have.append(
                 "1 run that has not ended" if len(going) == 1 else f"{len(going)} runs that have not ended"

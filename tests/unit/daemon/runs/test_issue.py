@@ -56,7 +56,7 @@ async def bridge(folder: Path, keeper: StoreKeeper) -> AsyncGenerator[Bridge]:
     pool = Pool("test", 1)
     home = ResultsHome(keeper, folder / "ledgers", folder / "cache", pool)
     async with asyncio.TaskGroup() as group:
-        made = Bridge(keeper, home, folder / "far", group, lambda *_: None)
+        made = Bridge(keeper, home, folder / "far", group, lambda run_id, progress: None)
         yield made
         await made.close()
     pool.close()
