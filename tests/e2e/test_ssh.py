@@ -189,6 +189,37 @@ def test_an_executor_with_runs_is_removed_by_force_only_and_takes_all_of_it_away
     assert [] == far.pids_of("main.py"), "what ran there has ended"
 
 
+def test_settings_are_changed_while_a_run_goes_on(sandbox: Sandbox, far: Site, tmp_path: Path) -> None:
+    root = counting_project(sandbox, tmp_path)
+    add(sandbox, far, "--set", "containers.engines=none", cwd=root)
+    with sandbox.start_cli("run", "--on", "there", "--follow", cwd=root) as follower:
+        assert follower.stdout is not None
+        begin = os.read(follower.stdout.fileno(), 1)
+        before = far.pids_of(EXECUTOR)
+        changed = sandbox.cli(
+            "executors",
+            "set",
+            "there",
+            f"images.dir={tmp_path}",
+            "--unset",
+            "containers.engines",
+            "--json",
+            cwd=root,
+            timeout=60,
+        )
+        after = far.pids_of(EXECUTOR)
+        (tmp_path / "enough").touch()
+        output, _ = follower.communicate(timeout=60)
+    again = sandbox.cli("executors", "connect", "there", cwd=root)
+
+    assert 0 == changed.returncode, changed.stderr
+    assert {"images.dir": str(tmp_path)} == json.loads(changed.stdout)["settings"]
+    assert (1, 1) == (len(before), len(after))
+    assert before != after
+    assert (0, True) == (follower.returncode, counted(root, begin + output))
+    assert (0, after) == (again.returncode, far.pids_of(EXECUTOR)), "it is not started anew for nothing"
+
+
 def test_what_an_executor_kept_there_is_gone_when_it_is_removed(sandbox: Sandbox, far: Site) -> None:
     root = sandbox.project()
     add(sandbox, far, cwd=root)

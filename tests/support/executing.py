@@ -178,10 +178,10 @@ class ExecutorProcess(ExecutorUnderTest):
         self._process.kill()
         self._process.wait()
 
-    async def ended(self) -> int:
+    async def ended(self, timeout_s: float = CALL_S) -> int:
         """The exit code of the process, once it has ended."""
         assert self._process is not None
-        return await asyncio.to_thread(self._process.wait, CALL_S)
+        return await asyncio.to_thread(self._process.wait, timeout_s)
 
     async def restart(self, **environment: str) -> None:
         """Kill it and start it again."""

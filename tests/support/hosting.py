@@ -189,7 +189,7 @@ async def hosting(place: Place) -> AsyncGenerator[Host]:
         async with asyncio.TaskGroup() as group:
             servicer = RunServicer(place.backend, folders, lifecycle, group)
             run_pb2_grpc.add_RunServiceServicer_to_server(servicer, server)
-            about = ExecutorServicer(place.backend, folders, threads, f"unix:{socket}")
+            about = ExecutorServicer(place.backend, folders, threads, f"unix:{socket}", {})
             executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
             servicer.recover()
             bind_unix(server, socket)

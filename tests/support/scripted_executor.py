@@ -14,9 +14,10 @@ from typing import cast
 import grpc
 
 from pollinator.daemon.app import MIGRATIONS
+from pollinator.daemon.link import ExecutorLink
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
-from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.bridge import Bridge
 from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.crew import Crew
@@ -347,7 +348,9 @@ class Daemon:
 
     def accept(self, *states: str) -> Run:
         """A run on its way; with LAUNCHING among the states it is sealed as well."""
-        run = Run(id=RUN_ID, request_id="r", project="p", root="/p", store_id=STORE_ID, attempt=1)
+        run = Run(
+            id=RUN_ID, request_id="r", project="p", root="/p", store_id=STORE_ID, attempt=1, executor="lumi"
+        )
         run.spec.CopyFrom(RunSpec(project="p", nodes=1, processes_per_node=1))
         run.accept_time.FromSeconds(1)
         accepted = self.log.accept(run, StartRunRequest(request_id="r"))

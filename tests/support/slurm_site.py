@@ -31,6 +31,11 @@ debug|2|2|2000|(null)
 debug|1|64+|2000|gpu:a100:4(S:0-1)
 dead|1|2|2000|gpu:fake:2
 """
+CONFIG = """\
+Configuration data as of 2026-01-31T10:00:00
+AccountingStorageEnforce = associations,limits,qos
+JobSubmitPlugins        = (null)
+"""
 _FAKE = {"fake": 2}
 _MIB = 1 << 20
 _USUAL = Partition(
@@ -89,6 +94,11 @@ PROBE = Probe(
     qos=("high", "normal"),
     accounting=True,
     json=True,
+    names={
+        "partition": ("short", "debug", "dead"),
+        "account": ("proj", "root"),
+        "qos": ("high", "normal", "urgent"),
+    },
 )
 """What `site` tells of itself."""
 
@@ -96,12 +106,17 @@ PROBE = Probe(
 def site(folder: Path, **scripts: str) -> Commands:
     """Programs that answer as Slurm's do; scripts by name replace them."""
     answers = {
-        "scontrol": f"cat <<'END'\n{PARTITIONS}END",
+        "scontrol": (
+            f"case \"$*\" in *config) cat <<'END'\n{CONFIG}END\n;; *) cat <<'END'\n{PARTITIONS}END\n;; esac"
+        ),
         "sinfo": (
             'case "$*" in --version) echo "slurm-wlm 22.05.8";; --help) echo " --json";; '
             f"*) cat <<'END'\n{NODES}END\n;; esac"
         ),
-        "sacctmgr": "printf 'proj|normal,high\\nroot|normal\\n'",
+        "sacctmgr": (
+            "case \"$*\" in *qos\\ format*) printf 'high\\nnormal\\nurgent\\n';; "
+            "*) printf 'proj|normal,high\\nroot|normal\\n';; esac"
+        ),
         "sacct": "true",
     }
     return programs(folder, **answers | scripts)

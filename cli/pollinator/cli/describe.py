@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pollinator.cli.table import shown_state
 from pollinator.cli.words import (
+    age_text,
     bytes_text,
     count_text,
     duration_text,
@@ -42,7 +43,8 @@ def describe_run(run: Run) -> list[str]:
 
 def describe_waiting(run: Run) -> list[str]:
     """Where a run is, why it waits, and what became of it."""
-    return [line(name, value) for name, value in (("run", run.id), *_end(run)) if value]
+    pairs = (("run", run.id), *_end(run), ("ended", _ending(run)))
+    return [line(name, value) for name, value in pairs if value]
 
 
 def describe_project(project: Project) -> list[str]:
@@ -106,6 +108,15 @@ def _end(run: Run) -> Pairs:
     known = run.HasField("outcome") and run.HasField("start_time") and run.state != RunState.RUN_STATE_LOST
     yield "exit code", str(run.outcome.exit_code) if known else ""
     yield "signal", signal_text(run.outcome.signal) if run.outcome.signal else ""
+
+
+def _ending(run: Run) -> str:
+    if not run.HasField("end_time"):
+        return ""
+    now = datetime.now(UTC)
+    took = run_time_s(run, now)
+    when = "before it started" if took is None else f"after {duration_text(took)}"
+    return f"{time_text(run.end_time)}, {age_text(run.end_time, now)} ago, {when}"
 
 
 def _times(run: Run) -> Pairs:

@@ -35,7 +35,8 @@ def trouble_line(executor: Executor) -> str:
 
 def trouble(executor: Executor) -> str:
     """What is the matter, without the name and the address, which stand beside it."""
-    return executor.health_detail.removeprefix(f"executor {executor.name} at {executor.address} ")
+    detail = executor.health_detail.removeprefix(f"executor {executor.name} at {executor.address} ")
+    return ": ".join(detail.splitlines())
 
 
 def runs_text(executor: Executor) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from concurrent.futures import Executor
 from pathlib import Path
@@ -35,9 +36,15 @@ async def stay_in_touch(state: Path, threads: Executor, stop: asyncio.Event) -> 
 def _wanted(state: Path, own: str) -> bool:
     """Touch the file; whether somebody else wants this place."""
     alive = state / "alive"
-    if _holder(alive) not in ("", own) or (state / "end").exists():
+    holder = _holder(alive)
+    if holder not in ("", own) or (state / "end").exists():
         return True
-    alive.write_text(own)
+    if holder:
+        # Not written: another machine may be writing its name there at this moment.
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(alive)
+    else:
+        alive.write_text(own)
     return False
 
 

@@ -103,6 +103,8 @@ class Executor(ABC):
     """None where there is no container engine."""
     stages: bool = False
     """Runs have no folder here: ``stage`` takes their files to the backend, and ``fetch`` brings results."""
+    needs_locks = True
+    """It locks files in its state, beside the one that says whose the state is."""
 
     @classmethod
     @abstractmethod

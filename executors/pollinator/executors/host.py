@@ -6,7 +6,7 @@ import asyncio
 import importlib.metadata
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -198,9 +198,15 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     """What the executor says about itself."""
 
     def __init__(
-        self, executor: Executor, folders: RunFolders, threads: ThreadPoolExecutor, address: str
+        self,
+        executor: Executor,
+        folders: RunFolders,
+        threads: ThreadPoolExecutor,
+        address: str,
+        settings: Mapping[str, str],
     ) -> None:
         self._executor = executor
+        self._settings = settings
         self._folders = folders
         self._threads = threads
         self._address = address
@@ -219,6 +225,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
             address=self._address,
             healthy=True,
             active_runs=active,
+            settings=self._settings,
         )
         message.capabilities.CopyFrom(self._executor.capabilities())
         return DescribeResponse(executor=message)

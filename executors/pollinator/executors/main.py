@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from pollinator.executors.runlog import RunFolders
 from pollinator.v1 import executor_pb2_grpc, run_pb2_grpc, store_pb2_grpc
 from pollinator.v1.run_pb2 import StartRunRequest
 from pollinator.wire.certificates import Identity, read_identity
-from pollinator.wire.errors import InvalidInput, PollinatorError
+from pollinator.wire.errors import InvalidInput, PollinatorError, WrongState
 from pollinator.wire.places import SOCKET_PATH_LIMIT, private_dir
 from pollinator.wire.presence import announce, take_lock
 from pollinator.wire.serving import (
@@ -97,7 +98,7 @@ def main() -> None:
 
 
 class _Refused(click.ClickException):
-    """What cannot be meant, without the usage: who added this executor elsewhere reads it."""
+    """What cannot be meant or not be done, without the usage: who added this executor elsewhere reads it."""
 
     exit_code = 2
 
@@ -158,17 +159,25 @@ def serve(
     assert socket is not None
     secured = _secured(listen, certificate, key, authority)
     # Held until the process is gone, so that none of its threads meets its successor.
-    lock = take_lock(state / "executor.lock", PATIENCE_S, moving_to=socket)
+    lock = _locked(state, socket, by_machine=shared and not executor.needs_locks)
     if lock is None:
         # One for this state is there already, and whoever started us will find it.
         return
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Whoever started this may have been told to ignore its children; their exit codes are wanted here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    asyncio.run(_serve(executor, _Place(socket, state, lock, shared, secured), cache_bytes))
+    asyncio.run(_serve(executor, _Place(socket, state, lock, shared, secured), cache_bytes, settings))
     logging.shutdown()
     # A thread that lays files out or collects results must not keep the next executor waiting.
     os._exit(0)
+
+
+def _locked(state: Path, socket: Path, *, by_machine: bool) -> int | None:
+    """The lock of the state; None where another executor has it and stays."""
+    try:
+        return take_lock(state / "executor.lock", PATIENCE_S, moving_to=socket, by_machine=by_machine)
+    except WrongState as error:
+        raise _Refused(f"{error.message}\n{error.hint}") from error
 
 
 def _secured(
@@ -214,7 +223,7 @@ def _known() -> list[str]:
     return sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
 
 
-async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
+async def _serve(executor: Executor, place: _Place, cache_bytes: int, settings: Mapping[str, str]) -> None:
     socket, state = place.socket, place.state
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -236,7 +245,7 @@ async def _serve(executor: Executor, place: _Place, cache_bytes: int) -> None:
     async with asyncio.TaskGroup() as group:
         runs = RunServicer(executor, folders, lifecycle, group)
         run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
-        about = ExecutorServicer(executor, folders, threads, f"unix:{socket}")
+        about = ExecutorServicer(executor, folders, threads, f"unix:{socket}", settings)
         executor_pb2_grpc.add_ExecutorServiceServicer_to_server(about, server)
         store_pb2_grpc.add_BlobServiceServicer_to_server(BlobServicer(own.of), server)
         await add_health_and_reflection(server, SERVICES)

@@ -29,7 +29,7 @@ from pollinator.v1.store_pb2 import (
     PutRequest,
     PutResponse,
 )
-from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable, Violation
+from pollinator.wire.errors import Corrupt, InvalidInput, PollinatorError, Unavailable, Violation
 from pollinator.wire.status import to_error
 
 BLOCK_BYTES = 64 * 1024
@@ -247,13 +247,23 @@ class PeerStore:
 
     def _receive(self, request: GetRequest) -> bytes:
         parts: list[bytes] = []
+        size, most = 0, min(request.length or MAX_OBJECT_BYTES, MAX_OBJECT_BYTES)
+        call = self._get(request, timeout=CALL_S)
         try:
-            for block in self._get(request, timeout=CALL_S):
-                parts.append(block.data)
+            for block in call:
+                size += len(block.data)
                 self.received.add(len(block.data))
-        except grpc.RpcError:
-            self.received.add(-sum(map(len, parts)))
+                if size > most:
+                    raise Corrupt(
+                        f"{self._peer} sends more of {request.key} than the {most} bytes that it may",
+                        reason="bad_pack",
+                    )
+                parts.append(block.data)
+        except (grpc.RpcError, Corrupt):
+            self.received.add(-size)
             raise
+        finally:
+            call.cancel()
         return b"".join(parts)
 
     def _missing(self, keys: Sequence[str]) -> list[str]:

@@ -162,7 +162,7 @@ class Executor(message.Message):
 
     @builtins.property
     def settings(self) -> containers.ScalarMap[builtins.str, builtins.str]:
-        """Settings it was added with, such as `slurm.account`."""
+        """Settings it has, such as `slurm.account`: at an executor those it was started with."""
 
     @builtins.property
     def login(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -616,6 +616,80 @@ class AddExecutorResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ConfigureExecutorRequest(message.Message):
+    """ConfigureExecutorRequest says what to change."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class SettingsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
+    SETTINGS_FIELD_NUMBER: builtins.int
+    UNSET_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    @builtins.property
+    def settings(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Settings with new values; others stay."""
+
+    @builtins.property
+    def unset(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of settings that it has no more."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        settings: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        unset: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "settings", b"settings", "unset", b"unset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConfigureExecutorResponse(message.Message):
+    """ConfigureExecutorResponse answers ConfigureExecutor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def executor(self) -> Executor:
+        """What is remembered."""
+
+    def __init__(
+        self,
+        *,
+        executor: Executor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["executor", b"executor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["executor", b"executor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class RemoveExecutorRequest(message.Message):
     """RemoveExecutorRequest names an executor."""
 
@@ -626,7 +700,7 @@ class RemoveExecutorRequest(message.Message):
     name: builtins.str
     """Its name."""
     force: builtins.bool
-    """Also when runs of it have not ended: they are lost."""
+    """Also when runs of it have not ended, or results of runs are nowhere else: they are lost."""
     def __init__(
         self,
         *,

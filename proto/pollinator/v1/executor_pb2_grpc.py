@@ -341,6 +341,11 @@ class ExecutorRegistryServiceStub(object):
                 request_serializer=pollinator_dot_v1_dot_executor__pb2.AddExecutorRequest.SerializeToString,
                 response_deserializer=pollinator_dot_v1_dot_executor__pb2.AddExecutorResponse.FromString,
                 _registered_method=True)
+        self.ConfigureExecutor = channel.unary_unary(
+                '/pollinator.v1.ExecutorRegistryService/ConfigureExecutor',
+                request_serializer=pollinator_dot_v1_dot_executor__pb2.ConfigureExecutorRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_executor__pb2.ConfigureExecutorResponse.FromString,
+                _registered_method=True)
         self.RemoveExecutor = channel.unary_unary(
                 '/pollinator.v1.ExecutorRegistryService/RemoveExecutor',
                 request_serializer=pollinator_dot_v1_dot_executor__pb2.RemoveExecutorRequest.SerializeToString,
@@ -366,6 +371,13 @@ class ExecutorRegistryServiceServicer(object):
 
     def AddExecutor(self, request, context):
         """AddExecutor remembers one; it is not reached for that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfigureExecutor(self, request, context):
+        """ConfigureExecutor changes settings of one; it has them when it is reached next, and its runs go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -397,6 +409,11 @@ def add_ExecutorRegistryServiceServicer_to_server(servicer, server):
                     servicer.AddExecutor,
                     request_deserializer=pollinator_dot_v1_dot_executor__pb2.AddExecutorRequest.FromString,
                     response_serializer=pollinator_dot_v1_dot_executor__pb2.AddExecutorResponse.SerializeToString,
+            ),
+            'ConfigureExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfigureExecutor,
+                    request_deserializer=pollinator_dot_v1_dot_executor__pb2.ConfigureExecutorRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_executor__pb2.ConfigureExecutorResponse.SerializeToString,
             ),
             'RemoveExecutor': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveExecutor,
@@ -464,6 +481,33 @@ class ExecutorRegistryService(object):
             '/pollinator.v1.ExecutorRegistryService/AddExecutor',
             pollinator_dot_v1_dot_executor__pb2.AddExecutorRequest.SerializeToString,
             pollinator_dot_v1_dot_executor__pb2.AddExecutorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfigureExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ExecutorRegistryService/ConfigureExecutor',
+            pollinator_dot_v1_dot_executor__pb2.ConfigureExecutorRequest.SerializeToString,
+            pollinator_dot_v1_dot_executor__pb2.ConfigureExecutorResponse.FromString,
             options,
             channel_credentials,
             insecure,

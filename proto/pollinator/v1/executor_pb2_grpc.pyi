@@ -83,6 +83,8 @@ class ExecutorRegistryServiceStub:
     """ListExecutors lists all that are known, reachable or not."""
     AddExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.AddExecutorRequest, _executor_pb2.AddExecutorResponse]
     """AddExecutor remembers one; it is not reached for that."""
+    ConfigureExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.ConfigureExecutorRequest, _executor_pb2.ConfigureExecutorResponse]
+    """ConfigureExecutor changes settings of one; it has them when it is reached next, and its runs go on."""
     RemoveExecutor: _aio.UnaryUnaryMultiCallable[_executor_pb2.RemoveExecutorRequest, _executor_pb2.RemoveExecutorResponse]
     """RemoveExecutor forgets one, and ends it where this daemon has started it."""
     ConnectExecutor: _aio.UnaryStreamMultiCallable[_executor_pb2.ConnectExecutorRequest, _executor_pb2.ConnectExecutorResponse]
@@ -104,6 +106,13 @@ class ExecutorRegistryServiceServicer:
         context: _aio.ServicerContext[_executor_pb2.AddExecutorRequest, _abc.Awaitable[_executor_pb2.AddExecutorResponse]],
     ) -> _abc.Awaitable[_executor_pb2.AddExecutorResponse]:
         """AddExecutor remembers one; it is not reached for that."""
+
+    def ConfigureExecutor(
+        self,
+        request: _executor_pb2.ConfigureExecutorRequest,
+        context: _aio.ServicerContext[_executor_pb2.ConfigureExecutorRequest, _abc.Awaitable[_executor_pb2.ConfigureExecutorResponse]],
+    ) -> _abc.Awaitable[_executor_pb2.ConfigureExecutorResponse]:
+        """ConfigureExecutor changes settings of one; it has them when it is reached next, and its runs go on."""
 
     def RemoveExecutor(
         self,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pollinator.wire import places
 from pollinator.wire.errors import AlreadyExists, InvalidInput, NeedsLogin, Violation
-from pollinator.wire.places import private_dir
+from pollinator.wire.places import check_executor_name, private_dir
 
 if TYPE_CHECKING:
     # Takes longer to import than most commands take in all.
@@ -65,8 +65,12 @@ class Pair:
 
 
 def folder_of(name: str) -> Path:
-    """Where the pair of an executor with this name is made, and where the daemon looks for its side."""
-    return places.config_dir() / "certificates" / name
+    """Where the pair of an executor with this name is made, and where the daemon looks for its side.
+
+    Raises:
+        InvalidInput: no executor can have this name.
+    """
+    return places.config_dir() / "certificates" / check_executor_name(name)
 
 
 def make_pair(
@@ -82,9 +86,10 @@ def make_pair(
         replace: also where there is a pair already.
 
     Raises:
-        InvalidInput: something cannot be the name of a host.
+        InvalidInput: something cannot be the name of a host, or of an executor.
         AlreadyExists: there is one.
     """
+    check_executor_name(name)
     sides = Identity.below(folder / "server"), Identity.below(folder / "client")
     if not replace and any(side.certificate.exists() for side in sides):
         raise AlreadyExists(

@@ -10,6 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+SHOW_EXECUTOR = "pollinator executors show NAME"
+"""For hints of an executor, which does not know what it is called: a daemon puts the name in."""
+
+
+def with_name(text: str, executor: str) -> str:
+    """What an executor said, with the name that it has at a daemon."""
+    return text.replace(SHOW_EXECUTOR, SHOW_EXECUTOR.replace("NAME", executor))
+
 
 class Code(StrEnum):
     """What kind of failure this is; the names are those of the gRPC status codes."""

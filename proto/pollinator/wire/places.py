@@ -9,14 +9,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
+from pollinator.wire.errors import InvalidInput
+
 SOCKET_PATH_LIMIT = 100
 """Longest socket path in bytes that every system takes (107 on Linux, 103 on macOS)."""
+
+_EXECUTOR = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def config_dir() -> Path:
@@ -53,6 +58,21 @@ def daemon_socket() -> Path:
 def daemon_lock() -> Path:
     """The lock of this user's only daemon; beside the state, which is what two daemons must not share."""
     return state_dir() / "daemon.lock"
+
+
+def check_executor_name(name: str) -> str:
+    """Return the name of an executor if it is a plain one: files and folders are named after it.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not _EXECUTOR.fullmatch(name):
+        raise InvalidInput(
+            f"{name!r} is no name for an executor",
+            reason="bad_name",
+            hint="take small letters, digits, '-', '_' and '.', and begin with a letter or digit",
+        )
+    return name
 
 
 def private_dir(path: Path) -> Path:

@@ -124,3 +124,14 @@ def test_what_needs_a_run_says_so_when_none_is_named(
 
     assert 2 == code
     assert "Missing argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x"])
+def test_certificates_are_made_nowhere_else_than_where_the_daemon_looks_for_them(
+    home: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    code = run_command_line(["executors", "certificate", name, "--host", "hall"])
+
+    assert code == 2
+    assert "is no name for an executor" in capsys.readouterr().err
+    assert not list(home.rglob("*.pem"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from pollinator.cli.describe import describe_run
+from pollinator.cli.describe import describe_run, describe_waiting
 from pollinator.cli.table import run_lines
 from pollinator.v1.run_pb2 import Outcome, PendingReason, Run, RunState
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
@@ -51,6 +52,25 @@ def test_a_run_that_never_started_or_is_lost_has_no_exit_code() -> None:
     assert "exitcode" not in lines_of(waiting)
     assert "exitcode" not in lines_of(lost)
     assert lines_of(started)["exitcode"] == "0"
+
+
+@pytest.mark.parametrize(("start_s", "how"), [(0, "before it started"), (1000, "after 1m40s")])
+def test_of_a_run_that_has_ended_is_said_when_instead_of_what_it_waits_for(start_s: int, how: str) -> None:
+    run = Run(id="a", state=RunState.RUN_STATE_CANCELLED, end_time=Timestamp(seconds=1100))
+    if start_s:
+        run.start_time.FromSeconds(start_s)
+
+    state, ended = describe_waiting(run)[1:]
+
+    assert "state:             cancelled" == state
+    assert ended.startswith("ended:             1970-01-01 ")
+    assert ended.endswith(f" ago, {how}")
+
+
+def test_a_run_that_waits_has_no_end() -> None:
+    run = Run(id="a", state=RunState.RUN_STATE_QUEUED, pending=PendingReason(text="Slurm looks"))
+
+    assert "ended:" not in "\n".join(describe_waiting(run))
 
 
 def test_a_pinned_run_says_so() -> None:

@@ -37,6 +37,12 @@ def test_what_is_the_matter_does_not_repeat_the_name_and_the_address() -> None:
     assert "lumi: unreachable: cannot be reached: no route" == trouble_line(executor)
 
 
+def test_trouble_of_several_lines_is_told_on_one() -> None:
+    executor = Executor(name="lumi", reach=Reach.REACH_UNREACHABLE, health_detail="it ended\nno such setting")
+
+    assert "lumi: unreachable: it ended: no such setting" == trouble_line(executor)
+
+
 @pytest.mark.parametrize("reach", [Reach.REACH_IDLE, Reach.REACH_CONNECTING, Reach.REACH_CONNECTED])
 def test_an_executor_that_is_well_is_no_trouble(reach: Reach.ValueType) -> None:
     assert "" == trouble_line(Executor(name="lumi", reach=reach))

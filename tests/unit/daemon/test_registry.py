@@ -6,17 +6,23 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
+from pollinator.daemon import registry as registry_module
+from pollinator.daemon.link import ExecutorLink
 from pollinator.daemon.reach.local import executor_environment
 from pollinator.daemon.reach.transport import NotLoggedIn
-from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.registry import Registry
 from pollinator.v1.executor_pb2 import Reach
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import AlreadyExists, Corrupt, InvalidInput, Unavailable, WrongState
 from pollinator.wire.presence import holder_of
+from pollinator.wire.status import error_status
+from support.scripted_executor import until
 
 
 @pytest.fixture
@@ -127,6 +133,16 @@ async def test_an_executor_whose_process_ends_is_told_with_its_log(
     assert str(tmp_path / "executors/local/executor.log") in caught.value.hint
 
 
+async def test_what_an_executor_refuses_has_the_name_that_it_has_here(registry: Registry) -> None:
+    link = registry.add("lumi", "unix:/nobody", "slurm", {})
+    refusal = InvalidInput("no", reason="cannot_run_here", hint="see pollinator executors show NAME")
+    status = error_status(refusal)
+    metadata = grpc.aio.Metadata(*status.trailing_metadata)
+    error = grpc.aio.AioRpcError(status.code, metadata, metadata, status.details)
+
+    assert "see pollinator executors show lumi" == link.meant(error).hint
+
+
 def test_credentials_of_the_daemon_do_not_reach_an_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_S3_SECRETKEY", "AWS_SECRET_ACCESS_KEY", "COLONIES_PRVKEY", "POLLINATOR_CRASH_AT"):
         monkeypatch.setenv(name, "secret")
@@ -152,6 +168,49 @@ async def test_what_was_added_is_there_for_the_next_daemon_and_for_nobody_else(t
         place.settings,
     )
     assert 0o600 == (tmp_path / "executors.json").stat().st_mode & 0o777
+
+
+async def test_settings_that_were_changed_are_there_for_the_next_daemon_at_the_same_place(
+    tmp_path: Path,
+) -> None:
+    registry = Registry(tmp_path)
+    before = registry.add("lumi", "ssh://lumi", "slurm", {"slurm.account": "a", "slurm.qos": "b"}).place
+
+    await registry.configure("lumi", {"slurm.account": "c", "slurm.poll": "5-60"}, ["slurm.qos"])
+
+    place = Registry(tmp_path).get("lumi").place
+    assert {"slurm.account": "c", "slurm.poll": "5-60"} == place.settings
+    assert before.mark == place.mark
+    assert place == registry.get("lumi").place
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "unset"),
+    [
+        ("local", {"slurm.account": "a"}, []),
+        ("served", {"slurm.account": "a"}, []),
+        ("hall", {"slurm.account": "a"}, []),
+        ("hall", {"tls.key": "relative"}, []),
+        ("lumi", {"ssh.dir": "/elsewhere"}, []),
+        ("lumi", {"ssh.nonsense": "x"}, []),
+        ("lumi", {"ssh.python": "a b; c"}, []),
+        ("lumi", {}, ["slurm.account"]),
+        ("nobody", {"slurm.account": "a"}, []),
+    ],
+)
+async def test_a_setting_that_cannot_be_changed_stays_as_it_is(
+    tmp_path: Path, name: str, settings: dict[str, str], unset: list[str]
+) -> None:
+    registry = Registry(tmp_path)
+    registry.add("lumi", "ssh://lumi", "slurm", {})
+    registry.add("hall", "grpcs://hall:7443", "slurm", {})
+    registry.add("served", "unix:/x.sock", "slurm", {})
+
+    with pytest.raises(InvalidInput):
+        await registry.configure(name, settings, unset)
+
+    assert all(not registry.get(each).place.settings for each in ("lumi", "hall", "served"))
+    await registry.close()
 
 
 async def test_another_executor_of_the_same_name_and_address_is_another_place(tmp_path: Path) -> None:
@@ -334,3 +393,54 @@ async def test_what_failed_a_moment_ago_is_not_tried_again_unless_somebody_is_in
     assert (Reach.REACH_NEEDS_AUTH, "pollinator executors login lumi") == (looked.reach, looked.fix)
     assert [str(ssh)] == list(looked.login)[:1]
     await registry.close()
+
+
+# Looking after those that are far away
+
+
+@asynccontextmanager
+async def looked_after(registry: Registry) -> AsyncGenerator[None]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(registry.look_after())
+        # So that it has seen who is there.
+        await asyncio.sleep(0)
+        try:
+            yield
+        finally:
+            task.cancel()
+    await registry.close()
+
+
+async def test_one_that_is_dead_holds_up_none_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "TROUBLED_S", 0.01)
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexec sleep 60\n")
+    ssh.chmod(0o755)
+    registry = Registry(tmp_path / "daemon", [str(ssh)])
+    dead = registry.add("dead", "ssh://dead", "", {})
+    other = registry.add("other", f"unix:{tmp_path}/x.sock", "", {})
+    async with looked_after(registry):
+        for _ in range(3):
+            other.trouble = None
+            await until(lambda: other.trouble is not None, "the other one is looked after")
+
+        assert Reach.REACH_CONNECTING == dead.reach
+
+
+async def test_one_that_is_added_is_looked_after_and_one_that_was_removed_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TROUBLED_S", "LOOK_S"):
+        monkeypatch.setattr(registry_module, name, 0.01)
+    registry = Registry(tmp_path)
+    async with looked_after(registry):
+        link = registry.add("mine", f"unix:{tmp_path}/x.sock", "", {})
+        await until(lambda: link.trouble is not None, "it is looked after")
+        await registry.remove("mine", busy=False)
+
+        def connecting() -> bool:
+            return any(task.get_name() == "connect mine" for task in asyncio.all_tasks())
+
+        await until(lambda: not connecting(), "nobody looks after it any more")

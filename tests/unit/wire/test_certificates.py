@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from pollinator.wire.certificates import Identity, make_pair, read_identity
+from pollinator.wire.certificates import Identity, folder_of, make_pair, read_identity
 from pollinator.wire.errors import AlreadyExists, InvalidInput, PollinatorError
 
 
@@ -51,6 +51,16 @@ def test_a_pair_is_replaced_only_when_that_is_wished(tmp_path: Path) -> None:
 def test_what_is_no_host_is_refused(tmp_path: Path, host: str) -> None:
     with pytest.raises(InvalidInput, match="not the name of a host"):
         make_pair(tmp_path, "hall", [host])
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "..", "a/b", "Hall", "", "x" * 64])
+def test_what_can_name_no_executor_names_no_folder_and_no_pair(tmp_path: Path, name: str) -> None:
+    for make in (lambda: folder_of(name), lambda: make_pair(tmp_path / "given", name, ["hall"])):
+        with pytest.raises(InvalidInput) as caught:
+            make()
+
+        assert "bad_name" == caught.value.reason
+    assert not (tmp_path / "given").exists()
 
 
 def said(side: Identity) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -28,6 +29,36 @@ if sys.argv[2]:
 print("held", flush=True)
 time.sleep(60)
 """
+
+
+LOCKLESS = """
+import errno, fcntl, os, sys
+def none_here(descriptor, operation):
+    raise OSError(int(sys.argv[3]), os.strerror(int(sys.argv[3])))
+fcntl.flock = none_here
+import time
+from pathlib import Path
+from pollinator.wire.errors import WrongState
+from pollinator.wire.presence import take_lock
+try:
+    lock = take_lock(Path(sys.argv[1]), 0, by_machine=sys.argv[2] == "by_machine")
+except WrongState as error:
+    print(error.reason, error.message, error.hint)
+else:
+    print("taken" if lock is not None else "held by another", flush=True)
+    time.sleep(60 if sys.argv[4] == "stay" else 0)
+"""
+"""Takes a lock on a file system without any."""
+
+
+def lockless(lock: Path, *, by_machine: bool, answer: int, stay: bool = False) -> list[str | Path]:
+    words = "by_machine" if by_machine else "", str(answer), "stay" if stay else ""
+    return [sys.executable, "-c", LOCKLESS, lock, *words]
+
+
+def said(lock: Path, *, by_machine: bool, answer: int = errno.ENOSYS) -> str:
+    command = lockless(lock, by_machine=by_machine, answer=answer)
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
 
 @contextmanager
@@ -120,6 +151,38 @@ def test_a_holder_that_listens_elsewhere_is_told_to_end(folder: Path) -> None:
         assert lock is not None
         assert -signal.SIGTERM == process.wait(10)
         os.close(lock)
+
+
+NO_LOCKS = [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK]
+
+
+@pytest.mark.parametrize("answer", NO_LOCKS)
+def test_where_the_file_system_has_no_locks_that_is_said_with_what_to_do(folder: Path, answer: int) -> None:
+    words = said(folder / "lock", by_machine=False, answer=answer)
+
+    assert f"no_locks the file system of {folder} has no locks: {os.strerror(answer)}" in words
+    assert "-o flock" in words
+
+
+@pytest.mark.parametrize("answer", NO_LOCKS)
+def test_a_state_of_which_machines_tell_each_other_has_one_process_of_this_machine_also_without_locks(
+    folder: Path, answer: int
+) -> None:
+    (folder / "link").symlink_to(folder)
+    command = lockless(folder / "lock", by_machine=True, answer=answer, stay=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        second = said(folder / "link" / "lock", by_machine=True)
+        process.kill()
+    third = said(folder / "lock", by_machine=True)
+
+    assert (b"taken\n", "held by another\n", "taken\n") == (first, second, third)
+
+
+def test_locks_that_there_are_hold_whatever_this_machine_says(folder: Path) -> None:
+    with held(folder / "lock"):
+        assert take_lock(folder / "lock", 0.1, by_machine=True) is None
 
 
 def test_the_daemon_is_found_where_it_usually_listens(folder: Path) -> None:

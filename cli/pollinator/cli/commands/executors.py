@@ -21,6 +21,7 @@ _CERTIFICATE = "pollinator.cli.commands.executors_certificate"
         "list": Lazy(_HERE, "list_executors", "List all executors."),
         "show": Lazy(_HERE, "show_executor", "Show what one executor is and can do."),
         "add": Lazy(_CHANGES, "add_executor", "Add a place where runs can go, and connect to it."),
+        "set": Lazy(_CHANGES, "set_executor", "Change settings of an executor."),
         "connect": Lazy(_CHANGES, "connect_executor", "Connect to an executor now."),
         "login": Lazy(_CHANGES, "login_executor", "Log in where an executor is."),
         "certificate": Lazy(

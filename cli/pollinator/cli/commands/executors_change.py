@@ -1,4 +1,4 @@
-"""``pollinator executors add``, ``connect``, ``login`` and ``remove``."""
+"""``pollinator executors add``, ``set``, ``connect``, ``login`` and ``remove``."""
 
 from __future__ import annotations
 
@@ -39,10 +39,29 @@ def add_executor(name: str, address: str, kind: str, settings: tuple[str, ...], 
     """
     from pollinator.cli.session import run_async
 
-    pairs = [each.partition("=") for each in settings]
-    if bad := ["".join(pair) for pair in pairs if not (pair[0] and pair[1])]:
-        raise click.UsageError(f"--set {bad[0]!r} is not NAME=VALUE")
-    return run_async(_add(name, address, kind, {key: value for key, _, value in pairs}, as_json=as_json))
+    return run_async(_add(name, address, kind, _pairs(settings, "--set"), as_json=as_json))
+
+
+@click.command(
+    "set",
+    cls=Command,
+    short_help="Change settings of an executor.",
+    examples=(
+        "pollinator executors set lumi slurm.account=project_2",
+        "pollinator executors set lumi --unset slurm.partition",
+    ),
+)
+@click.option("--unset", metavar="KEY", multiple=True, help="A setting that it is to have no more.")
+@json_option()
+@click.argument("name", metavar="NAME", shell_complete=complete_executors)
+@click.argument("settings", metavar="[KEY=VALUE]...", nargs=-1)
+def set_executor(name: str, settings: tuple[str, ...], unset: tuple[str, ...], as_json: bool) -> int:
+    """Change settings of an executor, and start it anew with them. Its runs go on."""
+    from pollinator.cli.session import run_async
+
+    if not settings and not unset:
+        raise click.UsageError("name a setting: KEY=VALUE, or --unset KEY")
+    return run_async(_set(name, _pairs(settings, "a setting"), unset, as_json=as_json))
 
 
 @click.command(
@@ -80,13 +99,22 @@ def login_executor(name: str) -> int:
     short_help="Forget an executor.",
     examples=("pollinator executors remove lumi",),
 )
-@click.option("--force", is_flag=True, help="Also when runs of it have not ended: they are lost.")
+@click.option(
+    "--force", is_flag=True, help="Also when runs have not ended or results are only there: they are lost."
+)
 @click.argument("name", metavar="NAME", shell_complete=complete_executors)
 def remove_executor(name: str, force: bool) -> int:
     """Forget an executor, end it where it was started from here, and remove what it kept there."""
     from pollinator.cli.session import run_async
 
     return run_async(_remove(name, force=force))
+
+
+def _pairs(given: tuple[str, ...], what: str) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    if bad := ["".join(pair) for pair in pairs if not (pair[0] and pair[1])]:
+        raise click.UsageError(f"{what} {bad[0]!r} is not NAME=VALUE")
+    return {key: value for key, _, value in pairs}
 
 
 async def _add(name: str, address: str, kind: str, settings: dict[str, str], *, as_json: bool) -> int:
@@ -99,6 +127,20 @@ async def _add(name: str, address: str, kind: str, settings: dict[str, str], *, 
         request = AddExecutorRequest(name=name, address=address, kind=kind, settings=settings)
         await daemon.ask(daemon.registry.AddExecutor, request)
         terminal.say(f"Added executor {name}")
+        return await _reached(daemon, terminal, name, as_json=as_json)
+
+
+async def _set(name: str, settings: dict[str, str], unset: tuple[str, ...], *, as_json: bool) -> int:
+    from pollinator.cli.connect import connected
+    from pollinator.cli.terminal import Terminal
+    from pollinator.v1.executor_pb2 import ConfigureExecutorRequest
+
+    terminal = Terminal()
+    async with connected(terminal) as daemon:
+        request = ConfigureExecutorRequest(name=name, settings=settings, unset=unset)
+        # It may have to wait for an attempt to connect that is under way.
+        await daemon.ask(daemon.registry.ConfigureExecutor, request, timeout_s=120)
+        terminal.say(f"Changed executor {name}")
         return await _reached(daemon, terminal, name, as_json=as_json)
 
 

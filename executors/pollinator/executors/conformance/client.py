@@ -36,7 +36,7 @@ from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.channel import open_channel
 from pollinator.wire.streams import follow_run
 
-CALL_S = 15.0
+CALL_S = 30.0
 FEATURES = frozenset({"memory_limit", "time_limit", "cancel", "secrets", "containers"})
 """What the protocol calls features; all else in the contract is for every executor."""
 

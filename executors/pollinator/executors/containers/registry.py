@@ -194,7 +194,7 @@ class Registry:
             raise Unavailable(
                 f"the registry {self._reference.registry} does not answer: {why}",
                 reason="registry_unreachable",
-                hint="an image can be a file as well: oci-archive:PATH",
+                hint="name an image that is a file (oci-archive:PATH), or remove environment.docker",
             ) from error
 
     def _refused(self, error: urllib.error.HTTPError) -> PollinatorError:

@@ -65,7 +65,7 @@ class Containers:
             return [], []
         if spec.require_container:
             return [Violation(KEY, f"{_why_none(spec)}, and --require-container asks for one")], []
-        return [], [_on_the_host(spec)]
+        return [], [self._on_the_host(spec)]
 
     def prepare(self, job: Job, tell: Tell) -> list[Notice]:
         """Make a job's image ready, or find that its commands run on the host.
@@ -80,7 +80,7 @@ class Containers:
         if engine is None:
             if spec.require_container:
                 raise WrongState(_why_none(spec), reason="no_container_engine")
-            return [_on_the_host(spec)]
+            return [self._on_the_host(spec)]
         return self._prepare(job, engine, tell)
 
     def _prepare(self, job: Job, engine: Engine, tell: Tell) -> list[Notice]:
@@ -116,6 +116,16 @@ class Containers:
             "env": own,
         }
 
+    def _on_the_host(self, spec: RunSpec) -> Notice:
+        text = f"{_why_none(spec)}: the command runs on the host, not in {spec.image}"
+        if spec.init_command:
+            text += ", and init-cmd, which is for the image, is left out"
+        if spec.engine != HOST:
+            engines = " or ".join(self.engines.order)
+            text += "; remove environment.docker if that is meant"
+            text += f", else install {engines} there" * bool(engines)
+        return Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text)
+
     def release(self, job: Job) -> None:
         """The job has ended."""
         self.images.release(job.run_id)
@@ -131,10 +141,3 @@ def _why_none(spec: RunSpec) -> str:
     if spec.engine == HOST:
         return "environment.engine is none"
     return "no container engine works here"
-
-
-def _on_the_host(spec: RunSpec) -> Notice:
-    text = f"{_why_none(spec)}: the command runs on the host, not in {spec.image}"
-    if spec.init_command:
-        text += ", and init-cmd, which is for the image, is left out"
-    return Notice(severity=Severity.SEVERITY_WARNING, code="no_container_engine", text=text)

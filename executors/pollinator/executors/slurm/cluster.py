@@ -218,7 +218,12 @@ class Cluster:
         Raises:
             InvalidInput: it fits into none.
         """
-        return partitions.choose(self._probe, spec) if self._probe else spec.slurm.partition
+        try:
+            return self._chosen(spec)
+        except InvalidInput:
+            # The limits may have changed, and an account or a partition be new.
+            self._probe_now.set()
+            raise
 
     def notices(self, spec: RunSpec) -> list[Notice]:
         """What the user should know about a run that fits."""
@@ -235,9 +240,12 @@ class Cluster:
 
     def _partition_named(self, spec: RunSpec) -> str:
         try:
-            return self.partition_for(spec)
+            return self._chosen(spec)
         except InvalidInput:
             return spec.slurm.partition
+
+    def _chosen(self, spec: RunSpec) -> str:
+        return partitions.choose(self._probe, spec) if self._probe else spec.slurm.partition
 
     async def _keep_probing(self) -> NoReturn:
         while True:

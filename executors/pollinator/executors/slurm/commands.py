@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pollinator.wire.errors import (
+    SHOW_EXECUTOR,
     Denied,
     InvalidInput,
     NotFound,
@@ -254,7 +255,7 @@ def _refused(said: Said) -> PollinatorError:
     return InvalidInput(
         f"{said.program} refuses: {said.words}",
         reason="slurm_refused",
-        hint="the partitions, accounts and limits of the cluster: pollinator executors show NAME",
+        hint=f"the partitions, accounts and limits of the cluster: {SHOW_EXECUTOR}",
     )
 
 

@@ -28,6 +28,7 @@ from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.ends import by_slurm, is_final
 from pollinator.executors.slurm.handover import Handover, Look, has_begun
 from pollinator.executors.slurm.pace import SETTING, pace_of
+from pollinator.executors.slurm.reasons import SUBMITTED
 from pollinator.executors.slurm.script import LOG, Place, Site, job_script, merged, tasks_cpus
 from pollinator.executors.slurm.seen import JobSeen
 from pollinator.executors.slurm.submission import Submission
@@ -69,6 +70,8 @@ class SlurmExecutor(Executor):
     """
 
     kind = "slurm"
+    # File systems of clusters may have none: see ``claim``.
+    needs_locks = False
 
     def __init__(self, cluster: Cluster, state: Path, settings: Slurm, containers: Containers) -> None:
         self._cluster = cluster
@@ -89,10 +92,11 @@ class SlurmExecutor(Executor):
         for name in _LISTS:
             getattr(wishes, name).extend(_words(settings, f"slurm.{name}"))
         cluster = Cluster(state, pace=pace_of(settings.get(SETTING, "")))
-        made = cls(cluster, state, wishes, Containers.create(settings, ON_A_CLUSTER))
-        # What cannot be written down is refused now, and not with every run.
-        made._script(RunSpec(nodes=1, processes_per_node=1), PREVIEW)
-        return made
+        # What cannot be written down is refused now, and not with every run. What the cluster does not take
+        # is for each run to say: those that are there already go on.
+        place = Place(PREVIEW, state, [], _grace_ms())
+        job_script(RunSpec(nodes=1, processes_per_node=1), wishes, place, Site())
+        return cls(cluster, state, wishes, Containers.create(settings, ON_A_CLUSTER))
 
     async def serve(self) -> None:
         """Submit, cancel, and follow jobs."""
@@ -232,7 +236,7 @@ class SlurmExecutor(Executor):
         if run.pending is not None:
             return run.pending
         text = f"Slurm has it as job {run.job_id}" if run.job_id else "it is being handed over to Slurm"
-        return PendingReason(code="submitted", text=text, action="nothing has to be done")
+        return PendingReason(code=SUBMITTED, text=text, action="nothing has to be done")
 
     # When it has ended
 

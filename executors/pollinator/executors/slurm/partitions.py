@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pollinator.executors.slurm.probe import UNTYPED, Nodes, Partition, Probe
+from pollinator.model.document import suggestion
 from pollinator.v1.run_pb2 import Notice, Severity
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.wire.errors import InvalidInput, Violation
+from pollinator.wire.errors import SHOW_EXECUTOR, InvalidInput, Violation
 
+MOST_SHOWN = 3
+"""Partitions that a refusal names: clusters have dozens."""
 _GIB = 1 << 30
 
 
@@ -17,13 +22,15 @@ def choose(probe: Probe, spec: RunSpec) -> str:
         Its name. Empty leaves the choice to Slurm.
 
     Raises:
-        InvalidInput: the run fits into none, and what each one allows.
+        InvalidInput: the run fits into none, and what is too much for the nearest ones; or it names what
+            is not there.
     """
+    _check_names(probe, spec)
     if wish := spec.slurm.partition:
-        # One that is not known, or several with commas between, are for sbatch to judge.
+        # One that is hidden, or several with commas between, are for sbatch to judge.
         named = [each for each in probe.partitions if each.name == wish]
         if named and (lacks := lacking(named[0], spec, probe.accounts)):
-            raise _refusal([f"{wish} {lacks}"], "slurm.partition")
+            raise _refusal([Violation("slurm.partition", f"{wish}: {lacks}")])
         return wish
     fitting = [each for each in probe.partitions if not lacking(each, spec, probe.accounts)]
     for each in fitting:
@@ -31,11 +38,11 @@ def choose(probe: Probe, spec: RunSpec) -> str:
             return each.name
     if up := [each for each in fitting if each.up and not each.reserved]:
         return min(up, key=_size).name
-    raise _refusal([_refused(each, spec, probe.accounts) for each in probe.partitions], "conditions")
+    raise _refusal(_nearest(probe, spec))
 
 
 def lacking(partition: Partition, spec: RunSpec, accounts: tuple[str, ...] = ()) -> str:
-    """What a partition does not allow of a run, as ``allows 30 min, and the run asks for 2 h``; or empty.
+    """What is too much for a partition, as ``walltime 2 h is above 30 min``; or empty.
 
     Args:
         partition: the partition.
@@ -108,17 +115,75 @@ def _most_nodes(partition: Partition) -> int:
     return min(partition.max_nodes or partition.nodes, partition.nodes)
 
 
-def _refused(partition: Partition, spec: RunSpec, accounts: tuple[str, ...]) -> str:
-    lacks = lacking(partition, spec, accounts) or ("is reserved" if partition.reserved else "is down now")
-    return f"{partition.name} {lacks} (it allows {allowance(partition)})"
+def _check_names(probe: Probe, spec: RunSpec) -> None:
+    """Refuse names that are not there; those that only sbatch can judge pass."""
+    named = {"partition": spec.slurm.partition, "account": spec.slurm.account, "qos": spec.slurm.qos}
+    wrong = [
+        Violation(
+            f"slurm.{kind}", f"there is no {_KINDS[kind]} {name!r}{suggestion(name, _offered(probe, kind))}"
+        )
+        for kind, text in named.items()
+        if kind in probe.names
+        for name in filter(None, text.split(","))
+        if name not in probe.names[kind]
+    ]
+    if wrong:
+        raise InvalidInput(
+            "this run names what the cluster does not have",
+            reason="cannot_run_here",
+            hint=f"what there is: {SHOW_EXECUTOR}",
+            violations=wrong,
+        )
 
 
-def _refusal(texts: list[str], where: str) -> InvalidInput:
+_KINDS = {"partition": "partition", "account": "account of yours", "qos": "QoS"}
+
+
+def _offered(probe: Probe, kind: str) -> Sequence[str]:
+    """Those that a user should take, which are not all that exist."""
+    match kind:
+        case "partition":
+            return [each.name for each in probe.partitions if not each.reserved]
+        case "qos":
+            return probe.qos or probe.names[kind]
+        case _:
+            return probe.names[kind]
+
+
+def _nearest(probe: Probe, spec: RunSpec) -> list[Violation]:
+    """Why the partitions refuse a run that come nearest to what it asks for, and how many more do."""
+    by_distance = sorted(probe.partitions, key=lambda each: _distance(each, spec, probe.accounts))
+    shown = [Violation(each.name, _why(each, spec, probe.accounts)) for each in by_distance[:MOST_SHOWN]]
+    more = len(by_distance) - len(shown)
+    return shown + ([Violation(f"{more} more", "further from what it asks for")] if more else [])
+
+
+def _distance(partition: Partition, spec: RunSpec, accounts: tuple[str, ...]) -> tuple[bool, float, str]:
+    """Closed ones last; else how many times more the run asks for than there is, of what is shortest."""
+    closed = partition.reserved or not partition.up or bool(_admission(partition, spec, accounts))
+    pairs = (
+        (spec.walltime_ms, partition.max_walltime_s * 1000 or float("inf")),
+        (spec.nodes, _most_nodes(partition)),
+        (spec.cpu_millis, partition.cores * 1000),
+        (spec.memory_bytes, partition.memory_bytes),
+        (spec.gpu.count, _gpus_there(partition.gpus, spec)),
+    )
+    times = [asked / there if there else float("inf") for asked, there in pairs if asked]
+    return closed, max(times, default=0.0), partition.name
+
+
+def _why(partition: Partition, spec: RunSpec, accounts: tuple[str, ...]) -> str:
+    lacks = lacking(partition, spec, accounts)
+    closed = "is reserved" if partition.reserved else "" if partition.up else "is down now"
+    return "; ".join(filter(None, [lacks, closed]))
+
+
+def _refusal(violations: Sequence[Violation]) -> InvalidInput:
     return InvalidInput(
         "this run fits into no partition of the cluster",
         reason="cannot_run_here",
-        hint="ask for less (pollinator executors show NAME has all limits), or name another executor",
-        violations=[Violation(where, text) for text in texts],
+        hint=f"all limits: {SHOW_EXECUTOR}",
+        violations=violations,
     )
 
 
@@ -136,11 +201,11 @@ def _limits(partition: Partition, spec: RunSpec) -> list[str]:
     wrong: list[str] = []
     if partition.max_walltime_s and spec.walltime_ms > partition.max_walltime_s * 1000:
         allowed, asked = duration(partition.max_walltime_s), duration(-(-spec.walltime_ms // 1000))
-        wrong.append(f"allows {allowed}, and the run asks for {asked}")
+        wrong.append(f"walltime {asked} is above {allowed}")
     if spec.nodes > _most_nodes(partition):
-        wrong.append(f"allows {_count(_most_nodes(partition))}, and the run asks for {spec.nodes}")
+        wrong.append(f"{_count(spec.nodes)} is above {_most_nodes(partition)}")
     if spec.nodes < partition.min_nodes:
-        wrong.append(f"wants at least {_count(partition.min_nodes)}, and the run asks for {spec.nodes}")
+        wrong.append(f"{_count(spec.nodes)} is below {partition.min_nodes}")
     return wrong
 
 
@@ -148,41 +213,41 @@ def _hardware(partition: Partition, spec: RunSpec) -> list[str]:
     """One thing at a time, so that what is named is what is missing."""
     cores = -(-spec.cpu_millis // 1000)
     if cores > partition.cores:
-        return [f"has {partition.cores} cores on its largest node, and the run asks for {cores}"]
+        return [f"{cores} cores is above {partition.cores} on its largest node"]
     if spec.memory_bytes > partition.memory_bytes:
         have, asked = size(partition.memory_bytes), size(spec.memory_bytes)
-        return [f"has {have} of memory on its largest node, and the run asks for {asked}"]
-    if spec.gpu.count and not _gpus_of(partition.gpus, spec):
-        asked = f"{spec.gpu.count} x {spec.gpu.name or 'any'}"
+        return [f"{asked} of memory is above {have} on its largest node"]
+    if spec.gpu.count > _gpus_there(partition.gpus, spec):
         have = ", ".join(f"{count} x {model}" for model, count in sorted(partition.gpus.items()))
-        return [f"has {have or 'no'} GPUs on its largest node, and the run asks for {asked}"]
+        asked = f"{spec.gpu.count} x {spec.gpu.name or 'any'}"
+        return [f"GPU {asked} is not there, {have or 'none'} on its largest node"]
     enough = sum(kind.count for kind in partition.kinds if _suffices(kind, spec, cores))
     if enough < spec.nodes <= _most_nodes(partition):
-        return [f"has {_count(enough)} with all that the run asks for, and it asks for {spec.nodes}"]
+        return [f"{_count(spec.nodes)} is above {enough} that have all that is asked for"]
     return []
 
 
 def _suffices(kind: Nodes, spec: RunSpec, cores: int) -> bool:
     if kind.cores < cores or kind.memory_bytes < spec.memory_bytes:
         return False
-    return not spec.gpu.count or _gpus_of(kind.gpus, spec)
+    return spec.gpu.count <= _gpus_there(kind.gpus, spec)
 
 
-def _gpus_of(there: dict[str, int], spec: RunSpec) -> bool:
+def _gpus_there(there: dict[str, int], spec: RunSpec) -> int:
+    """How many on one node there are of the model that is wished."""
     wish = spec.gpu.name.lower()
     if not wish:
-        return sum(there.values()) >= spec.gpu.count
-    named = {model.lower(): count for model, count in there.items()}
-    return named.get(wish, 0) >= spec.gpu.count
+        return sum(there.values())
+    return {model.lower(): count for model, count in there.items()}.get(wish, 0)
 
 
 def _admission(partition: Partition, spec: RunSpec, accounts: tuple[str, ...]) -> list[str]:
     wrong: list[str] = []
     account, qos = spec.slurm.account, spec.slurm.qos
     if account and partition.accounts and account not in partition.accounts:
-        wrong.append(f"does not admit account {account}")
+        wrong.append(f"account {account} is not admitted")
     if not account and accounts and partition.accounts and not set(accounts) & set(partition.accounts):
-        wrong.append(f"admits none of your accounts, {', '.join(accounts)}")
+        wrong.append(f"none of your accounts is admitted ({', '.join(accounts)})")
     if qos and partition.qos and qos not in partition.qos:
-        wrong.append(f"does not admit QoS {qos}")
+        wrong.append(f"QoS {qos} is not admitted")
     return wrong

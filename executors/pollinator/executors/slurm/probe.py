@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 UNTYPED = "gpu"
 """What GPUs are called whose model the cluster does not name."""
-FORMAT = 1
+FORMAT = 2
 """Of the file; one that is kept in another is asked for anew."""
 _MIB = 1 << 20
 
@@ -99,6 +99,8 @@ class Probe:
     qos: tuple[str, ...]
     accounting: bool
     json: bool
+    names: dict[str, tuple[str, ...]]
+    """All there are of ``partition``, ``account`` and ``qos``, as far as Slurm takes no other for certain."""
 
     def told(self) -> Told:
         """The same for clients."""
@@ -160,6 +162,7 @@ async def probe(commands: Commands, now: float) -> Probe:
         qos=qos,
         accounting=await _accounting(commands),
         json="--json" in await commands.ask("sinfo", "--help"),
+        names=await _names(commands, accounts),
     )
 
 
@@ -177,6 +180,46 @@ async def _associations(commands: Commands) -> tuple[tuple[str, ...], tuple[str,
     accounts = {account for account, _ in rows if account}
     qos = {each for _, several in rows for each in several.split(",") if each}
     return tuple(sorted(accounts)), tuple(sorted(qos))
+
+
+async def _names(commands: Commands, accounts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Names that are good for a job. What cannot be told for certain is left to sbatch to judge."""
+    try:
+        config = _config(await commands.ask("scontrol", "show", "config"))
+        if not _HARMLESS.issuperset(_listed(config.get("JobSubmitPlugins", "lua"))):
+            # The site's own program may make another name of any.
+            return {}
+        # With those that are hidden from this user: a job may name them.
+        shown = _shown(await commands.ask("scontrol", "-a", "-o", "show", "partition"))
+        found = {"partition": tuple(fields["PartitionName"] for fields in shown)}
+        enforced = _listed(config.get("AccountingStorageEnforce", ""))
+        if accounts and "associations" in enforced:
+            found["account"] = accounts
+        if "qos" in enforced:
+            # All: an operator may use those of others.
+            text = await commands.ask("sacctmgr", "-n", "-P", "show", "qos", "format=Name")
+            found["qos"] = tuple(text.split())
+    except PollinatorError as error:
+        _log.info("names are for sbatch to judge: %s", error)
+        return {}
+    return {kind: names for kind, names in found.items() if names}
+
+
+_HARMLESS = frozenset({"all_partitions", "defaults", "logging", "require_timelimit", "throttle"})
+"""Plugins of Slurm itself that refuse jobs or fill in what is not named."""
+
+
+def _config(text: str) -> dict[str, str]:
+    """Settings of ``scontrol show config``, as ``Name   = value``."""
+    pairs = [line.partition("=") for line in text.splitlines()]
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Words of a setting; Slurm writes an empty one in several ways."""
+    return (
+        () if text in ("", "(null)", "none") else tuple(re.split(r"[,\s]+", text.replace("job_submit/", "")))
+    )
 
 
 async def _accounting(commands: Commands) -> bool:
@@ -282,6 +325,7 @@ def kept(path: Path) -> Probe | None:
         if written.pop("format") != FORMAT:
             return None
         written["partitions"] = tuple(_partition_kept(each) for each in written["partitions"])
+        written["names"] = {kind: tuple(names) for kind, names in written["names"].items()}
         return Probe(**_tuples(written))
     except FileNotFoundError:
         return None

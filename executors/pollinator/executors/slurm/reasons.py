@@ -16,6 +16,9 @@ from pollinator.executors.slurm.seen import JobSeen
 from pollinator.v1.run_pb2 import PendingReason
 from pollinator.v1.spec_pb2 import RunSpec
 
+SUBMITTED = "submitted"
+"""The code as long as Slurm has given no reason."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Resource:
@@ -70,6 +73,9 @@ def explain(seen: JobSeen, spec: RunSpec, probe: Probe | None = None, partition:
 
 def code(name: str) -> str:
     """A name of Slurm as the code of a reason: ``assoc_grp_cpu_limit`` for ``AssocGrpCpuLimit``."""
+    if name == "None":
+        # Slurm has not looked at it yet: nobody should take that for a run that waits for nothing.
+        return SUBMITTED
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower() or "slurm"
 
 

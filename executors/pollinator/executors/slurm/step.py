@@ -41,6 +41,7 @@ class Step:
     def __init__(self, name: str, plan: Mapping[str, Any], tasks_per_node: int, log: IO[bytes]) -> None:
         self._log = log
         self._open = True
+        self._untold = bytearray()
         self.said = b""
         self.about_tasks = False
         """Something was said about a task since this was last set to False."""
@@ -68,6 +69,9 @@ class Step:
             env=step_environment(os.environ),
             cwd="/",
         )
+        assert self._child.stdin is not None
+        # A plan may be larger than a pipe, and srun reads it when it likes.
+        os.set_blocking(self._child.stdin.fileno(), False)
         self.tell(dict(plan))
 
     @property
@@ -86,20 +90,32 @@ class Step:
         return self.said.decode(errors="replace").strip()
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """Tell every task; those that are gone do not hear it."""
+        """Tell every task; those that are gone do not hear it. The rest goes on as we listen."""
+        self._untold += json.dumps(message).encode() + b"\n"
+        self._tell_on()
+
+    def _tell_on(self) -> None:
         assert self._child.stdin is not None
-        with contextlib.suppress(OSError):
-            self._child.stdin.write(json.dumps(message).encode() + b"\n")
-            self._child.stdin.flush()
+        try:
+            del self._untold[: os.write(self._child.stdin.fileno(), self._untold)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # Nobody hears it any more.
+            self._untold.clear()
 
     def listen(self, timeout_s: float) -> None:
-        """Take what is said, waiting for it for a while."""
+        """Take what is said, waiting for it for a while, and pass on what was not told yet."""
+        assert self._child.stdin is not None
         assert self._child.stdout is not None
         if not self._open:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(timeout_s)
             return
-        ready, _, _ = select.select([self._child.stdout], [], [], timeout_s)
+        hearing = [self._child.stdin] if self._untold else []
+        ready, listening, _ = select.select([self._child.stdout], hearing, [], timeout_s)
+        if listening:
+            self._tell_on()
         if not ready:
             return
         block = os.read(self._child.stdout.fileno(), BLOCK)

@@ -72,6 +72,7 @@ class Site:
         self.executors = self.state / "executors"
         self.folder = Path(self.executors, ask["place"])
         self.tag: str = ask["tag"]
+        self.settings = json.dumps(ask["settings"], sort_keys=True)
         self.env = self.data / "env" / self.tag
         self.wheels = self.data / "wheels"
         # Not XDG_RUNTIME_DIR, which is wiped when the last session ends: the executor goes on after that.
@@ -122,8 +123,9 @@ def _facts(site: Site) -> Ask:
 
 
 def _serves(site: Site) -> bool:
-    """The executor of this very environment listens on this very machine."""
-    return listens(site.socket) and _text(site.folder / "env") == site.tag
+    """The executor of this very environment listens on this very machine, with these settings."""
+    known = _text(site.folder / "env"), _text(site.folder / "settings")
+    return listens(site.socket) and known == (site.tag, site.settings)
 
 
 def _start(site: Site, ask: Ask, kind: str, environment: dict[str, str]) -> None:
@@ -131,6 +133,7 @@ def _start(site: Site, ask: Ask, kind: str, environment: dict[str, str]) -> None
     if listens(site.socket):
         say(step="replacing the executor that runs there")
     _end_here(site)
+    (site.folder / "settings").write_text(site.settings)
     (site.folder / "env").write_text(site.tag)
     say(step=f"starting the {kind} executor on {socket.gethostname()}")
     command = [str(site.python), "-E", "-s", "-m", "pollinator.executors.main", kind, "--shared"]
@@ -244,8 +247,7 @@ def install(ask: Ask) -> Ask:
             return {"installed": True}
         free = shutil.disk_usage(site.data).free
         if free < NEEDED_BYTES:
-            need = NEEDED_BYTES // 1_000_000
-            raise _no_space(site.data, f"{free // 1_000_000} MB are free, {need} are needed")
+            raise _no_space(site.data, f"{free // 10**6} MB are free, {NEEDED_BYTES // 10**6} are needed")
         shutil.rmtree(site.env, ignore_errors=True)
         why = _make(site, ask)
         if not why:
@@ -363,12 +365,10 @@ def _no_space(path: Path, why: str) -> Trouble:
 
 def listens(path: Path) -> bool:
     """Somebody takes connections at this socket."""
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(str(path))
-    except OSError:
-        return False
-    return True
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(str(path))
+        return True
+    return False
 
 
 def _text(path: Path) -> str:

@@ -29,6 +29,7 @@ class LocalProcess(AtSocket):
     """The executor's process and its socket."""
 
     near = True
+    owned = True
     idle = "not started yet; the first run starts it"
 
     def __init__(self, place: Place, socket: Path, state: Path) -> None:

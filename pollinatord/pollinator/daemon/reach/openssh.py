@@ -29,6 +29,8 @@ LOGIN_S = 60.0
 """Longest time for that and the login, with all jump hosts."""
 WORD_S = 30.0
 """Longest silence of the far program: it says that it is alive every few seconds."""
+DONE_S = 1200.0
+"""Longest time for one request, whatever is said meanwhile: a slow file system takes minutes to install."""
 CONTROL_S = 10.0
 END_S = 1.0
 
@@ -80,9 +82,9 @@ class Ssh:
         self._own = ["-o", f"ControlPath={control}"]
         self._control = control
         self._shared = self._own
-        self._python = place.settings.get("ssh.python", "")
-        if self._python and not _SAFE.fullmatch(self._python):
-            raise InvalidInput(f"ssh.python cannot be {self._python!r}", reason="bad_setting")
+        self.python = place.settings.get("ssh.python", "")
+        if self.python and not _SAFE.fullmatch(self.python):
+            raise InvalidInput(f"ssh.python cannot be {self.python!r}", reason="bad_setting")
 
     def login(self) -> list[str]:
         """The program that makes the master connection, and may ask the user for what it needs."""
@@ -136,6 +138,14 @@ class Ssh:
         await self.disconnect()
         await self._start(tell)
 
+    def endless(self) -> Unavailable:
+        """Something comes, and never what was asked for."""
+        return Unavailable(
+            f"executor {self._name} at {self._destination} goes on talking without an answer",
+            reason="executor_down",
+            hint=f"see what is printed there: ssh {self._destination} true",
+        )
+
     def silence(self) -> Unavailable:
         """The connection is there, and nothing comes."""
         return Unavailable(
@@ -176,7 +186,7 @@ class Ssh:
         command = [*self._base(), *self._shared, "-o", "BatchMode=yes"]
         with tempfile.TemporaryFile() as words:
             process = await self._spawn(
-                [*command, self._destination, far_command(self._python)], words.fileno(), pipes=True
+                [*command, self._destination, far_command(self.python)], words.fileno(), pipes=True
             )
             try:
                 talk = Conversation(self, process, tell)
@@ -289,24 +299,33 @@ class Conversation:
             PollinatorError: what the far program said.
         """
         self._in.write(json.dumps(request).encode() + b"\n" + data)
+        sending_s = len(data) / 10_000
+        whole = asyncio.timeout(DONE_S + sending_s)
         try:
-            async with asyncio.timeout(WORD_S + len(data) / 10_000):
-                await self._in.drain()
-            while True:
-                async with asyncio.timeout(WORD_S):
-                    line = await self._out.readline()
-                if (word := self._word(line)) is None:
-                    continue
-                if "step" in word:
-                    self._tell(word["step"])
-                elif "trouble" in word:
-                    reason, message, hint = word["trouble"]
-                    raise _trouble(reason, message, hint)
-                elif "result" in word:
-                    result: dict[str, Any] = word["result"]
-                    return result
+            async with whole:
+                async with asyncio.timeout(WORD_S + sending_s):
+                    await self._in.drain()
+                return await self._result()
         except TimeoutError:
-            raise self._ssh.silence() from None
+            raise (self._ssh.endless() if whole.expired() else self._ssh.silence()) from None
+        except ValueError:
+            # A line that is longer than any of ours.
+            raise self._ssh.endless() from None
+
+    async def _result(self) -> dict[str, Any]:
+        while True:
+            async with asyncio.timeout(WORD_S):
+                line = await self._out.readline()
+            if (word := self._word(line)) is None:
+                continue
+            if "step" in word:
+                self._tell(word["step"])
+            elif "trouble" in word:
+                reason, message, hint = word["trouble"]
+                raise _trouble(reason, message, hint)
+            elif "result" in word:
+                result: dict[str, Any] = word["result"]
+                return result
 
     def _word(self, line: bytes) -> dict[str, Any] | None:
         if not line:

@@ -37,11 +37,15 @@ class AtSocket:
     def hurry(self) -> None:
         """Nothing is put off."""
 
+    def configure(self, place: Place) -> None:
+        """Whoever serves it has given it its settings."""
+
 
 class Served(AtSocket):
     """A socket; who starts and ends what listens there is not our concern."""
 
     near = False
+    owned = False
     idle = "nobody has answered there yet"
 
     async def ensure(self, peer: Peer, tell: Tell) -> None:

@@ -55,6 +55,7 @@ class SshTransport:
     """
 
     near = False
+    owned = True
     idle = "not connected yet; the first run connects"
 
     def __init__(self, place: Place, command: Sequence[str], wheels: Wheels) -> None:
@@ -99,6 +100,12 @@ class SshTransport:
         """Ask and try at once when asked next."""
         self._heard_s, self._again_s, self._login_s = -FRESH_S, 0.0, 0.0
 
+    def configure(self, place: Place) -> None:
+        """Executor and connection have the new settings from the next time on."""
+        self._place = place
+        self._ssh.python = place.settings.get("ssh.python", "")
+        self.hurry()
+
     async def ensure(self, peer: Peer, tell: Tell) -> None:
         """Connect, install and start whatever is missing. A connection in use costs no round trip, or one.
 
@@ -140,7 +147,12 @@ class SshTransport:
         if not await self._listens():
             return False
         found = await peer.ask(ASK_S)
-        return found is not None and found.version == self._wheels.version
+        # With other settings it is replaced, also if the daemon that changed them did not live to do it.
+        return (
+            found is not None
+            and found.version == self._wheels.version
+            and dict(found.settings) == self._executor_settings()
+        )
 
     async def _listens(self) -> bool:
         """Ssh is there; gRPC would take its time to find out."""
@@ -227,14 +239,16 @@ class SshTransport:
                 data = await self._wheels.read(wheel)
                 await talk.ask(self._request("put", name=wheel.name, size=len(data)), data)
 
+    def _executor_settings(self) -> dict[str, str]:
+        return {name: text for name, text in self._place.settings.items() if not name.startswith("ssh.")}
+
     def _request(self, operation: str, **more: object) -> dict[str, Any]:
-        settings = {name: text for name, text in self._place.settings.items() if not name.startswith("ssh.")}
         return {
             "op": operation,
             "dir": self._place.settings.get("ssh.dir", ""),
             "place": f"{self._place.name}-{self._place.mark}",
             "kind": self._place.kind,
-            "settings": settings,
+            "settings": self._executor_settings(),
             "tag": self._wheels.tag,
             "wheel": self._wheels.own.name,
             **more,

@@ -36,19 +36,13 @@ class Secured:
     """A service at another machine; who starts and ends it is not our concern."""
 
     near = False
+    owned = False
     idle = "not asked yet"
 
     def __init__(self, place: Place, target: str) -> None:
-        _check(place.settings)
-        self._place = place
+        self.configure(place)
         self._target = target
         self._host, self._port = host_and_port(target)
-        made = Identity.below(folder_of(place.name) / "client")
-        self._identity = Identity(
-            Path(place.settings.get("tls.certificate", made.certificate)),
-            Path(place.settings.get("tls.key", made.key)),
-            Path(place.settings.get("tls.authority", made.authority)),
-        )
         self._socket = places.runtime_dir() / f"tls-{place.mark}.sock"
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -72,6 +66,17 @@ class Secured:
 
     def hurry(self) -> None:
         """Nothing is put off."""
+
+    def configure(self, place: Place) -> None:
+        """The next connection has other files."""
+        _check(place.settings)
+        self._place = place
+        made = Identity.below(folder_of(place.name) / "client")
+        self._identity = Identity(
+            Path(place.settings.get("tls.certificate", made.certificate)),
+            Path(place.settings.get("tls.key", made.key)),
+            Path(place.settings.get("tls.authority", made.authority)),
+        )
 
     async def ensure(self, peer: Peer, tell: Tell) -> None:
         """Ask whether somebody is there whom we believe, and who believes us.

@@ -53,6 +53,8 @@ class Transport(Protocol):
 
     near: bool
     """The executor is on this machine and reaches every store that the daemon does."""
+    owned: bool
+    """What is at the far end is ours: it is taken away when the executor is removed."""
     idle: str
     """What to say of it as long as nobody has reached it."""
 
@@ -74,6 +76,10 @@ class Transport(Protocol):
 
     def hurry(self) -> None:
         """Somebody wants it now: do not wait because of what failed before."""
+        ...
+
+    def configure(self, place: Place) -> None:
+        """Settings have changed: the executor has the new ones once ``ensure`` has returned."""
         ...
 
     async def ensure(self, peer: Peer, tell: Tell) -> None:

@@ -22,8 +22,8 @@ from pollinator.chunks.keeping import condemned_keys
 from pollinator.chunks.keys import check_key, namespace
 from pollinator.chunks.pack import parse_footer, verify
 from pollinator.chunks.store import Store
+from pollinator.daemon.link import ExecutorLink
 from pollinator.daemon.pool import Pool
-from pollinator.daemon.registry import ExecutorLink
 from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.far import FarStore
 from pollinator.daemon.runs.home import ResultsHome
@@ -95,7 +95,7 @@ class Bridge:
             return SnapshotSource(
                 run_id=run.id, snapshot=run.snapshot, store=store, spec=run.spec, colony=colony
             )
-        issued = await self._fetching.run(self._issuing.settings, run.store_id, run.project)
+        issued = await self._issuing.settings(run.store_id, run.project)
         if issued is not None:
             return SnapshotSource(run_id=run.id, snapshot=run.snapshot, store=issued, spec=run.spec)
         crash_point("before_bridge")
@@ -121,7 +121,7 @@ class Bridge:
         """In so many seconds its executor needs new credentials; None when it never does."""
         if link.near:
             return None
-        return await self._fetching.run(self._issuing.renewal_s, run.store_id, run.project)
+        return await self._issuing.renewal_s(run.store_id, run.project)
 
     async def fetch(self, run: Run, ref: SnapshotRef, link: ExecutorLink) -> None:
         """Have the results of a run in the store of its project; nothing is done where they are.
@@ -150,7 +150,7 @@ class Bridge:
         """How executors elsewhere get at the files of a project, for ``pollinator doctor``."""
         name = f"{project} elsewhere"
         try:
-            issued = await self._fetching.run(self._issuing.settings, store_id, project)
+            issued = await self._issuing.settings(store_id, project)
         except PollinatorError as error:
             failed = CheckStatus.CHECK_STATUS_FAILED
             return Check(name=name, status=failed, detail=error.message, hint=error.hint)
@@ -168,6 +168,7 @@ class Bridge:
         """Let go of everything; what was under way is done again by the next daemon."""
         for line in list(self._lines.values()):
             await self._drop(line)
+        self._issuing.close()
         self._fetching.close()
 
     def _line(self, run: Run, link: ExecutorLink) -> _Line:

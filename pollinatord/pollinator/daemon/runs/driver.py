@@ -15,7 +15,8 @@ from pathlib import Path
 
 import grpc
 
-from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.link import ExecutorLink
+from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.bridge import Bridge
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.launch import CANCEL_TRY_S, RETRY_S, Launcher
@@ -53,7 +54,7 @@ from pollinator.v1.run_pb2 import (
     WatchRunResponse,
 )
 from pollinator.v1.tree_pb2 import SnapshotRef
-from pollinator.wire.errors import Code, NeedsLogin, NotFound, PollinatorError, Unavailable
+from pollinator.wire.errors import Code, NeedsLogin, NotFound, PollinatorError, Unavailable, with_name
 from pollinator.wire.faults import crash_point
 from pollinator.wire.progress import Teller
 from pollinator.wire.status import to_error
@@ -257,6 +258,7 @@ class RunDriver:
         """The executor's stream is complete: fetch the results and end the run here, too."""
         answer = await self._final_word(run_id, link)
         run = self._runs.get(run_id)
+        answer.outcome.detail = with_name(answer.outcome.detail, run.executor)
         if run.state != RunState.RUN_STATE_COLLECTING:
             collecting = _moved(RunState.RUN_STATE_COLLECTING, run)
             collecting.state_changed.outcome.CopyFrom(answer.outcome)

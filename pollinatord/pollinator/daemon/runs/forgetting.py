@@ -1,5 +1,7 @@
 """Telling executors of which runs everything is here: they keep all others for ever.
 
+Of runs whose results are at their executor and nowhere else nothing is said: they stay held.
+
 Which runs an executor may still have is in the run log until it has heard. A daemon that was killed at the
 end of a run, or could not reach the executor then, says it again when it starts.
 """
@@ -12,7 +14,7 @@ import grpc
 
 from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.log import RunLog
-from pollinator.v1.run_pb2 import ForgetRunRequest, Run
+from pollinator.v1.run_pb2 import ForgetRunRequest, OutcomeReason, Run
 from pollinator.wire.errors import NotFound, PollinatorError, WrongState
 from pollinator.wire.faults import crash_point
 from pollinator.wire.status import to_error
@@ -20,6 +22,11 @@ from pollinator.wire.status import to_error
 TRY_S = 5.0
 
 _log = logging.getLogger(__name__)
+
+
+def left_there(run: Run) -> bool:
+    """The results of an ended run could not be stored, or not be fetched: only its executor has them."""
+    return run.outcome.reason == OutcomeReason.OUTCOME_REASON_COLLECT and not run.HasField("result")
 
 
 class Forgetting:
@@ -32,8 +39,9 @@ class Forgetting:
     async def tell(self, run_id: str) -> None:
         """The run has ended: its executor need not keep it. If it does not hear, the next start says it."""
         crash_point("before_forget")
-        if self._runs.is_held(run_id):
-            await self._answered(self._runs.get(run_id))
+        run = self._runs.get(run_id)
+        if self._runs.is_held(run_id) and not left_there(run):
+            await self._answered(run)
 
     async def catch_up(self) -> None:
         """Say it of all runs of which it could not be said before, one after another.
@@ -44,7 +52,9 @@ class Forgetting:
         try:
             for run_id in self._runs.held():
                 run = self._runs.get(run_id)
-                if run.executor not in silent and not await self._answered(run, start=True):
+                if left_there(run) or run.executor in silent:
+                    continue
+                if not await self._answered(run, start=True):
                     silent.add(run.executor)
         except PollinatorError as error:
             _log.warning("runs stay at their executors: %s", error.message)

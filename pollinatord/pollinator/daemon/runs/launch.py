@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import grpc
 
-from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.link import ExecutorLink
+from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.bridge import Bridge
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.plan import cancelled, failed, words_of
@@ -29,7 +30,7 @@ from pollinator.v1.run_pb2 import (
     SnapshotSource,
     StartRunRequest,
 )
-from pollinator.wire.errors import NotFound, PollinatorError
+from pollinator.wire.errors import NotFound, PollinatorError, with_name
 from pollinator.wire.faults import crash_point
 from pollinator.wire.status import to_error
 
@@ -207,7 +208,8 @@ class Launcher:
             self._unreachable(run.id, error)
             await asyncio.sleep(RETRY_S)
             return
-        self._runs.append(run.id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, words_of(error)))
+        words = with_name(words_of(error), run.executor)
+        self._runs.append(run.id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, words))
 
 
 async def outcome(work: Awaitable[_Result]) -> _Result | PollinatorError:

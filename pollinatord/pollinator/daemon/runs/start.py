@@ -9,7 +9,8 @@ from pathlib import Path
 
 import grpc
 
-from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.link import ExecutorLink
+from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.crew import Crew
 from pollinator.daemon.runs.home import not_kept
@@ -33,7 +34,6 @@ from pollinator.v1.run_pb2 import (
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, PollinatorError, Violation, WrongState
 from pollinator.wire.faults import crash_point
-from pollinator.wire.status import to_error
 
 PREFLIGHT_S = 10.0
 
@@ -100,7 +100,7 @@ class RunStarter:
         try:
             answer = await link.executor.Preflight(wanted, timeout=PREFLIGHT_S)
         except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+            raise link.meant(error) from error
         answer.executor = link.place.name
         answer.spec.CopyFrom(spec)
         return answer
@@ -224,7 +224,7 @@ class RunStarter:
         except TimeoutError:
             _log.warning("executor %s was not reached in time to check the run", link.place.name)
         except grpc.aio.AioRpcError as error:
-            refused = to_error(error)
+            refused = link.meant(error)
             if not refused.retryable:
                 raise refused from error
         except PollinatorError as error:

@@ -8,14 +8,18 @@ from typing import Any, TypeVar
 
 import grpc
 
-from pollinator.daemon.registry import ExecutorLink, Registry
+from pollinator.daemon.link import ExecutorLink
+from pollinator.daemon.registry import Registry
 from pollinator.daemon.runs.crew import Crew
+from pollinator.daemon.runs.forgetting import left_there
 from pollinator.daemon.runs.log import RunLog
 from pollinator.daemon.runs.start import RunStarter
 from pollinator.v1 import executor_pb2_grpc
 from pollinator.v1.executor_pb2 import (
     AddExecutorRequest,
     AddExecutorResponse,
+    ConfigureExecutorRequest,
+    ConfigureExecutorResponse,
     ConnectExecutorRequest,
     ConnectExecutorResponse,
     DescribeRequest,
@@ -37,12 +41,13 @@ from pollinator.v1.executor_pb2 import (
     RemoveExecutorResponse,
 )
 from pollinator.v1.executor_pb2_grpc import ExecutorServiceStub
-from pollinator.v1.run_pb2 import CancelRunRequest, PendingReason
+from pollinator.v1.run_pb2 import CancelRunRequest, PendingReason, Run
 from pollinator.wire.errors import PollinatorError, WrongState
-from pollinator.wire.status import to_error
 
 _Answer = TypeVar("_Answer")
 FORWARD_S = 10.0
+CLEAN_S = 6 * 3600.0
+"""The same where much may have to be removed; clients wait so long."""
 CANCEL_S = 10.0
 """How long an executor that is removed may take to end its runs."""
 
@@ -83,7 +88,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
                 ExplainRequest(run_id=run.id, estimate=request.estimate), timeout=FORWARD_S
             )
         except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+            raise link.meant(error) from error
 
     async def Preflight(  # noqa: N802
         self, request: PreflightRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -114,7 +119,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
             async for answer in call:
                 yield answer
         except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+            raise link.meant(error) from error
         finally:
             call.cancel()
 
@@ -123,7 +128,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     ) -> PruneImagesResponse:
         """Remove images at an executor."""
         return await self._asked(
-            request.executor, lambda executor: executor.PruneImages(request, timeout=FORWARD_S)
+            request.executor, lambda executor: executor.PruneImages(request, timeout=CLEAN_S)
         )
 
     async def _asked(self, name: str, ask: Callable[[ExecutorServiceStub], Awaitable[_Answer]]) -> _Answer:
@@ -132,7 +137,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         try:
             return await ask(link.executor)
         except grpc.aio.AioRpcError as error:
-            raise to_error(error) from error
+            raise link.meant(error) from error
 
 
 class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer):
@@ -157,29 +162,54 @@ class ExecutorRegistryServicer(executor_pb2_grpc.ExecutorRegistryServiceServicer
         link = self._registry.add(request.name, request.address, request.kind, request.settings)
         return AddExecutorResponse(executor=await link.look())
 
+    async def ConfigureExecutor(  # noqa: N802
+        self, request: ConfigureExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ConfigureExecutorResponse:
+        """Change settings of one."""
+        link = await self._registry.configure(request.name, request.settings, request.unset)
+        return ConfigureExecutorResponse(executor=await link.look())
+
     async def RemoveExecutor(  # noqa: N802
         self, request: RemoveExecutorRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> RemoveExecutorResponse:
-        """Forget one, unless runs of it go on."""
+        """Forget one, unless runs of it go on or results would go with it."""
         link = self._registry.get(request.name)
         name = link.place.name
         going = self._going(name)
-        if going and not request.force:
-            some = "1 run that has" if len(going) == 1 else f"{len(going)} runs that have"
-            raise WrongState(
-                f"executor {name} has {some} not ended",
-                reason="executor_busy",
-                hint=f"end them first, or lose them: pollinator executors remove --force {name}",
-            )
+        if not request.force:
+            self._refuse_to_lose(link, going)
         await self._give_up(name)
         busy = not await _ended(link, going)
         left = await self._registry.remove(name, busy=busy)
         # Those that were accepted meanwhile have no executor any more.
         await self._give_up(name)
-        for run_id in self._runs.held():
-            if self._runs.get(run_id).executor == name:
-                self._runs.let_go(run_id)
+        for run in self._held(name):
+            self._runs.let_go(run.id)
         return RemoveExecutorResponse(left_behind=left)
+
+    def _refuse_to_lose(self, link: ExecutorLink, going: list[str]) -> None:
+        name = link.place.name
+        left = [run.id for run in self._held(name) if left_there(run)] if link.transport.owned else []
+        have = list[str]()
+        steps = list[str]()
+        if going:
+            have.append(
+                "1 run that has not ended" if len(going) == 1 else f"{len(going)} runs that have not ended"
+            )
+            steps.append("end them first")
+        if left:
+            have.append(f"the only results of {', '.join(left)}")
+            steps.append(f"fetch the results from where 'pollinator show {left[0]}' says that they are")
+        if have:
+            raise WrongState(
+                f"executor {name} has {' and '.join(have)}",
+                reason="executor_busy" if going else "results_left",
+                hint=f"{', '.join(steps)}, or lose them: pollinator executors remove --force {name}",
+            )
+
+    def _held(self, name: str) -> list[Run]:
+        runs = [self._runs.get(run_id) for run_id in self._runs.held()]
+        return [run for run in runs if run.executor == name]
 
     def _going(self, name: str) -> list[str]:
         return [run.id for run in self._runs.active() if run.executor == name]

@@ -57,7 +57,14 @@ class There:
 
     def ask(self, operation: str, data: bytes = b"", **more: object) -> dict[str, Any]:
         """Make one request, as the daemon does; returns the last word."""
-        request: dict[str, Any] = {"op": operation, "dir": "", "place": PLACE, "kind": "slurm", "tag": TAG}
+        request: dict[str, Any] = {
+            "op": operation,
+            "dir": "",
+            "place": PLACE,
+            "kind": "slurm",
+            "tag": TAG,
+            "settings": {},
+        }
         request |= {"settings": {}, "wheel": "pollinatord-1-py3-none-any.whl", **more}
         done = subprocess.run(
             [sys.executable, "-I", far.__file__],
@@ -100,6 +107,18 @@ def test_a_new_machine_says_what_it_takes_to_install_there(there: There) -> None
         found[each] for each in ("python", "implementation", "wheels")
     ]
     assert socket.gethostname() == found["host"]
+
+
+def test_an_executor_with_other_settings_is_replaced(there: There) -> None:
+    there.install()
+    there.ask("look", settings={"slurm.account": "a"})
+    first = (there.state / "executor.lock").read_text()
+    there.ask("look", settings={"slurm.account": "b"})
+    second = (there.state / "executor.lock").read_text()
+    there.ask("look", settings={"slurm.account": "b"})
+
+    assert first != second == (there.state / "executor.lock").read_text()
+    assert "--set=slurm.account=b" in (there.state / "argv").read_text().splitlines()
 
 
 def test_an_executor_is_started_once_with_its_settings_and_outside_of_the_session(there: There) -> None:
@@ -289,7 +308,14 @@ def test_where_python_has_no_pip_of_its_own_the_one_that_was_sent_installs(
     monkeypatch.setattr("importlib.util.find_spec", nothing)
 
     done = far.install(
-        {"dir": "", "place": PLACE, "tag": TAG, "index": False, "wheel": "pollinatord-1-py3-none-any.whl"}
+        {
+            "dir": "",
+            "place": PLACE,
+            "tag": TAG,
+            "settings": {},
+            "index": False,
+            "wheel": "pollinatord-1-py3-none-any.whl",
+        }
     )
 
     assert {"installed": True, "why": ""} == done

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pollinator.daemon.reach.openssh import PYTHONS, Ssh, far_command
+from pollinator.daemon.reach import openssh
+from pollinator.daemon.reach.openssh import PYTHONS, SILENT, Ssh, far_command
 from pollinator.daemon.reach.transport import NotLoggedIn, Place
 from pollinator.wire.errors import InvalidInput, Unavailable, WrongState
 
@@ -139,3 +141,36 @@ def test_a_machine_without_such_a_python_says_what_it_has(tmp_path: Path) -> Non
     )
 
     assert (3, b"NOPYTHON Python 3.6.8\n") == (done.returncode, done.stdout), done.stderr
+
+
+ALIVE = 'pollinator:{"alive": true}'
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (f"yes '{ALIVE}'", "executor_down"),
+        ("yes", "executor_down"),
+        ("cat /dev/zero", "executor_down"),
+        ("sleep 60", SILENT),
+    ],
+    ids=["alive_for_ever", "noise_for_ever", "a_line_without_end", "nothing"],
+)
+async def test_a_far_side_that_never_answers_is_given_up_whatever_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, reason: str
+) -> None:
+    monkeypatch.setattr(openssh, "DONE_S", 1.0)
+    monkeypatch.setattr(openssh, "WORD_S", 0.5)
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\nexec {words}\n")
+    ssh.chmod(0o755)
+
+    with pytest.raises(Unavailable) as caught:
+        async with (
+            asyncio.timeout(20),
+            Ssh(place(), [str(ssh)], tmp_path / "m").conversation("", print) as talk,
+        ):
+            await talk.ask({"op": "look"})
+
+    assert reason == caught.value.reason
+    assert caught.value.hint

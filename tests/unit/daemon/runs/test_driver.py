@@ -63,14 +63,29 @@ async def test_a_refused_launch_fails_with_the_executors_words(world: World) -> 
     world.wire.refusal = InvalidInput(
         "cannot run here",
         reason="x",
-        hint="try another",
+        hint="what there is: pollinator executors show NAME",
         violations=[Violation("conditions.mem", "too much")],
     )
     async with world.driving():
         run = await world.ended()
 
     assert OutcomeReason.OUTCOME_REASON_LAUNCH == run.outcome.reason
-    assert "cannot run here\n  conditions.mem: too much\ntry another" == run.outcome.detail
+    assert (
+        "cannot run here\n  conditions.mem: too much\nwhat there is: pollinator executors show lumi"
+        == run.outcome.detail
+    )
+
+
+async def test_what_an_executor_says_of_an_end_has_the_name_that_it_has_here(world: World) -> None:
+    world.daemon.accept("SNAPSHOTTING", "LAUNCHING")
+    world.executor.record(moved("LAUNCHING"))
+    end = moved("FAILED", "LAUNCH")
+    end.state_changed.outcome.detail = "sbatch refuses: x\nsee pollinator executors show NAME"
+    world.executor.record(end)
+    async with world.driving():
+        run = await world.ended()
+
+    assert "sbatch refuses: x\nsee pollinator executors show lumi" == run.outcome.detail
 
 
 @pytest.mark.parametrize("known", [True, False])

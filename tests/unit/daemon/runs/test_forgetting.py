@@ -11,7 +11,8 @@ import pytest
 from pollinator.daemon.app import MIGRATIONS
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
-from pollinator.v1.run_pb2 import Run, StartRunRequest
+from pollinator.v1.run_pb2 import Run, RunEvent, StartRunRequest
+from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import WrongState
 from support.driving import World
 from support.scripted_executor import RUN_ID, Daemon, Home, ScriptedExecutor, Wire, moved
@@ -20,12 +21,17 @@ from support.scripted_executor import RUN_ID, Daemon, Home, ScriptedExecutor, Wi
 class Killed(World):
     """A daemon that is killed and started again."""
 
-    def killed_at_the_end(self, *states: str, run_id: str = RUN_ID) -> None:
+    def killed_at_the_end(
+        self, *states: str, run_id: str = RUN_ID, reason: str = "", stored: bool = False
+    ) -> None:
         """The end of a run was recorded, and nothing more came to be done."""
         log = self.daemon.log
         log.accept(Run(id=run_id, request_id=run_id, root="/p", attempt=1), StartRunRequest())
-        for state in (*states, "FAILED"):
+        for state in states:
             log.append(run_id, moved(state))
+        if stored:
+            log.append(run_id, RunEvent(collected=SnapshotRef(key="s")))
+        log.append(run_id, moved("FAILED", reason))
 
     async def start_again(self) -> None:
         """Be killed again when there is nothing more to do."""
@@ -99,6 +105,23 @@ async def test_a_run_that_goes_on_at_its_executor_is_asked_about_again(world: Ki
     await world.start_again()
 
     assert ["a", "b"] == world.executor.forgotten
+
+
+async def test_an_executor_keeps_a_run_whose_results_are_nowhere_else(world: Killed) -> None:
+    world.killed_at_the_end("LAUNCHING", "RUNNING", "COLLECTING", reason="COLLECT")
+    await world.start_again()
+
+    assert ([], 0) == (world.executor.forgotten, world.wire.starts)
+    assert [RUN_ID] == world.daemon.log.held()
+
+
+async def test_a_run_whose_results_are_in_its_store_is_forgotten_although_they_are_not_home(
+    world: Killed,
+) -> None:
+    world.killed_at_the_end("LAUNCHING", "RUNNING", "COLLECTING", reason="COLLECT", stored=True)
+    await world.start_again()
+
+    assert [RUN_ID] == world.executor.forgotten
 
 
 async def test_a_run_that_is_driven_on_is_forgotten_at_its_end_alone(world: Killed) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pollinator.daemon.registry import ExecutorLink
+from pollinator.daemon.link import ExecutorLink
 from pollinator.v1.run_pb2 import Run, RunState, SnapshotSource
 from pollinator.wire.errors import PollinatorError, Unavailable
 from support.driving import World, world

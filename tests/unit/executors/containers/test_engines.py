@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from pollinator.executors.containers.engines import ON_A_LAPTOP, Engine, Engines, check_order, probe_engine
+from pollinator.executors.containers.engines import (
+    ON_A_CLUSTER,
+    ON_A_LAPTOP,
+    Engine,
+    Engines,
+    check_order,
+    probe_engine,
+)
+from pollinator.executors.containers.images import ContainerImages
+from pollinator.executors.containers.use import Containers
+from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, WrongState
 from support.sandbox import wait_until
 
@@ -38,6 +48,29 @@ def test_the_host_can_be_wished_for() -> None:
 def test_without_an_engine_there_is_the_host() -> None:
     assert Engines(ON_A_LAPTOP, lambda name: "it is not installed").choose("") is None
     assert Engines([]).choose("") is None
+
+
+@pytest.mark.parametrize(
+    ("order", "wish", "expected"),
+    [
+        (
+            ON_A_CLUSTER,
+            "",
+            "; remove environment.docker if that is meant, else install apptainer or singularity there",
+        ),
+        ([], "", "; remove environment.docker if that is meant"),
+        (ON_A_CLUSTER, "none", ""),
+    ],
+)
+def test_who_names_an_image_where_no_engine_works_is_told_what_to_do(
+    order: list[str], wish: str, expected: str
+) -> None:
+    engines = Engines(order, lambda name: "it is not installed")
+    containers = Containers(engines, ContainerImages(engines))
+
+    _, (notice,) = containers.check(RunSpec(image="img", engine=wish))
+
+    assert expected == notice.text.partition("the command runs on the host, not in img")[2]
 
 
 @pytest.mark.parametrize(

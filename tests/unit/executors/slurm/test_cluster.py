@@ -102,14 +102,15 @@ async def test_limits_are_asked_for_again_after_a_refusal(
 ) -> None:
     monkeypatch.setattr("pollinator.executors.slurm.cluster.AGAIN_S", 0.1)
     refusal = "echo 'sbatch: error: invalid partition specified: x' >&2; exit 1"
-    count = f"echo >> {tmp_path}/probes; "
+    count = f'case "$*" in *config) ;; *) echo >> {tmp_path}/probes;; esac'
     commands = site(tmp_path / "bin", sbatch=refusal)
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.write_text(scontrol.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{count}\n"))
     cluster = Cluster(tmp_path, commands)
 
     def probes() -> int:
-        return (tmp_path / "probes").read_text().count("\n") if (tmp_path / "probes").exists() else 0
+        # Each asks for partitions twice: for those of this user, and for all.
+        return (tmp_path / "probes").read_text().count("\n") // 2 if (tmp_path / "probes").exists() else 0
 
     async with asyncio.TaskGroup() as group:
         running = group.create_task(cluster.run())
@@ -118,6 +119,9 @@ async def test_limits_are_asked_for_again_after_a_refusal(
         with pytest.raises(InvalidInput):
             await cluster.submit("#!/bin/sh\n", tmp_path)
         await until(lambda: probes() == 2, "they are asked for again")
+        with pytest.raises(InvalidInput):
+            cluster.partition_for(RunSpec(nodes=1, slurm=Slurm(partition="new")))
+        await until(lambda: probes() == 3, "and when the limits that were known refuse a run")
         running.cancel()
 
 

@@ -19,12 +19,13 @@ from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.executor import SlurmExecutor
 from pollinator.executors.slurm.handover import INTENT, NUMBER, Handover
 from pollinator.executors.slurm.pace import Pace
+from pollinator.executors.slurm.probe import keep
 from pollinator.executors.slurm.seen import BREAK
 from pollinator.v1.run_pb2 import RunState
 from pollinator.v1.spec_pb2 import RunSpec, Slurm
 from pollinator.wire.errors import InvalidInput
 from support.scripted_executor import until
-from support.slurm_site import site
+from support.slurm_site import PROBE, site
 
 PATIENT = Pace(quick_s=0.05, slow_s=1000.0, growth=100_000.0, share=1.0)
 """After one round with nothing new nobody is asked for a quarter of an hour."""
@@ -135,3 +136,13 @@ def test_a_setting_that_cannot_be_meant_is_refused_by_its_name(tmp_path: Path, n
 
     assert "bad_settings" == caught.value.reason
     assert [name] == [each.where for each in caught.value.violations]
+
+
+def test_an_executor_whose_cluster_does_not_take_its_settings_starts_all_the_same(tmp_path: Path) -> None:
+    keep(tmp_path / "cluster.json", PROBE)
+
+    executor = SlurmExecutor.create(tmp_path, {"slurm.partition": "gone", "containers.engines": "none"})
+
+    with pytest.raises(InvalidInput) as refused:
+        executor.preflight(RunSpec(nodes=1, processes_per_node=1))
+    assert ["slurm.partition"] == [each.where for each in refused.value.violations]

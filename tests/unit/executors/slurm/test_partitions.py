@@ -59,23 +59,50 @@ def test_a_partition_that_is_named_is_taken_if_the_run_fits() -> None:
     assert "dead" == choose(PROBE, spec(partition="dead", account="proj", qos="high"))
 
 
-@pytest.mark.parametrize("name", ["nobody-knows", "short,debug"])
-def test_a_partition_that_is_not_known_is_for_sbatch_to_judge(name: str) -> None:
-    assert name == choose(PROBE, spec(partition=name))
+@pytest.mark.parametrize(
+    ("wishes", "where", "text"),
+    [
+        ({"partition": "shrot"}, "slurm.partition", "there is no partition 'shrot'; did you mean 'short'?"),
+        ({"partition": "x"}, "slurm.partition", "there is no partition 'x'; known are debug, short"),
+        ({"partition": "debug,x"}, "slurm.partition", "there is no partition 'x'; known are debug, short"),
+        ({"account": "prj"}, "slurm.account", "there is no account of yours 'prj'; did you mean 'proj'?"),
+        ({"qos": "x"}, "slurm.qos", "there is no QoS 'x'; known are high, normal"),
+    ],
+)
+def test_a_name_that_is_not_there_is_refused_with_those_that_are(
+    wishes: dict[str, str], where: str, text: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        choose(PROBE, spec(**wishes))
+
+    assert "cannot_run_here" == refused.value.reason
+    assert [(where, text)] == [(each.where, each.message) for each in refused.value.violations]
+
+
+@pytest.mark.parametrize("wishes", [{"partition": "x"}, {"account": "x"}, {"qos": "x"}])
+def test_a_name_is_for_sbatch_to_judge_where_not_all_are_known(wishes: dict[str, str]) -> None:
+    assert wishes.get("partition", "debug") == choose(replace(PROBE, names={}), spec(**wishes))
+
+
+@pytest.mark.parametrize("wishes", [{"partition": "short,debug"}, {"partition": "hidden"}, {"qos": "urgent"}])
+def test_a_name_that_is_there_for_others_is_for_sbatch_to_judge(wishes: dict[str, str]) -> None:
+    names = PROBE.names | {"partition": ("short", "debug", "dead", "hidden")}
+
+    assert wishes.get("partition", "debug") == choose(replace(PROBE, names=names), spec(**wishes))
 
 
 @pytest.mark.parametrize(
     ("wishes", "text"),
     [
-        ({"walltime_ms": HOUR_MS}, "allows 30 min, and the run asks for 1 h"),
-        ({"nodes": 2}, "allows 1 node, and the run asks for 2"),
-        ({"cpu_millis": 2001}, "has 2 cores on its largest node, and the run asks for 3"),
-        ({"memory_bytes": 1 << 31}, "has 1.46 GiB of memory on its largest node, and the run asks for 2 GiB"),
+        ({"walltime_ms": HOUR_MS}, "walltime 1 h is above 30 min"),
+        ({"nodes": 2}, "2 nodes is above 1"),
+        ({"cpu_millis": 2001}, "3 cores is above 2 on its largest node"),
+        ({"memory_bytes": 1 << 31}, "2 GiB of memory is above 1.46 GiB on its largest node"),
         (
             {"gpu": Gpu(count=1, name="a100")},
-            "has 2 x fake GPUs on its largest node, and the run asks for 1 x a100",
+            "GPU 1 x a100 is not there, 2 x fake on its largest node",
         ),
-        ({"gpu": Gpu(count=3)}, "has 2 x fake GPUs on its largest node, and the run asks for 3 x any"),
+        ({"gpu": Gpu(count=3)}, "GPU 3 x any is not there, 2 x fake on its largest node"),
     ],
 )
 def test_what_a_partition_does_not_allow_is_said_with_both_numbers(wishes: dict[str, Any], text: str) -> None:
@@ -83,41 +110,54 @@ def test_what_a_partition_does_not_allow_is_said_with_both_numbers(wishes: dict[
         choose(PROBE, spec(partition="short", **wishes))
 
     assert ["slurm.partition"] == [each.where for each in refused.value.violations]
-    assert f"short {text}" == refused.value.violations[0].message
+    assert f"short: {text}" == refused.value.violations[0].message
 
 
 def test_nodes_must_have_all_that_is_asked_for_at_once() -> None:
     with pytest.raises(InvalidInput) as refused:
         choose(PROBE, spec(partition="debug", nodes=2, gpu=Gpu(count=1, name="a100")))
 
-    assert "debug has 1 node with all that the run asks for, and it asks for 2" == (
-        refused.value.violations[0].message
-    )
+    assert "debug: 2 nodes is above 1 that have all that is asked for" == refused.value.violations[0].message
 
 
-def test_a_run_that_fits_nowhere_is_told_what_each_partition_allows() -> None:
+def test_a_run_that_fits_nowhere_is_told_what_is_too_much_for_the_nearest_partitions() -> None:
+    day = replace(SHORT, name="day", max_walltime_s=86_400, max_nodes=4)
+    many = tuple(replace(SHORT, name=f"short{number:02}") for number in range(30))
+    week = replace(DEBUG, name="week", max_walltime_s=604_800, max_nodes=8)
+    probe = replace(PROBE, partitions=(DEAD, *many, day, week))
+
     with pytest.raises(InvalidInput) as refused:
-        choose(PROBE, spec(nodes=9))
+        choose(probe, spec(nodes=2, walltime_ms=10 * 24 * HOUR_MS))
 
     assert "cannot_run_here" == refused.value.reason
-    debug, short, dead = (each.message for each in refused.value.violations)
-    fakes = "2 x fake GPU"
-    assert (
-        "debug allows 5 nodes, and the run asks for 9 "
-        f"(it allows any time, 5 nodes, 64 cores and 1.95 GiB each, 4 x a100 GPU, {fakes})"
-    ) == debug
-    assert (
-        "short allows 1 node, and the run asks for 9 "
-        f"(it allows 30 min, 1 node, 2 cores and 1.46 GiB each, {fakes})"
-    ) == short
-    assert dead.endswith(f"(it allows 2 days, 1 node, 2 cores and 1.95 GiB each, {fakes}, down now)")
+    assert [
+        "week: walltime 10 days is above 7 days",
+        "day: walltime 10 days is above 1 day",
+        "short00: walltime 10 days is above 30 min; 2 nodes is above 1",
+        "30 more: further from what it asks for",
+    ] == [f"{each.where}: {each.message}" for each in refused.value.violations]
+    assert all(len(each.message) < 75 for each in refused.value.violations)
+    assert "all limits: pollinator executors show NAME" == refused.value.hint
+
+
+def test_partitions_that_take_nothing_now_come_last_and_say_so() -> None:
+    mine = replace(SHORT, name="mine", reserved=True)
+
+    with pytest.raises(InvalidInput) as refused:
+        choose(replace(PROBE, partitions=(replace(DEBUG, up=False), mine, SHORT)), spec(nodes=9))
+
+    assert [
+        "short: 9 nodes is above 1",
+        "debug: 9 nodes is above 5; is down now",
+        "mine: 9 nodes is above 1; is reserved",
+    ] == [f"{each.where}: {each.message}" for each in refused.value.violations]
 
 
 @pytest.mark.parametrize(
     ("wishes", "text"),
     [
-        ({"account": "root"}, "dead does not admit account root"),
-        ({"account": "proj", "qos": "normal"}, "dead does not admit QoS normal"),
+        ({"account": "root"}, "dead: account root is not admitted"),
+        ({"account": "proj", "qos": "normal"}, "dead: QoS normal is not admitted"),
     ],
 )
 def test_who_is_not_admitted_is_told_so(wishes: dict[str, str], text: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pollinator.executors.slurm.probe import Nodes, gpus, keep, kept, probe, seconds
 from pollinator.wire.errors import Unavailable
-from support.slurm_site import PROBE, site
+from support.slurm_site import PARTITIONS, PROBE, site
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,30 @@ async def test_a_cluster_without_accounts_is_probed_all_the_same(tmp_path: Path)
     assert (False, (), ()) == (found.accounting, found.accounts, found.qos)
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("JobSubmitPlugins = lua", []),
+        ("JobSubmitPlugins = require_timelimit,cray/lua", []),
+        ("nothing that we know", []),
+        ("JobSubmitPlugins = (null)\nAccountingStorageEnforce = none", ["partition"]),
+        (
+            "JobSubmitPlugins = job_submit/throttle\nAccountingStorageEnforce = associations,limits",
+            ["partition", "account"],
+        ),
+    ],
+)
+async def test_all_names_are_known_only_where_slurm_takes_no_other(
+    tmp_path: Path, config: str, expected: list[str]
+) -> None:
+    partitions = f"cat <<'END'\n{PARTITIONS}END"
+    answer = f"case \"$*\" in *config) echo '{config}';; *) {partitions}\n;; esac"
+
+    found = await probe(site(tmp_path / "bin", scontrol=answer), 7.0)
+
+    assert expected == list(found.names)
+
+
 async def test_accounting_that_is_down_is_accounting(tmp_path: Path) -> None:
     words = "sacct: error: Problem talking to the database: Connection refused"
 
@@ -99,12 +123,12 @@ def test_what_was_asked_is_kept(tmp_path: Path) -> None:
 def test_what_was_kept_in_another_format_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "cluster.json"
     keep(path, PROBE)
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
 
     assert kept(path) is None
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": 0}', '{"format": 1, "partitions": [{}]}', "[]"])
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 0}', '{"format": 2, "partitions": [{}]}', "[]"])
 def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "cluster.json").write_text(text)
 

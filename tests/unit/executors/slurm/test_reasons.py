@@ -257,6 +257,7 @@ def test_no_two_reasons_have_the_same_code() -> None:
         ("ReqNodeNotAvail", "req_node_not_avail"),
         ("QOSMinGRES", "qos_min_gres"),
         ("", "slurm"),
+        ("None", "submitted"),
     ],
 )
 def test_a_code_is_slurms_name_in_small_letters(name: str, expected: str) -> None:
