@@ -108,10 +108,10 @@ class Rpc:
         return await self._once(kind, fields, deadline - now())
 
     async def heard(self, kind: str, messages: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Any]:
-        """Send messages over a websocket, and give what comes until the server closes it.
+        """Send messages over a websocket, and give what comes until it is closed, or cut.
 
         Raises:
-            Unavailable: there is no websocket, or it was cut.
+            Unavailable: there is no websocket.
             PollinatorError: a message was refused.
         """
         with self._mapped(CONNECT_S):
@@ -127,9 +127,8 @@ class Rpc:
                 for fields in messages:
                     await socket.send_str(self._envelope(kind, fields))
             async for message in socket:
-                if message.type is not aiohttp.WSMsgType.TEXT:
-                    raise Unavailable(f"the line to {self.server} was cut", reason="colony_cut")
-                yield self._payload(kind, 0, message.data.encode())
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    yield self._payload(kind, 0, message.data.encode())
         finally:
             await socket.close()
 
