@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from pollinator.executors.colonies.messages import (
@@ -33,7 +33,7 @@ from pollinator.executors.colonies.messages import (
 from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.rpc import Rpc
 from pollinator.v1.colony_pb2 import Colony
-from pollinator.wire.errors import NotFound, TimedOut, Unavailable
+from pollinator.wire.errors import AlreadyExists, NotFound, TimedOut, Unavailable
 
 MOST_LOGS = 500
 MOST_PROCESSES = 100
@@ -119,7 +119,7 @@ class Client:
         await self._call("setoutputmsg", processid=process_id, out=list(output))
 
     async def add_attribute(self, process_id: str, key: str, value: str) -> None:
-        """Set a variable of a running process, for those who look at it. Harmless when repeated."""
+        """Set a variable of a running process, for those who look at it; the first value stays."""
         attribute = {
             "targetid": process_id,
             "targetcolonyname": self.colony,
@@ -127,7 +127,8 @@ class Client:
             "key": key,
             "value": value,
         }
-        await self._call("addattributemsg", attribute=attribute)
+        with suppress(AlreadyExists):
+            await self._call("addattributemsg", attribute=attribute)
 
     async def reached(self, process_id: str, states: Collection[int], timeout_s: float) -> bool:
         """Wait until a process is in one of some states; False after the timeout.

@@ -22,8 +22,11 @@ from pollinator.wire.errors import (
 )
 
 _DATABASE = re.compile(
-    r"\bpq: |\bsql: |\bdial tcp\b|\bbad connection\b|\bconnection re(?:fused|set)\b|\bEOF$"
+    r"\bpq: (?!.*\b(?:violates|invalid|unsupported|too long|out of range)\b)"
+    r"|\bsql: |\bdial tcp\b|\bbad connection\b|\bconnection re(?:fused|set)\b|\bEOF$"
 )
+"""Not where it does not take a value."""
+_TAKEN = re.compile(r"already exists|\bduplicate key\b")
 _MISSING = re.compile(r"\b(?:process|executor) is nil$|not found|does not exist|Failed to get file$")
 
 
@@ -57,7 +60,7 @@ def refused(kind: str, status: int, failure: Any, identity: str) -> PollinatorEr
         return Denied(f"the Colonies server refuses: {message}", reason="colony_denied", hint=hint)
     if status == 404 or _MISSING.search(message):
         return NotFound(f"the Colonies server does not have it: {message}", reason="colony_missing")
-    if "already exists" in message:
+    if _TAKEN.search(message):
         return AlreadyExists(f"the Colonies server has it already: {message}", reason="colony_exists")
     if status == 408:
         return TimedOut(f"the Colonies server gave up: {message}", reason="colony_silent")

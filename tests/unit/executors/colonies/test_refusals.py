@@ -29,6 +29,8 @@ SEEN: list[tuple[int, str, type[PollinatorError], str]] = [
     (500, "Failed to assign process, executor not found", Denied, "colony_denied"),
     (403, "invalid rpcMsg.PayloadType: cancelprocessmsg", WrongState, "colony_too_old"),
     (400, "Executor with name <a> in Colony <dev> already exists", AlreadyExists, "colony_exists"),
+    (400, "pq: duplicate key value violates unique constraint", AlreadyExists, "colony_exists"),
+    (400, 'pq: invalid byte sequence for encoding "UTF8": 0x00', InvalidInput, "colony_refused"),
     (408, "Assignment timeout: colony assignments are paused", TimedOut, "colony_silent"),
     (503, "No processes available: colony assignments are paused", Unanswered, "colony_failed"),
     (500, "Failed to add executor, addedExecutor is nil", Unanswered, "colony_failed"),

@@ -234,6 +234,7 @@ async def test_all_tries_together_take_no_longer_than_allowed() -> None:
         error = await failure(server.colony(), timeout_s=0.5, repeat=True)
 
     assert "colony_silent" == error.reason
+    assert 2 == len(server.asked)
     assert 2.0 > asyncio.get_running_loop().time() - started
 
 
