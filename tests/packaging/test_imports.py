@@ -110,6 +110,19 @@ def test_a_daemon_without_metrics_imports_nothing_for_them() -> None:
 
 
 @pytest.mark.parametrize(
+    "module",
+    ["daemon.main", "executors.main", "executors.local", "executors.slurm.executor", "cli.commands.run"],
+)
+def test_who_uses_no_colony_imports_nothing_for_it(module: str) -> None:
+    program = (
+        f"import sys, pollinator.{module}; print({{'aiohttp', 'coincurve', 'keyring'}} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "set()\n" == done.stdout
+
+
+@pytest.mark.parametrize(
     "arguments", [["--help"], ["run", "--help"], ["--version"], ["schema"], ["completion", "bash"]]
 )
 def test_a_command_that_talks_to_nobody_imports_nothing_heavy(arguments: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
@@ -12,9 +12,11 @@ import pytest
 from pollinator.executors.colonies.client import Client
 from pollinator.executors.colonies.identity import unique_id
 from pollinator.executors.colonies.messages import ENDED, FileRow, Process, State
-from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, NotFound
+from pollinator.executors.colonies.refusals import Unanswered
+from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, NotFound, Unavailable
 from support.colonies.asking import stranger
 from support.colonies.sites import Site
+from support.scripted_executor import until
 
 pytestmark = pytest.mark.integration
 
@@ -363,6 +365,60 @@ async def test_a_colony_that_is_none_is_denied(stage: Stage) -> None:
     with pytest.raises(Denied, match="no-such-colony"):
         await client.executors()
     await client.close()
+
+
+# What only the double can be asked to do
+
+
+async def test_a_server_that_was_away_is_spoken_to_again(stage: Stage) -> None:
+    process = await stage.running()
+    double = stage.site.double
+    double.mark()
+    async with asyncio.TaskGroup() as group:
+        told = group.create_task(failure(stage.user.reached(process.id, ENDED, 15)))
+        assigned = group.create_task(failure(stage.executor.assign(15)))
+        await until(lambda: len(double.asked("subscribeprocessmsg")) == len(ENDED), "subscriptions")
+        await until(lambda: len(double.asked("assignprocessmsg")) == 1, "a poll")
+        double.stop()
+    away = await failure(stage.user.process(process.id))
+    double.start()
+
+    assert ("colony_cut", "colony_cut", "colony_down") == (told.result(), assigned.result(), away)
+    assert process.id == (await stage.user.process(process.id)).id
+
+
+async def test_an_answer_that_was_lost_may_have_been_a_yes(stage: Stage) -> None:
+    label = stage.site.fresh("label")
+    stage.site.double.fault("drop", "submitfuncspecmsg", caller=stage.user.rpc.identity)
+    with pytest.raises(Unanswered):
+        await stage.user.submit(stage.spec(label=label))
+
+    [found] = await stage.user.processes(State.WAITING, label)
+    await stage.user.cancel(found.id)
+
+
+async def test_lost_answers_to_questions_are_asked_for_again(stage: Stage) -> None:
+    process = await stage.ended(State.SUCCESS)
+    stage.site.double.fault("drop", "getprocessmsg", count=2, caller=stage.user.rpc.identity)
+
+    assert process == await stage.user.process(process.id)
+    assert [2] == stage.site.double.hits()[-1:]
+
+
+async def test_a_database_that_is_away_is_no_refusal(stage: Stage) -> None:
+    for status in (400, 403, 500):
+        stage.site.double.fault("refuse", "addlogmsg", status=status, caller=stage.executor.rpc.identity)
+        with pytest.raises(Unanswered) as caught:
+            await stage.executor.add_log(NOBODY, "x")
+
+        assert "colony_failed" == caught.value.reason
+
+
+async def failure(asked: Awaitable[object]) -> str:
+    """The reason why something has no answer."""
+    with pytest.raises(Unavailable) as caught:
+        await asked
+    return caught.value.reason
 
 
 def file(stage: Stage, label: str, name: str, size: int = 3) -> dict[str, Any]:
