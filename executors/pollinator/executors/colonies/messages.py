@@ -208,7 +208,6 @@ def items(answer: Any) -> Sequence[Any]:
 
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d)(?::(\d\d))?)",
-    re.ASCII,
 )
 
 
