@@ -6,15 +6,19 @@ import asyncio
 import base64
 import json
 import re
+import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiohttp import web
 
+from pollinator.executors.colonies.rpc import Rpc
 from pollinator.v1.colony_pb2 import Colony
+from pollinator.wire.errors import PollinatorError
 
 KEY = "6d2fb6f546bacfd98c68769e61e0b44a697a30596c018a50e28200aa59b01c0a"
 
@@ -138,3 +142,25 @@ async def telling_of_states() -> AsyncGenerator[Telling]:
         yield server
     finally:
         await runner.cleanup()
+
+
+def closed_port() -> int:
+    """A port at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+async def ask(colony: Colony, **how: Any) -> Any:
+    """What one call gives."""
+    async with Rpc(colony) as line:
+        return await line.call("somemsg", {"processid": "p"}, **how)
+
+
+async def failure(colony: Colony, **how: Any) -> PollinatorError:
+    """Why one call fails."""
+    with pytest.raises(PollinatorError) as caught:
+        await ask(colony, **how)
+
+    assert KEY not in f"{caught.value} {caught.value.hint}"
+    return caught.value

@@ -1,77 +1,21 @@
-"""Every method of our client, against a server: the double, and a real one if there is one."""
+"""Processes by our client, against a server: the double, and a real one if there is one."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any
 
 import pytest
 
-from pollinator.executors.colonies.client import Client
-from pollinator.executors.colonies.identity import unique_id
-from pollinator.executors.colonies.messages import ENDED, FileRow, Process, State
+from pollinator.executors.colonies.messages import ENDED, State
 from pollinator.executors.colonies.refusals import Unanswered
-from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, NotFound, Unavailable
-from support.colonies.asking import stranger
+from pollinator.wire.errors import Denied, InvalidInput, NotFound, Unavailable
 from support.colonies.sites import Site
+from support.colonies.staging import NOBODY, Stage
 from support.scripted_executor import until
 
 pytestmark = pytest.mark.integration
-
-CHECKSUM = "ab" * 32
-NOBODY = "0" * 64
-
-
-class Stage:
-    """A user, an executor, and who owns the colony, each with a line of our own."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.kind = site.fresh("kind")
-        self.worker = site.executor(kind=self.kind)
-        self.user, self.executor, self.owner = (
-            Client(site.seen_by(each)) for each in (site.user(), self.worker, site.owner)
-        )
-
-    def spec(self, **fields: Any) -> dict[str, Any]:
-        return {
-            "funcname": "execute",
-            "kwargs": {"cmd": "true", "args": ["ä", "<&>"]},
-            "maxwaittime": -1,
-            "maxexectime": 60,
-            "maxretries": 0,
-            "conditions": {
-                "colonyname": self.site.name,
-                "executornames": [self.worker.name],
-                "executortype": self.kind,
-                "cpu": "1000m",
-                "mem": "10Mi",
-            },
-            **fields,
-        }
-
-    async def running(self) -> Process:
-        """A process that the executor has."""
-        submitted = await self.user.submit(self.spec())
-        assigned = await self.executor.assign(20)
-
-        assert assigned is not None
-        assert submitted.id == assigned.id
-        return assigned
-
-    async def ended(self, state: State) -> Process:
-        """A process that ended so."""
-        process = await self.running()
-        match state:
-            case State.SUCCESS:
-                await self.executor.close_successful(process.id)
-            case State.FAILED:
-                await self.executor.close_failed(process.id, ["no luck"])
-            case _:
-                await self.user.cancel(process.id)
-        return await self.user.process(process.id)
 
 
 @pytest.fixture
@@ -246,127 +190,6 @@ async def test_nothing_is_added_to_what_has_ended(stage: Stage) -> None:
             await asked
 
 
-async def test_a_file_has_revisions(stage: Stage) -> None:
-    label = f"/{stage.site.fresh('files')}"
-    first = await stage.user.add_file(file(stage, label, "a", size=1))
-    second = await stage.user.add_file(file(stage, label, "a", size=2))
-
-    assert second == await stage.user.file(label, "a")
-    assert first == await stage.user.file_by_id(first.id)
-    assert first.sequence < second.sequence
-    assert (label, "a", 1, CHECKSUM) == (first.label, first.name, first.size, first.checksum)
-    assert 64 == len(first.object)
-    assert [FileRow("a", CHECKSUM, 2, second.object)] == await stage.user.files(label)
-    await stage.user.remove_file(label, "a")
-    await stage.user.remove_file(label, "a")
-    assert [] == await stage.user.files(label)
-    for asked in (stage.user.file(label, "a"), stage.user.file_by_id(second.id)):
-        with pytest.raises(NotFound):
-            await asked
-
-
-async def test_labels_are_those_below(stage: Stage) -> None:
-    label = f"/{stage.site.fresh('files')}"
-    for each in (f"{label}/a", f"{label}/a/b", f"{label}c", f"{label}_"):
-        await stage.user.add_file(file(stage, each, "x"))
-
-    assert [f"{label}/a", f"{label}/a/b"] == await stage.user.labels(label)
-    assert [f"{label}/a", f"{label}/a/b"] == await stage.user.labels(f"{label}/a")
-    assert [] == await stage.user.labels(f"{label}/none")
-
-
-async def test_a_snapshot_keeps_what_was(stage: Stage) -> None:
-    label = f"/{stage.site.fresh('files')}"
-    files = [await stage.user.add_file(file(stage, *each)) for each in ((label, "a"), (f"{label}/b", "c"))]
-    snapshot = await stage.user.create_snapshot(label, stage.site.fresh("snapshot"))
-    await stage.user.add_file(file(stage, label, "a"))
-
-    assert {each.id for each in files} == set(snapshot.file_ids)
-    assert snapshot == await stage.user.snapshot(snapshot.id)
-    assert label == snapshot.label
-    await stage.user.remove_snapshot(snapshot.id)
-    with pytest.raises(NotFound):
-        await stage.user.snapshot(snapshot.id)
-
-
-async def test_an_executor_comes_and_goes(stage: Stage) -> None:
-    member = stranger(stage.site.fresh("executor"))
-    client = Client(stage.site.seen_by(member))
-    await stage.owner.add_executor(member.identity, member.name, "kind")
-    with pytest.raises(Denied):
-        await client.assign(-1)
-    await stage.owner.approve_executor(member.name)
-    await client.add_function(member.name, "execute")
-    assert await client.assign(-1) is None
-
-    assert {(member.name, "kind", member.identity, 1)} <= {
-        (each.name, each.type, each.id, each.state) for each in await stage.user.executors()
-    }
-    await stage.owner.remove_executor(member.name)
-    with pytest.raises(Denied):
-        await client.assign(-1)
-    for asked in (stage.owner.approve_executor("no-such"), stage.owner.remove_executor("no-such")):
-        with pytest.raises(NotFound):
-            await asked
-    await client.close()
-
-
-async def test_a_name_is_taken_once(stage: Stage) -> None:
-    user = stranger("user")
-    fields = {"colonyname": stage.site.name, "userid": user.identity, "name": stage.site.fresh("user")}
-    await stage.owner.rpc.call("addusermsg", {"user": fields})
-
-    with pytest.raises(AlreadyExists):
-        await stage.owner.rpc.call("addusermsg", {"user": fields})
-
-
-async def test_capabilities_are_told(stage: Stage) -> None:
-    member = stranger(stage.site.fresh("executor"))
-    capabilities = {"hardware": [], "software": [{"name": "pollinator", "type": "", "version": "1"}]}
-    await stage.owner.add_executor(member.identity, member.name, "kind", capabilities)
-
-    [found] = [each for each in await stage.user.executors() if each.name == member.name]
-    assert (("pollinator",), 0, None) == (found.software, found.state, found.last_heard)
-
-
-async def test_the_server_says_its_version_to_anybody(stage: Stage) -> None:
-    client = Client(stage.site.seen_by(stranger("nobody")))
-
-    assert await client.version()
-    await client.close()
-
-
-async def test_a_stranger_is_denied_and_told_who_it_is(stage: Stage) -> None:
-    nobody = stranger("nobody")
-    client = Client(stage.site.seen_by(nobody))
-    for asked in (client.submit(stage.spec()), client.executors(), client.files("/a"), client.assign(-1)):
-        with pytest.raises(Denied) as caught:
-            await asked
-
-        assert nobody.identity in caught.value.hint
-    await client.close()
-
-
-async def test_a_user_is_no_executor_and_no_owner(stage: Stage) -> None:
-    for asked in (
-        stage.user.assign(-1),
-        stage.user.approve_executor(stage.worker.name),
-        stage.user.add_executor(NOBODY, "n", "t"),
-    ):
-        with pytest.raises(Denied):
-            await asked
-
-
-async def test_a_colony_that_is_none_is_denied(stage: Stage) -> None:
-    seen = stage.site.seen_by(stranger("nobody"))
-    seen.name = "no-such-colony"
-    client = Client(seen)
-
-    with pytest.raises(Denied, match="no-such-colony"):
-        await client.executors()
-    await client.close()
-
-
 # What only the double can be asked to do
 
 
@@ -419,18 +242,3 @@ async def failure(asked: Awaitable[object]) -> str:
     with pytest.raises(Unavailable) as caught:
         await asked
     return caught.value.reason
-
-
-def file(stage: Stage, label: str, name: str, size: int = 3) -> dict[str, Any]:
-    """A revision whose bytes are somewhere."""
-    kept = {"server": "s3:9000", "port": -1, "tls": False, "accesskey": "", "secretkey": "", "region": ""}
-    kept |= {"encryptionkey": "", "encryptionalg": "", "object": unique_id(), "bucket": "b"}
-    return {
-        "colonyname": stage.site.name,
-        "label": label,
-        "name": name,
-        "size": size,
-        "checksum": CHECKSUM,
-        "checksumalg": "SHA256",
-        "ref": {"protocol": "s3", "s3object": kept},
-    }

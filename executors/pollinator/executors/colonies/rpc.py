@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import getproxies
 
 import aiohttp
 
@@ -40,6 +41,7 @@ _TLS = "if the server has TLS, COLONIES_TLS=true says so"
 _TRUST = (
     "COLONIES_CA_BUNDLE names a file with its authority's certificate; COLONIES_SKIPVERIFY=true accepts any"
 )
+_PROXY = "a proxy is http://host:port in https_proxy or http_proxy; no_proxy names who needs none"
 _ADDRESS = "COLONIES_SERVER_HOST and COLONIES_SERVER_PORT have to be those of a Colonies server"
 
 
@@ -52,10 +54,10 @@ class Rpc:
         host = f"[{colony.host}]" if ":" in colony.host else colony.host
         self.server = f"{host}:{colony.port}"
         """Which server this is, for people."""
-        self._url = f"{'https' if colony.tls else 'http'}://{self.server}"
+        scheme = "https" if colony.tls else "http"
+        self._url = f"{scheme}://{self.server}"
         self._ssl = _context(colony)
-        # A proxy is for what is elsewhere.
-        self._proxied = not is_this_machine(colony.host)
+        self._proxied = not is_this_machine(colony.host) and scheme in getproxies()
         self._turns = asyncio.Semaphore(MOST_CALLS)
         self._session: aiohttp.ClientSession | None = None
 
@@ -157,6 +159,7 @@ class Rpc:
             self._session = aiohttp.ClientSession(
                 # Those that wait to be told of something are many, and need no turn.
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),
+                # Also has it look for a password in .netrc.
                 trust_env=self._proxied,
             )
         return self._session
@@ -203,6 +206,8 @@ class Rpc:
         except aiohttp.ClientConnectorSSLError as error:
             # May pass: it is as well what a server looks like that ends just now.
             raise self._down(_why(error), _NO_TLS) from error
+        except aiohttp.ClientProxyConnectionError as error:
+            raise self._down(f"its proxy says {_why(error)}", _PROXY) from error
         except (
             aiohttp.ClientConnectorError,
             aiohttp.ConnectionTimeoutError,
@@ -210,6 +215,11 @@ class Rpc:
             aiohttp.WSServerHandshakeError,
         ) as error:
             raise self._down(_why(error)) from error
+        except ValueError as error:
+            # Not repeated: it may hold a password.
+            raise InvalidInput(
+                f"{self.server} or its proxy cannot be meant", reason="bad_colony", hint=_PROXY
+            ) from error
         except TimeoutError as error:
             raise Unanswered(
                 f"{self.server} gave no answer for {limit_s:.3g} s", reason="colony_silent"
