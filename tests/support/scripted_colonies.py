@@ -105,6 +105,8 @@ class Telling:
     told: list[bytes] = field(default_factory=list[bytes])
     cut: bool = False
     """Cut the line then."""
+    lines: int = 0
+    """Connections that were made."""
     asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     came: asyncio.Queue[object] = field(default_factory=asyncio.Queue[object])
     """Gets something for each message."""
@@ -115,6 +117,7 @@ class Telling:
         return Colony(host="127.0.0.1", port=self.port, name="dev", private_key=KEY)
 
     async def tell(self, request: web.Request) -> web.WebSocketResponse:
+        self.lines += 1
         line = web.WebSocketResponse()
         await line.prepare(request)
         async for message in line:

@@ -33,7 +33,7 @@ from pollinator.executors.colonies.messages import (
 from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.rpc import Rpc
 from pollinator.v1.colony_pb2 import Colony
-from pollinator.wire.errors import AlreadyExists, NotFound, TimedOut, Unavailable
+from pollinator.wire.errors import AlreadyExists, NotFound, PollinatorError, TimedOut, Unavailable
 
 MOST_LOGS = 500
 MOST_PROCESSES = 100
@@ -135,21 +135,34 @@ class Client:
 
         The server tells as soon as it happens. Raises Unavailable where it cannot: then ask now and then.
         """
-        fields = {"colonyname": self.colony, "processid": process_id, "executortype": ""}
-        # It tells of one state only, and never of another that came instead. It closes the line after its own
-        # timeout, in whole seconds.
-        messages = [{**fields, "state": int(each), "timeout": math.ceil(timeout_s) + 1} for each in states]
         try:
-            async with (
-                asyncio.timeout(timeout_s),
-                aclosing(self.rpc.heard("subscribeprocessmsg", messages)) as heard,
-            ):
-                async for payload in heard:
-                    if process_of(one(payload)).state in states:
-                        return True
+            async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
+                # The server tells of one state only, and never of another that came instead. On one line it
+                # might tell of two at once, which would be its end.
+                waiting = {group.create_task(self._told(process_id, each, timeout_s)) for each in states}
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in waiting:
+                    task.cancel()
         except TimeoutError:
             return False
-        raise Unavailable("the Colonies server tells nothing any more", reason="colony_cut")
+        errors = [error for task in done if (error := task.result())]
+        if len(errors) == len(done):
+            raise errors[0]
+        return True
+
+    async def _told(self, process_id: str, state: int, timeout_s: float) -> PollinatorError | None:
+        """Wait until a process is in one state; returns why that is not told."""
+        fields = {"colonyname": self.colony, "processid": process_id, "executortype": "", "state": int(state)}
+        # Then the server closes the line.
+        fields["timeout"] = math.ceil(timeout_s) + 1
+        try:
+            async with aclosing(self.rpc.heard("subscribeprocessmsg", fields)) as heard:
+                async for payload in heard:
+                    if process_of(one(payload)).state == state:
+                        return None
+        except PollinatorError as error:
+            return error
+        return Unavailable("the Colonies server tells nothing any more", reason="colony_cut")
 
     # Logs
 

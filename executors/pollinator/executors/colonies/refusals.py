@@ -28,6 +28,8 @@ _DATABASE = re.compile(
 """Not where it does not take a value."""
 _TAKEN = re.compile(r"already exists|\bduplicate key\b")
 _MISSING = re.compile(r"\b(?:process|executor) is nil$|not found|does not exist|Failed to get file$")
+_NO_PROCESS = re.compile(r"Invalid process with Id|\bprocess not found$")
+"""With status 403 where one subscribes."""
 
 
 class Unanswered(Unavailable):
@@ -53,7 +55,7 @@ def refused(kind: str, status: int, failure: Any, identity: str) -> PollinatorEr
         return WrongState(
             f"the Colonies server does not know {kind}", reason="colony_too_old", hint="version 1.9.12 does"
         )
-    if "Invalid process with Id" in message:
+    if _NO_PROCESS.search(message):
         status = 404
     if status in (401, 403) or "executor not found" in message:
         hint = f"see COLONIES_COLONY_NAME and COLONIES_PRVKEY, whose identity is {identity}"

@@ -12,7 +12,7 @@ import json
 import os
 import random
 import ssl
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -109,12 +109,12 @@ class Rpc:
             pause_s *= 2
         return await self._once(kind, fields, deadline - now())
 
-    async def heard(self, kind: str, messages: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Any]:
-        """Send messages over a websocket, and give what comes until it is closed, or cut.
+    async def heard(self, kind: str, fields: Mapping[str, Any]) -> AsyncGenerator[Any]:
+        """Send a message over a websocket of its own, and give what comes until that is closed, or cut.
 
         Raises:
             Unavailable: there is no websocket.
-            PollinatorError: a message was refused.
+            PollinatorError: the message was refused.
         """
         with self._mapped(CONNECT_S):
             async with asyncio.timeout(CONNECT_S):
@@ -126,8 +126,7 @@ class Rpc:
                 )
         try:
             with self._mapped(CONNECT_S):
-                for fields in messages:
-                    await socket.send_str(self._envelope(kind, fields))
+                await socket.send_str(self._envelope(kind, fields))
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
                     yield self._payload(kind, 0, message.data.encode())

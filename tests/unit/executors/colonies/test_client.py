@@ -184,6 +184,7 @@ async def test_an_end_is_told(telling: Telling, client: Client) -> None:
     telling.told = [envelope({"processid": "p", "state": 3})]
 
     assert await client.reached("p", ENDED, 20)
+    assert len(ENDED) == telling.lines
     assert ENDED == {each["state"] for each in telling.asked}
     assert {"p"} == {each["processid"] for each in telling.asked}
 

@@ -23,6 +23,7 @@ SEEN: list[tuple[int, str, type[PollinatorError], str]] = [
     (400, "Failed to get file", NotFound, "colony_missing"),
     (500, "Failed to approve executor, executor is nil", NotFound, "colony_missing"),
     (403, "Invalid process with Id x", NotFound, "colony_missing"),
+    (403, "Failed to subscribe to process, process not found", NotFound, "colony_missing"),
     (404, "No process available for assignment", NotFound, "colony_missing"),
     (403, "Access denied, not member of colony", Denied, "colony_denied"),
     (403, "Colony with name <other> does not exists", Denied, "colony_denied"),

@@ -244,11 +244,8 @@ async def telling() -> AsyncIterator[Telling]:
         yield server
 
 
-async def heard(colony: Colony, messages: int = 1) -> list[Any]:
-    async with (
-        Rpc(colony) as line,
-        aclosing(line.heard("somemsg", [{"number": each} for each in range(messages)])) as payloads,
-    ):
+async def heard(colony: Colony) -> list[Any]:
+    async with Rpc(colony) as line, aclosing(line.heard("somemsg", {"processid": "p"})) as payloads:
         return [payload async for payload in payloads]
 
 
