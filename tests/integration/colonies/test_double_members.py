@@ -188,9 +188,8 @@ def test_an_executor_is_added_again_under_its_name_with_another_key(colony: Site
 
 def test_without_leave_no_executor_is_added_again(colony: Site) -> None:
     old = colony.executor()
-    colony.double.settings(reregister=False)
-    said = add_executor(colony, colony.owner, old.name, stranger().identity)
-    colony.double.settings(reregister=True)
+    with colony.double.settings(reregister=False):
+        said = add_executor(colony, colony.owner, old.name, stranger().identity)
 
     assert (400, f"Executor with name <{old.name}> in Colony <{colony.name}> already exists") == said.refusal
 

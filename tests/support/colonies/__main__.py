@@ -27,9 +27,11 @@ class Control:
     async def stop(self) -> None:
         await self._server.stop()
 
-    async def settings(self, **changed: Any) -> None:
+    async def settings(self, **changed: Any) -> dict[str, Any]:
+        before = {name: getattr(self._world.settings, name) for name in changed}
         for name, value in changed.items():
             setattr(self._world.settings, name, value)
+        return before
 
     async def fault(self, **described: Any) -> None:
         self._server.faults.append(Fault(**described))

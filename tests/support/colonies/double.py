@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -88,9 +89,14 @@ class Double:
         """Go on, on the same port and with the same knowledge."""
         self._do("start")
 
-    def settings(self, **changed: Any) -> None:
-        """Change some of ``Settings``."""
-        self._do("settings", **changed)
+    @contextmanager
+    def settings(self, **changed: Any) -> Generator[None]:
+        """Change some of ``Settings`` for a while."""
+        before = self._do("settings", **changed)
+        try:
+            yield
+        finally:
+            self._do("settings", **before)
 
     # Faults
 

@@ -34,6 +34,10 @@ class Fault:
     seen: int = field(default=0, init=False)
     hit: int = field(default=0, init=False)
 
+    def __post_init__(self) -> None:
+        if self.how not in HOW:
+            raise ValueError(f"no fault: {self.how}")
+
     def hits(self, kind: str, caller: str) -> bool:
         """Whether it is this message's turn."""
         if self.kind not in ("", kind) or self.caller not in ("", caller):

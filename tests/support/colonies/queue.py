@@ -13,6 +13,7 @@ from support.colonies.refusing import Refusal
 from support.colonies.specs import millicores, size
 from support.colonies.world import Executor, Process, Standing, State, World, now_ns
 
+PAUSE_STATUS = "pausestatusreplymsg"
 _LIMITLESS = (1 << 63) - 1
 _MOST_NODES = 127
 """The largest number of a byte with a sign; whoever asks for more waits for ever."""
@@ -135,6 +136,13 @@ def _resume(world: World, caller: str, asked: Any) -> Any:
     for each in waiting:
         each()
     return {}
+
+
+@answers("getpausestatusmsg", _OF_COLONY, "Failed to get pause status")
+def _pause_status(world: World, caller: str, asked: Any) -> Any:
+    colony = asked["colonyname"]
+    world.require_member(caller, colony, approved=False)
+    return {"msgtype": PAUSE_STATUS, "colonyname": colony, "ispaused": colony in world.paused}
 
 
 def check_deadlines(world: World) -> None:

@@ -16,7 +16,7 @@ from support.colonies import files, logs, members, processes
 from support.colonies.answers import KINDS
 from support.colonies.decoding import Unreadable, message, text
 from support.colonies.faults import Fault
-from support.colonies.queue import check_deadlines, remove_stale
+from support.colonies.queue import PAUSE_STATUS, check_deadlines, remove_stale
 from support.colonies.refusing import Refusal
 from support.colonies.signing import signer
 from support.colonies.subscriptions import subscribe
@@ -28,7 +28,7 @@ _ENVELOPE = message(payloadtype=text, payload=text, signature=text)
 _VERSION = {"buildversion": "double", "buildtime": "", "msgtype": "versionmsg"}
 _DEADLINES_S = 1.0
 _MOST_BYTES = 1 << 30
-_REPLIES = {"getpausestatusmsg": "pausestatusreplymsg"}
+_REPLIES = {"getpausestatusmsg": PAUSE_STATUS}
 """Types of replies that are not that of the question."""
 _NO_KEY = (
     "empty (this usually means the client is misconfigured - check that COLONIES_PRVKEY and other "

@@ -1,0 +1,188 @@
+"""What tests may have go wrong at the double, and what they see of it. Not of a real server."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from support.colonies.asking import Line, envelope
+from support.colonies.double import Double
+from support.colonies.playing import RUNNING, WAITING, Play, until
+from support.colonies.sites import Site, real_site
+
+pytestmark = pytest.mark.integration
+
+CUT = (ConnectionError, http.client.HTTPException)
+
+
+@pytest.fixture
+def play(colony: Site) -> Play:
+    return Play(colony)
+
+
+@pytest.fixture
+def double(colony: Site) -> Iterator[Double]:
+    colony.double.mark()
+    yield colony.double
+    colony.double.clear_faults()
+
+
+def test_a_line_is_cut_before_a_message_has_its_effect(play: Play, double: Double) -> None:
+    double.fault("cut", "submitfuncspecmsg")
+    with pytest.raises(CUT):
+        play.submit()
+
+    assert [1] == double.hits()
+    assert play.user.name not in [each["initiatorname"] for each in double.processes(play.site.name)]
+    play.submit()
+
+
+def test_an_answer_is_lost_after_the_effect(play: Play, double: Double) -> None:
+    double.fault("drop", "submitfuncspecmsg")
+    with pytest.raises(CUT):
+        play.submit()
+
+    assert [play.user.name] == [
+        each["initiatorname"]
+        for each in double.processes(play.site.name)
+        if each["initiatorid"] == play.user.identity
+    ]
+
+
+def test_a_fault_hits_the_messages_that_it_counts(play: Play, double: Double) -> None:
+    double.fault("refuse", "getprocessmsg", first=2, count=2, status=503, text="busy")
+    process_id = play.submit()
+    said = [play.site.line.ask(play.user, "getprocessmsg", processid=process_id) for _ in range(4)]
+
+    assert [200, 503, 503, 200] == [each.status for each in said]
+    assert (503, "busy") == said[1].refusal
+    assert [2] == double.hits()
+
+
+def test_a_fault_may_be_for_one_member_only(play: Play, double: Double) -> None:
+    other = play.site.user()
+    double.fault("refuse", "getcolonymsg", count=100, caller=other.identity)
+    said = [
+        play.site.line.ask(each, "getcolonymsg", colonyname=play.site.name) for each in (play.user, other)
+    ]
+
+    assert [200, 500] == [each.status for each in said]
+
+
+@pytest.mark.parametrize("how", ["delay", "late"])
+def test_an_answer_comes_late(play: Play, double: Double, how: str) -> None:
+    process_id = play.submit()
+    double.fault(how, "cancelprocessmsg", seconds=0.5)
+    with ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(play.cancel, process_id)
+        until(lambda: len(double.asked("cancelprocessmsg")) > 0)
+        meanwhile = play.get(process_id)["state"] == WAITING
+        cancelling.result(10)
+
+    assert (how == "delay") == meanwhile
+
+
+def test_a_server_that_rests_is_not_there_and_forgets_nothing(play: Play, double: Double) -> None:
+    process_id = play.run()
+    double.stop()
+    with pytest.raises(ConnectionRefusedError):
+        play.get(process_id)
+    double.start()
+
+    assert RUNNING == play.get(process_id)["state"]
+    assert {} == play.log(process_id, "still here").granted
+
+
+def test_who_waits_is_cut_off_when_the_server_rests(play: Play, double: Double) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(play.assign, timeout=60)
+        until(lambda: len(double.asked("assignprocessmsg")) > 0)
+        double.stop()
+        with pytest.raises(CUT):
+            waiting.result(10)
+    double.start()
+
+    process_id = play.submit()
+    assert process_id == play.assign().granted["processid"]
+
+
+def test_who_goes_away_while_waiting_is_given_nothing(play: Play, double: Double) -> None:
+    where = (play.site.line.host, play.site.line.port)
+    body = envelope(play.executor, "assignprocessmsg", {"colonyname": play.site.name, "timeout": 60})
+    with socket.create_connection(where) as line:
+        head = f"POST /api HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        line.sendall(head.encode() + body.encode())
+        until(lambda: len(double.asked("assignprocessmsg")) > 0)
+    # It notices before the next message: both are events of one loop, in this order.
+    until(lambda: play.get(play.submit())["state"] == WAITING)
+
+    assert not double.assignments(play.submit())
+    assert 200 == play.assign().status
+
+
+def test_time_goes_on_while_the_server_rests(play: Play, double: Double) -> None:
+    process_id = play.run(maxexectime=1)
+    double.stop()
+    end = time.monotonic() + 1.5
+    until(lambda: time.monotonic() > end)
+    double.start()
+
+    until(lambda: play.get(process_id)["state"] == WAITING, 5.0)
+
+
+def test_tests_see_who_was_given_a_process_and_what_was_asked(play: Play, double: Double) -> None:
+    process_id = play.run()
+    play.log(process_id, "a line")
+    kinds = [each.kind for each in double.asked() if each.caller == play.executor.identity]
+
+    assert ["assignprocessmsg", "addlogmsg"] == kinds
+    assert [play.executor.name] == [each.executor for each in double.assignments(process_id)]
+    assert ["a line"] == double.logs(process_id)
+    executors = [each["executorname"] for each in double.executors(play.site.name)]
+    assert play.executor.name in executors
+
+
+def test_tests_see_the_files_that_are_stored(play: Play, double: Double) -> None:
+    file = {"colonyname": play.site.name, "label": "/seen", "name": "a", "checksum": "c", "size": 1}
+    play.site.line.ask(play.user, "addfilemsg", file=file)
+    play.site.line.ask(
+        play.user, "createsnapshotmsg", colonyname=play.site.name, label="/seen", name=play.site.fresh("s")
+    )
+
+    assert ["/seen/a"] == [f"{each['label']}/{each['name']}" for each in double.files(play.site.name)]
+    assert ["/seen"] == [each["label"] for each in double.snapshots(play.site.name)]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_times_are_of_the_zone_of_the_server(play: Play, double: Double, zone: str) -> None:
+    with double.settings(zone=zone):
+        said = play.get(play.submit())
+
+    expected = {"UTC": "0001-01-01T00:00:00Z", "America/New_York": "0000-12-31T19:03:58-04:56"}
+    assert expected[zone] == said["starttime"]
+    assert "0001-01-01T01:12:12+01:12" == play.get(said["processid"])["starttime"]
+
+
+def test_a_fault_that_is_not_known_is_the_tests_own(double: Double) -> None:
+    with pytest.raises(RuntimeError, match="no fault"):
+        double.fault("explode")
+
+
+def test_a_real_server_is_named_in_full() -> None:
+    with pytest.raises(pytest.fail.Exception, match="POLLINATOR_TEST_COLONIES_KEY"):
+        real_site({"POLLINATOR_TEST_COLONIES_HOST": "h", "POLLINATOR_TEST_COLONIES_PORT": "1"})
+
+
+def test_a_real_server_that_is_named_is_used() -> None:
+    names = {"HOST": "h", "PORT": "1", "NAME": "n", "KEY": "k"}
+    site = real_site({f"POLLINATOR_TEST_COLONIES_{name}": value for name, value in names.items()})
+
+    assert site is not None
+    assert (Line("h", 1), "n", "k", True) == (site.line, site.name, site.owner.key, site.is_real)
+    with pytest.raises(pytest.skip.Exception):
+        _ = site.double
