@@ -254,6 +254,27 @@ def test_what_an_executor_that_is_removed_runs_waits_again(play: Play, colony: S
     assert (WAITING, "", 0) == (process["state"], process["assignedexecutorid"], process["retries"])
 
 
+def test_an_executor_that_is_removed_while_it_waits_is_given_work_that_it_cannot_close(
+    play: Play, colony: Site
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(play.assign, timeout=20)
+        until(lambda: heard_of(play, play.executor))
+        named = {"colonyname": colony.name, "executorname": play.executor.name}
+        colony.line.ask(colony.owner, "removeexecutormsg", **named)
+        process_id = play.submit()
+        given = waiting.result(10)
+
+    assert process_id == given.granted["processid"]
+    assert (403, f"Access denied, not a member of Colony with name <{colony.name}>") == play.close(
+        process_id
+    ).refusal
+    assert (RUNNING, play.executor.identity) == (
+        play.get(process_id)["state"],
+        play.get(process_id)["assignedexecutorid"],
+    )
+
+
 def test_nothing_is_given_away_while_the_colony_pauses(play: Play, colony: Site) -> None:
     of = {"colonyname": colony.name}
     process_id = play.submit()

@@ -71,6 +71,7 @@ def _get_file(world: World, caller: str, asked: Any) -> Any:
         return [_shown(world, file)]
     if not asked["label"] or not asked["name"]:
         raise Refusal(500, "malformatted get file msg")
+    storable(asked["label"], asked["name"])
     found = world.labels[colony, asked["label"]].get(asked["name"], [])[::-1]
     if not found:
         raise Refusal(404, "Failed to get file")
@@ -80,6 +81,7 @@ def _get_file(world: World, caller: str, asked: Any) -> Any:
 @answers("getfilesmsg", message(colonyname=text, label=text), "Failed to get files")
 def _get_files(world: World, caller: str, asked: Any) -> Any:
     world.require_member(caller, asked["colonyname"])
+    storable(asked["label"])
     newest = [revisions[-1] for revisions in world.labels[asked["colonyname"], asked["label"]].values()]
     return _in_no_order(
         {
@@ -102,6 +104,7 @@ def _in_no_order(found: Any) -> list[Any]:
 def _get_labels(world: World, caller: str, asked: Any) -> Any:
     colony = asked["colonyname"]
     world.require_member(caller, colony)
+    storable(asked["name"])
     labels = _labels(world, colony, asked["name"], exact=asked["exact"])
     return [
         {"name": label, "files": sum(len(each) for each in world.labels[colony, label].values())}
@@ -134,6 +137,7 @@ def _like(pattern: str) -> re.Pattern[str]:
 def _remove_file(world: World, caller: str, asked: Any) -> Any:
     colony, label, name = asked["colonyname"], asked["label"], asked["name"]
     world.require_member(caller, colony)
+    storable(label, name)
     if asked["fileid"]:
         file = world.files.get(asked["fileid"])
         found = [file] if file is not None and file["colonyname"] == colony else []

@@ -13,7 +13,9 @@ MOST = 500
 _MOST_FOUND = 100
 _MOST_DAYS = 30
 _LOGS = message(colonyname=text, processid=text, executorname=text, count=whole, since=whole, latest=truth)
-_ATTRIBUTE = message(targetid=text, targetcolonyname=text, attributetype=whole, key=text, value=text)
+_ATTRIBUTE = message(
+    targetid=text, targetcolonyname=text, state=whole, attributetype=whole, key=text, value=text
+)
 
 
 @answers("addlogmsg", message(processid=text, message=text), "Failed to add log")
@@ -110,9 +112,8 @@ def _add_attribute(world: World, caller: str, asked: Any) -> Any:
         only = f"only executor with id <{process.executor_id}> is allowed to set attributes"
         raise Refusal(403, f"Failed to add attribute, {only}")
     storable(said["key"], said["value"])
-    made = attribute_of(
-        process.id, said["targetcolonyname"], said["attributetype"], said["key"], said["value"]
-    )
+    colony, kind = said["targetcolonyname"], said["attributetype"]
+    made = attribute_of(process.id, colony, kind, said["key"], said["value"], said["state"])
     if made.id in world.attributes[process.id]:
         # Nothing sets one again.
         raise Refusal(400, 'pq: duplicate key value violates unique constraint "prod_attributes_pkey"')

@@ -14,6 +14,7 @@ from support.colonies.world import ENV, Process, State, World, attribute_of, new
 SECOND = 10**9
 DAY = 24 * 3600 * SECOND
 MOST = 100
+_ANY = -1
 EXECUTED_LONG = "Maximum execution time limit exceeded"
 WAITED_LONG = "Maximum waiting time limit exceeded"
 _ONE = message(processid=text)
@@ -110,6 +111,21 @@ def _remove(world: World, caller: str, asked: Any) -> Any:
     return {}
 
 
+@answers("removeallprocessesmsg", message(colonyname=text, state=whole), "Failed to remove all processes")
+def _remove_all(world: World, caller: str, asked: Any) -> Any:
+    colony, state = asked["colonyname"], asked["state"]
+    world.require_owner(caller, colony)
+    if state == State.RUNNING:
+        raise Refusal(400, "Not possible to remove running processes")
+    if state not in (_ANY, *State):
+        raise Refusal(400, "Invalid state when deleting all processes")
+    for each in list(world.processes.values()):
+        if each.colony == colony and state in (_ANY, each.state):
+            del world.processes[each.id]
+            world.attributes.pop(each.id, None)
+    return {}
+
+
 @answers("setoutputmsg", message(processid=text, out=listed(anything)), "Failed to set output")
 def _set_output(world: World, caller: str, asked: Any) -> Any:
     process = world.process(asked["processid"], 500, "Failed to set output, process is nil")
@@ -175,11 +191,11 @@ def _counted(world: World, process: Process, before: Any) -> Any:
 )
 def _close_failed(world: World, caller: str, asked: Any) -> Any:
     process = _to_close(world, caller, asked["processid"], "failed")
-    fail(world, process, asked["errors"] or [])
+    fail(world, process, asked["errors"])
     return {}
 
 
-def fail(world: World, process: Process, errors: list[str]) -> None:
+def fail(world: World, process: Process, errors: list[str] | None) -> None:
     """Close a process as failed; raises Refusal when it has ended."""
     if process.state in (State.SUCCESS, State.FAILED, State.CANCELLED):
         was = {State.SUCCESS: "successful", State.FAILED: "failed", State.CANCELLED: "cancelled"}
@@ -187,7 +203,7 @@ def fail(world: World, process: Process, errors: list[str]) -> None:
     process.ended_ns = now_ns()
     world.mark(process, State.FAILED)
     # It has failed already when they are refused, and then nobody is told.
-    storable(*errors)
+    storable(*(errors or []))
     process.errors = errors
     world.signals.tell(world.shown(process))
 

@@ -25,7 +25,10 @@ from support.colonies.world import World
 _MODULES = (files, logs, members, processes)
 """They have added their answers."""
 _ENVELOPE = message(payloadtype=text, payload=text, signature=text)
-_VERSION = {"buildversion": "double", "buildtime": "", "msgtype": "versionmsg"}
+_UNSIGNED: dict[str, Any] = {
+    "versionmsg": {"buildversion": "double", "buildtime": "", "msgtype": "versionmsg"},
+    "getserverinfomsg": {"buildversion": "double", "buildtime": "", "backends": []},
+}
 _DEADLINES_S = 1.0
 _MOST_BYTES = 1 << 30
 _REPLIES = {"getpausestatusmsg": PAUSE_STATUS}
@@ -111,7 +114,7 @@ class Server:
         try:
             outer = _envelope(await request.text())
             kind, payload = outer["payloadtype"], outer["payload"]
-            caller = "" if kind in ("versionmsg", "getserverinfomsg") else signer(payload, outer["signature"])
+            caller = "" if kind in _UNSIGNED else signer(payload, outer["signature"])
             self.asked.append(Asked(kind, caller))
             fault = next((each for each in self.faults if each.hits(kind, caller)), None)
             await self._before(request, fault)
@@ -143,8 +146,8 @@ class Server:
                 pass
 
     async def _answered(self, kind: str, caller: str, payload: str) -> web.Response:
-        if kind == "versionmsg":
-            return _reply(kind, _VERSION)
+        if kind in _UNSIGNED:
+            return _reply(kind, _UNSIGNED[kind])
         found = KINDS.get(kind)
         if found is None:
             raise Refusal(403, f"invalid rpcMsg.PayloadType: {kind or _NO_KEY}")

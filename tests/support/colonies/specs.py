@@ -66,6 +66,10 @@ _UNITS = {
 _INTEGER = re.compile("[+-]?[0-9]+")
 _MOST_PRIORITY = 50_000
 _MIB = 1024**2
+_NUMBERS = ("maxwaittime", "maxexectime", "maxretries")
+_COUNTS = ("nodes", "processes", "processespernode")
+_INTEGERS = 1 << 31
+"""The numbers above are kept in four bytes."""
 
 
 def millicores(cpu: str) -> int:
@@ -109,6 +113,9 @@ def stored(spec: Any) -> tuple[Any, int, int, int]:
     gpu_memory = size(wanted["gpu"]["mem"])
     names: list[str] | None = wanted["executornames"]
     storable(spec["nodename"], spec["funcname"], spec["label"], wanted["executortype"])
+    for number in [spec[each] for each in _NUMBERS] + [wanted[each] for each in _COUNTS]:
+        if not -_INTEGERS <= number < _INTEGERS:
+            raise Refusal(400, f'pq: value "{number}" is out of range for type integer')
     storable(wanted["locationname"], wanted["gpu"]["name"], *(names or []))
     conditions: Any = {
         **wanted,

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from support.colonies.moments import NEVER, written
-from support.colonies.refusing import Refusal
+from support.colonies.refusing import Refusal, storable
 from support.colonies.signals import Signals
 
 
@@ -106,7 +106,7 @@ class Process:
     exec_deadline_ns: int = NEVER
     retries: int = 0
     output: list[Any] = field(default_factory=list[Any])
-    errors: list[str] = field(default_factory=list[str])
+    errors: list[str] | None = field(default_factory=list[str])
 
     @property
     def colony(self) -> str:
@@ -168,6 +168,7 @@ class World:
             raise Refusal(403, "Access denied, not colony owner")
 
     def require_member(self, caller: str, colony: str, *, approved: bool = True) -> None:
+        storable(colony, status=403)
         executor = self.executor_by_id(caller)
         if colony not in self.colonies:
             raise Refusal(403, f"Colony with name <{colony}> does not exists")
@@ -189,6 +190,7 @@ class World:
     # Processes
 
     def process(self, process_id: str, status: int, text: str) -> Process:
+        storable(process_id)
         found = self.processes.get(process_id)
         if found is None:
             raise Refusal(status, text)
@@ -250,7 +252,7 @@ class World:
             "processgraphid": "",
             "in": [],
             "out": list(process.output),
-            "errors": list(process.errors),
+            "errors": process.errors,
         }
 
     def shown_executor(self, executor: Executor) -> dict[str, Any]:
@@ -287,9 +289,9 @@ def shown_attribute(attribute: Attribute) -> dict[str, Any]:
     }
 
 
-def attribute_of(process_id: str, colony: str, kind: int, key: str, value: str) -> Attribute:
+def attribute_of(process_id: str, colony: str, kind: int, key: str, value: str, state: int = 0) -> Attribute:
     identity = hashlib.sha3_256(f"{process_id}{key}{kind}".encode()).hexdigest()
-    return Attribute(identity, process_id, colony, kind, key, value)
+    return Attribute(identity, process_id, colony, kind, key, value, state)
 
 
 def new_id() -> str:
