@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import aiohttp
 import pytest
 
 from support.colonies.asking import Line, envelope
 from support.colonies.double import Double
 from support.colonies.playing import RUNNING, WAITING, Play, until
 from support.colonies.sites import Site, real_site
+from support.s3_servers import Certificate
 
 pytestmark = pytest.mark.integration
 
@@ -166,6 +170,40 @@ def test_times_are_of_the_zone_of_the_server(play: Play, double: Double, zone: s
     expected = {"UTC": "0001-01-01T00:00:00Z", "America/New_York": "0000-12-31T19:03:58-04:56"}
     assert expected[zone] == said["starttime"]
     assert "0001-01-01T01:12:12+01:12" == play.get(said["processid"])["starttime"]
+
+
+def test_a_subscription_is_lost_or_its_line_is_cut(play: Play, double: Double) -> None:
+    process_id = play.submit()
+    double.fault("drop", "subscribeprocessmsg")
+    double.fault("cut", "subscribeprocessmsg")
+    asked = {"processid": process_id, "state": WAITING, "timeout": 1}
+    body = envelope(play.user, "subscribeprocessmsg", asked)
+
+    assert [aiohttp.WSMsgType.CLOSED] == asyncio.run(heard(play.site.line, [body, body]))
+    assert [1, 1] == double.hits()
+
+
+async def heard(line: Line, messages: list[str]) -> list[aiohttp.WSMsgType]:
+    """What comes over a websocket after these messages, until it ends."""
+    where = f"http://{line.host}:{line.port}/pubsub"
+    found: list[aiohttp.WSMsgType] = []
+    async with aiohttp.ClientSession() as session, session.ws_connect(where) as socket:
+        for each in messages:
+            await socket.send_str(each)
+        while not found or found[-1] is aiohttp.WSMsgType.TEXT:
+            found.append((await socket.receive(timeout=10.0)).type)
+    return found
+
+
+def test_a_double_behind_tls_shows_its_certificate(certificate: Certificate) -> None:
+    files = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+    with Double(**files) as double:
+        context = ssl.create_default_context(cafile=str(certificate.certificate))
+        line = http.client.HTTPSConnection("127.0.0.1", double.port, context=context, timeout=10.0)
+        line.request("GET", "/health")
+
+        assert 200 == line.getresponse().status
+        line.close()
 
 
 def test_a_fault_that_is_not_known_is_the_tests_own(double: Double) -> None:

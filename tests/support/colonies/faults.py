@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 HOW = ("delay", "cut", "drop", "late", "refuse")
-"""Wait before the effect; cut the line before it; cut the line after it; wait after it; refuse."""
+"""Wait before the effect; cut the line before it; cut the line after it; wait after it; refuse.
+
+Of subscriptions only two: the line is cut, or nothing is told.
+"""
 
 
 @dataclass

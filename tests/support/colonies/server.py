@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
+import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,7 @@ class Server:
         # As in Go: who goes away is not given a process any more.
         runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls())
         await site.start()
         self.port = runner.addresses[0][1]
         self._runner = runner
@@ -91,6 +92,14 @@ class Server:
                 if connection.transport is not None:
                     connection.transport.abort()
         await runner.cleanup()
+
+    def _tls(self) -> ssl.SSLContext | None:
+        certificate, key = self.world.settings.certificate, self.world.settings.key
+        if not certificate:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        return context
 
     async def _deadlines(self) -> None:
         while True:
@@ -192,6 +201,8 @@ class Server:
         if fault is not None and fault.how == "cut":
             _cut(request)
             return False
+        if fault is not None and fault.how == "drop":
+            return True
         try:
             news = subscribe(self.world, kind, caller, _decoded(outer["payload"]))
         except Refusal as refusal:

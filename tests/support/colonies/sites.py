@@ -3,9 +3,9 @@
 - ``POLLINATOR_TEST_COLONIES_HOST`` and ``POLLINATOR_TEST_COLONIES_PORT``: of the real server.
 - ``POLLINATOR_TEST_COLONIES_NAME``: of a colony of it.
 - ``POLLINATOR_TEST_COLONIES_KEY``: the private key of the colony's owner, who adds users and executors.
-- ``AWS_S3_*``, as the original programs know them: the S3 server with the bytes of the colony's files.
+- ``AWS_S3_*``, as the original programs know them: a bucket for the bytes of its files.
 
-What only the double can do, as cutting lines, is then skipped.
+What only the double can do, as cutting lines, is then skipped. CONTRIBUTING.md tells of it as well.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import pytest
 
 from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.store_pb2 import S3Store
+from pollinator.wire.store_env import store_settings_from_environment
 from support.colonies.asking import Line, Member, stranger
 from support.colonies.double import Double
 from support.private import CALLER
+from support.s3_servers import S3Server
 
 _PREFIX = "POLLINATOR_TEST_COLONIES_"
 _NUMBERS = itertools.count()
@@ -132,3 +134,30 @@ def colony() -> Iterator[Site]:
         return
     with Double() as double:
         yield site_of(double)
+
+
+class GivenS3(S3Server):
+    """The bucket that the environment names. Whoever runs the server starts and stops it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        settings = store_settings_from_environment(environ)
+        if settings is None or not settings.HasField("s3"):
+            pytest.fail("AWS_S3_* name no bucket for the files of the colony")
+        super().__init__("", None)
+        self.endpoint, self.bucket = settings.s3.endpoint, settings.s3.bucket
+        self.access_key, self.secret_key = settings.s3.access_key, settings.s3.secret_key
+
+    def start(self) -> None:
+        raise AssertionError("it was never stopped")
+
+    def stop(self) -> None:
+        pytest.skip("only an S3 server of the tests is stopped")
+
+
+@pytest.fixture(scope="module")
+def colony_s3(request: pytest.FixtureRequest, colony: Site) -> S3Server:
+    """Where the bytes of the colony's files are."""
+    if colony.is_real:
+        return GivenS3(CALLER)
+    server: S3Server = request.getfixturevalue("rclone_s3")
+    return server

@@ -50,6 +50,10 @@ class Settings:
     reregister: bool = True
     """An executor may be added again under its name."""
     zone: str = "Europe/Stockholm"
+    certificate: str = ""
+    """File with the certificate of a proxy before it that speaks TLS: it does not itself."""
+    key: str = ""
+    """File with the key of the certificate."""
 
 
 @dataclass
