@@ -15,6 +15,46 @@ pytestmark = pytest.mark.integration
 
 NEVER = re.compile(r"0001-01-01T\d\d:\d\d:\d\d(Z|\+\d\d:\d\d)")
 
+LEAST: dict[str, Any] = {
+    "nodename": "",
+    "funcname": "",
+    "args": [],
+    "kwargs": {},
+    "priority": 0,
+    "maxwaittime": 0,
+    "maxexectime": 0,
+    "maxretries": 0,
+    "label": "",
+    "fs": {"mount": "", "snapshots": None, "dirs": None},
+    "env": {},
+}
+LEAST_WANTED: dict[str, Any] = {
+    "executornames": None,
+    "dependencies": [],
+    "nodes": 0,
+    "cpu": "0m",
+    "processes": 0,
+    "processespernode": 0,
+    "mem": "0Mi",
+    "storage": "0Mi",
+    "gpu": {"name": "", "mem": "0Mi", "count": 0, "nodecount": 0},
+    "walltime": 0,
+}
+NEW: dict[str, Any] = {
+    "assignedexecutorid": "",
+    "isassigned": False,
+    "state": WAITING,
+    "retries": 0,
+    "attributes": [],
+    "waitforparents": False,
+    "parents": [],
+    "children": [],
+    "processgraphid": "",
+    "in": [],
+    "out": [],
+    "errors": [],
+}
+
 
 @pytest.fixture(scope="module")
 def play(colony: Site) -> Play:
@@ -22,61 +62,17 @@ def play(colony: Site) -> Play:
 
 
 def test_the_least_that_is_submitted_comes_back_in_full(play: Play) -> None:
-    spec = {"conditions": {"colonyname": play.site.name, "executortype": play.site.fresh("none")}}
-    said = play.site.line.ask(play.user, "submitfuncspecmsg", spec=spec).granted
+    wanted = {"colonyname": play.site.name, "executortype": play.site.fresh("none")}
+    said = play.site.line.ask(play.user, "submitfuncspecmsg", spec={"conditions": wanted}).granted
     times = [said.pop(name) for name in ("starttime", "endtime", "waitdeadline", "execdeadline")]
     submitted = datetime.fromisoformat(said.pop("submissiontime"))
-    identity = said.pop("processid")
-    priority = said.pop("prioritytime")
+    identity, priority = said.pop("processid"), said.pop("prioritytime")
 
     assert all(NEVER.fullmatch(each) for each in times)
     assert 64 == len(identity)
     assert abs(priority / 1e9 - submitted.timestamp()) < 0.001
-    gpu = {"name": "", "mem": "0Mi", "count": 0, "nodecount": 0}
-    conditions: Any = {
-        **spec["conditions"],
-        "executornames": None,
-        "dependencies": [],
-        "nodes": 0,
-        "cpu": "0m",
-        "processes": 0,
-        "processespernode": 0,
-        "mem": "0Mi",
-        "storage": "0Mi",
-        "gpu": gpu,
-        "walltime": 0,
-    }
-    expected: Any = {
-        "nodename": "",
-        "funcname": "",
-        "args": [],
-        "kwargs": {},
-        "priority": 0,
-        "maxwaittime": 0,
-        "maxexectime": 0,
-        "maxretries": 0,
-        "conditions": conditions,
-        "label": "",
-        "fs": {"mount": "", "snapshots": None, "dirs": None},
-        "env": {},
-    }
-    assert expected == said.pop("spec")
-    assert {
-        "initiatorid": play.user.identity,
-        "initiatorname": play.user.name,
-        "assignedexecutorid": "",
-        "isassigned": False,
-        "state": WAITING,
-        "retries": 0,
-        "attributes": [],
-        "waitforparents": False,
-        "parents": [],
-        "children": [],
-        "processgraphid": "",
-        "in": [],
-        "out": [],
-        "errors": [],
-    } == said
+    assert {**LEAST, "conditions": {**LEAST_WANTED, **wanted}} == said.pop("spec")
+    assert {**NEW, "initiatorid": play.user.identity, "initiatorname": play.user.name} == said
 
 
 def test_everything_that_is_known_of_a_spec_comes_back_and_nothing_else(play: Play) -> None:
