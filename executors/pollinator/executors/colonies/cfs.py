@@ -65,7 +65,7 @@ class ColonyFiles:
         return good
 
     async def publish(
-        self, label: str, contents: Contents, tell: Tell = nobody, begin: Tell = nobody
+        self, label: str, contents: Contents, holder: str, tell: Tell = nobody, begin: Tell = nobody
     ) -> Snapshot:
         """Have a snapshot with exactly these files.
 
@@ -76,11 +76,12 @@ class ColonyFiles:
         Args:
             label: of a folder of a project.
             contents: what is to be in it.
+            holder: who needs the snapshot, such as the id of a run.
             tell: told the number of bytes done; what it raises is passed on.
             begin: told before, of how many.
 
         Returns:
-            The snapshot. No file of it is removed from here until it is given to ``release``.
+            The snapshot. No file of it is removed from here until its holder is released.
 
         Raises:
             PollinatorError: it cannot be had.
@@ -94,7 +95,7 @@ class ColonyFiles:
                 if root not in roots:
                     ledger.add_beside(colony, label, root)
                 matching = Matching(self._desk, root, label, contents, tell, begin)
-                if (snapshot := await matching.snapshot()) is not None:
+                if (snapshot := await matching.snapshot(holder)) is not None:
                     return snapshot
         raise AssertionError("a label that nobody else knows holds what is put there")
 
@@ -108,13 +109,13 @@ class ColonyFiles:
             await self._tidy(label)
             await Matching(self._desk, label, label, contents, tell, begin).add()
 
-    async def release(self, snapshot_id: str) -> None:
-        """Nobody needs a snapshot any more: it is removed, now or before the next one is made."""
-        self._desk.ledger.let_go(self._desk.colony, snapshot_id)
-        try:
-            await self._remove_snapshot(snapshot_id)
-        except PollinatorError as error:
-            _log.warning("snapshot %s of the colony is removed later: %s", snapshot_id, error.message)
+    async def release(self, holder: str) -> None:
+        """Somebody needs no snapshot any more: his are removed, now or before the next one is made."""
+        for snapshot_id in self._desk.ledger.let_go(self._desk.colony, holder):
+            try:
+                await self._remove_snapshot(snapshot_id)
+            except PollinatorError as error:
+                _log.warning("snapshot %s of the colony is removed later: %s", snapshot_id, error.message)
 
     async def pull(
         self,
@@ -193,8 +194,9 @@ class ColonyFiles:
     async def _tidy(self, root: str) -> None:
         """See to what was left by whoever was killed, or could not reach the colony."""
         await recover(self._desk, root)
-        for snapshot_id in self._desk.ledger.snapshots(self._desk.colony, root, held=False):
-            await self._remove_snapshot(snapshot_id)
+        for snapshot_id, holder in self._desk.ledger.snapshots(self._desk.colony, root).items():
+            if not holder:
+                await self._remove_snapshot(snapshot_id)
 
     async def _remove_snapshot(self, snapshot_id: str) -> None:
         with suppress(NotFound):

@@ -39,7 +39,7 @@ CREATE TABLE begun (
     key BLOB NOT NULL, upload TEXT NOT NULL, PRIMARY KEY (colony, object)
 ) WITHOUT ROWID;
 CREATE TABLE snapshots (
-    colony INTEGER, id TEXT, root TEXT NOT NULL, held INTEGER NOT NULL, PRIMARY KEY (colony, id)
+    colony INTEGER, id TEXT, root TEXT NOT NULL, holder TEXT NOT NULL, PRIMARY KEY (colony, id)
 ) WITHOUT ROWID;
 CREATE TABLE beside (colony INTEGER, root TEXT, label TEXT, PRIMARY KEY (colony, root, label)) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
@@ -211,28 +211,28 @@ class Ledger:
 
     # Snapshots, and labels beside a label
 
-    def hold(self, colony: int, root: str, snapshot_id: str) -> None:
+    def hold(self, colony: int, root: str, snapshot_id: str, holder: str) -> None:
         """Somebody needs a snapshot of a label."""
         with self._changing() as database:
-            query = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, 1)"
-            database.execute(query, (colony, snapshot_id, root))
+            query = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)"
+            database.execute(query, (colony, snapshot_id, root, holder))
 
-    def let_go(self, colony: int, snapshot_id: str) -> None:
-        """Nobody needs it any more."""
+    def let_go(self, colony: int, holder: str) -> list[str]:
+        """Somebody needs no snapshot any more; returns those that he had."""
         with self._changing() as database:
-            query = "UPDATE snapshots SET held = 0 WHERE colony = ? AND id = ?"
-            database.execute(query, (colony, snapshot_id))
+            query = "UPDATE snapshots SET holder = '' WHERE colony = ? AND holder = ? RETURNING id"
+            return [row[0] for row in database.execute(query, (colony, holder))]
 
     def removed(self, colony: int, snapshot_id: str) -> None:
         """It is gone."""
         with self._changing() as database:
             database.execute("DELETE FROM snapshots WHERE colony = ? AND id = ?", (colony, snapshot_id))
 
-    def snapshots(self, colony: int, root: str, *, held: bool) -> list[str]:
-        """Snapshots of a label that somebody needs, or that nobody needs."""
-        query = "SELECT id FROM snapshots WHERE colony = ? AND root = ? AND held = ?"
+    def snapshots(self, colony: int, root: str) -> dict[str, str]:
+        """The snapshots of a label, and who needs each; empty where nobody does."""
+        query = "SELECT id, holder FROM snapshots WHERE colony = ? AND root = ?"
         with _failing():
-            return [row[0] for row in self._database.execute(query, (colony, root, int(held)))]
+            return dict(self._database.execute(query, (colony, root)).fetchall())
 
     def beside(self, colony: int, root: str) -> list[str]:
         """Labels that were made beside a label, for runs that must not see all that is in it."""

@@ -54,10 +54,14 @@ class Matching:
         self._rows: Mapping[Spot, FileRow] = {}
         """What was listed, as long as nothing was sent since."""
 
-    async def snapshot(self) -> Snapshot | None:
+    async def snapshot(self, holder: str) -> Snapshot | None:
         """A snapshot of the label with these files and no others.
 
-        None where the label cannot be so: the files are there, and others that have to stay.
+        Args:
+            holder: who needs it.
+
+        Returns:
+            None where the label cannot be so: the files are there, and others that have to stay.
 
         Raises:
             PollinatorError: the colony or the bucket fails, or others change the label all the time.
@@ -75,7 +79,7 @@ class Matching:
             await together(self._gone(), self._remove)
             taken = await take_snapshot(self._desk, self._root)
             if await self._agrees(taken):
-                self._desk.ledger.hold(self._desk.colony, self._root, taken.id)
+                self._desk.ledger.hold(self._desk.colony, self._root, taken.id, holder)
                 return taken
             await self._desk.client.remove_snapshot(taken.id)
             await self._look()
@@ -176,8 +180,8 @@ class Matching:
         """There is something to be removed, and somebody may need it."""
         if not self._gone():
             return False
-        held = self._desk.ledger.snapshots(self._desk.colony, self._root, held=True)
-        return bool(held) or await self._is_in_use()
+        held = self._desk.ledger.snapshots(self._desk.colony, self._root)
+        return any(held.values()) or await self._is_in_use()
 
     async def _remove(self, spot: Spot) -> None:
         try:

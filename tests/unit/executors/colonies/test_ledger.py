@@ -44,7 +44,7 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     first.learn(colony, [file("f1")])
     first.put(colony, ROOT, [(SPOT, Entry(b"key", "f1"))])
     first.begin(colony, ROOT, [Begun("o2", OTHER, b"k", "u")])
-    first.hold(colony, ROOT, "s1")
+    first.hold(colony, ROOT, "s1", "run 1")
     first.add_beside(colony, ROOT, f"{ROOT}.1")
     first.close()
 
@@ -55,7 +55,7 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     assert {"f1": file("f1")} == second.revisions(colony, ["f1", "f2"])
     assert {SPOT: Entry(b"key", "f1")} == second.there(colony, ROOT)
     assert [Begun("o2", OTHER, b"k", "u")] == second.begun(colony, ROOT)
-    assert ["s1"] == second.snapshots(colony, ROOT, held=True)
+    assert {"s1": "run 1"} == second.snapshots(colony, ROOT)
     assert [f"{ROOT}.1"] == second.beside(colony, ROOT)
 
 
@@ -94,17 +94,18 @@ def test_the_objects_of_a_removed_file_are_those_that_nothing_else_has(opened: O
     assert {"f3"} == ledger.revisions(colony, ["f1", "f2", "f3"]).keys()
 
 
-def test_a_snapshot_is_held_until_it_is_let_go(opened: Opener) -> None:
+def test_a_snapshot_is_held_until_its_holder_lets_go(opened: Opener) -> None:
     ledger = opened()
     colony = ledger.colony("dev")
-    ledger.hold(colony, ROOT, "s1")
+    ledger.hold(colony, ROOT, "s1", "run 1")
+    ledger.hold(colony, "/p/data", "s2", "run 1")
+    ledger.hold(colony, ROOT, "s3", "run 2")
 
-    ledger.let_go(colony, "s1")
-
-    assert [] == ledger.snapshots(colony, ROOT, held=True)
-    assert ["s1"] == ledger.snapshots(colony, ROOT, held=False)
+    assert ["s1", "s2"] == sorted(ledger.let_go(colony, "run 1"))
+    assert [] == ledger.let_go(colony, "run 1")
+    assert {"s1": "", "s3": "run 2"} == ledger.snapshots(colony, ROOT)
     ledger.removed(colony, "s1")
-    assert [] == ledger.snapshots(colony, ROOT, held=False)
+    assert {"s3": "run 2"} == ledger.snapshots(colony, ROOT)
 
 
 def test_who_changes_a_label_has_a_turn_of_his_own(opened: Opener) -> None:
