@@ -13,4 +13,5 @@ pytest_plugins = [
     "support.slurm",
     "support.slurm_of_contract",
     "support.colonies.sites",
+    "support.colonies.machines",
 ]

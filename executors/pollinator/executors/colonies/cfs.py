@@ -8,7 +8,6 @@ what is deleted goes.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +19,7 @@ from pollinator.executors.colonies.client import Client
 from pollinator.executors.colonies.contents import Contents
 from pollinator.executors.colonies.landing import land
 from pollinator.executors.colonies.ledger import Ledger
-from pollinator.executors.colonies.matching import Count, Matching, revisions, rows_of
+from pollinator.executors.colonies.matching import Count, Matching, beside, revisions, rows_of
 from pollinator.executors.colonies.messages import FileRow, Snapshot
 from pollinator.executors.colonies.naming import Spot, check_label, is_marker, path_of
 from pollinator.executors.colonies.objects import Objects
@@ -91,7 +90,7 @@ class ColonyFiles:
             roots = [label, *ledger.beside(colony, label)]
             for root in roots:
                 await self._tidy(root)
-            for root in (*roots, f"{label}.{secrets.token_hex(4)}"):
+            for root in (*roots, beside(label)):
                 if root not in roots:
                     ledger.add_beside(colony, label, root)
                 matching = Matching(self._desk, root, label, contents, tell, begin)

@@ -6,6 +6,7 @@ What was there last time is believed until the snapshot says otherwise; only the
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -24,6 +25,9 @@ from pollinator.wire.errors import NotFound, Unavailable
 TRIES = 3
 """So often others may change a label while we look at it."""
 SNAPSHOT_TRIES = 3
+WILD = frozenset("_%\\")
+"""In a label these stand for other letters, too, when the server looks for what is below it, so that its
+snapshots may hold files of other labels."""
 
 _MARKER_KEY = b"marker"
 _log = logging.getLogger(__name__)
@@ -82,6 +86,8 @@ class Matching:
                 self._desk.ledger.hold(self._desk.colony, self._root, taken.id, holder)
                 return taken
             await self._desk.client.remove_snapshot(taken.id)
+            if not WILD.isdisjoint(self._root):
+                return None
             await self._look()
         raise Unavailable(f"others change {self._root} all the time", reason="colony_contended")
 
@@ -280,6 +286,12 @@ def labels_of(process: Process) -> set[str]:
     fs = one(process.spec.get("fs"))
     read = (*objects(fs.get("snapshots")), *objects(fs.get("dirs")))
     return {str(each.get("label")).rstrip("/") for each in read}
+
+
+def beside(root: str) -> str:
+    """A new label beside one, whose snapshots hold nothing else."""
+    plain = "".join("-" if each in WILD else each for each in root)
+    return f"{plain}.{secrets.token_hex(4)}"
 
 
 def marker(root: str) -> bytes:

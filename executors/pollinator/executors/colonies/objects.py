@@ -45,6 +45,11 @@ class Objects:
         """Which bucket this is, without credentials."""
         return f"s3:{self._asking.endpoint}/{self.bucket}"
 
+    @property
+    def requests(self) -> int:
+        """Requests made so far."""
+        return self._asking.requests
+
     def put(self, name: str, data: Data) -> None:
         """Store an object in one piece; an empty one as well, for who fetches a snapshot asks for it."""
 

@@ -1,0 +1,399 @@
+"""Trees in ColonyFS: of the double, or of a real server if there is one. The bucket is always of a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from pollinator.executors.colonies import matching
+from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes
+from pollinator.wire.errors import Unavailable
+from support.colonies.machines import Machine, Stage, contents_of
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("rclone_s3")]
+
+TREE: Listing = {
+    b"main.py": b"print(1)\n" * 50,
+    b"run.sh": File(b"#!/bin/sh\n", 0o755),
+    b"lib": {
+        b"__init__.py": b"",
+        b"deep": {b"__init__.py": b"", "åäö €.txt".encode(): b"x" * 3000, b"a b": b"blank"},
+    },
+    b"empty": {},
+    b"to": Link(b"lib/deep/a b"),
+}
+CONTENT = {
+    "main.py": b"print(1)\n" * 50,
+    "run.sh": b"#!/bin/sh\n",
+    "lib/__init__.py": b"",
+    "lib/deep/__init__.py": b"",
+    "lib/deep/åäö €.txt": b"x" * 3000,
+    "lib/deep/a b": b"blank",
+    "to": b"blank",
+}
+
+
+async def test_what_was_published_comes_out_of_the_snapshot_and_of_the_label(stage: Stage) -> None:
+    here = await stage.machine()
+    there = await stage.machine("there")
+
+    snapshot = await here.publish(stage.label, TREE)
+
+    assert CONTENT == await there.seen(snapshot)
+    assert CONTENT == await there.pulled(stage.label)
+    assert stage.label == snapshot.label
+
+
+async def test_an_empty_file_has_an_object_for_who_fetches_snapshots_with_the_original(stage: Stage) -> None:
+    here = await stage.machine()
+
+    await here.publish(stage.label, {b"main.py": b"1", b"__init__.py": b""})
+
+    named = stage.revisions("__init__.py")[0]["ref"]["s3object"]["object"]
+    assert 0 == stage.server.objects()[named]
+
+
+async def test_an_unchanged_tree_costs_one_call_and_no_request(stage: Stage) -> None:
+    here = await stage.machine()
+    await here.publish(stage.label, TREE)
+    stage.site.double.mark()
+    requests = here.objects.requests
+
+    await here.publish(stage.label, TREE)
+
+    assert {"createsnapshotmsg": 1} == stage.asked()
+    assert requests == here.objects.requests
+
+
+async def test_an_unchanged_tree_costs_one_call_in_the_next_life_as_well(stage: Stage) -> None:
+    await (await stage.machine()).publish(stage.label, TREE)
+    again = await stage.machine()
+    stage.site.double.mark()
+
+    snapshot = await again.publish(stage.label, TREE)
+
+    assert {"createsnapshotmsg": 1} == stage.asked()
+    assert CONTENT == await again.seen(snapshot)
+
+
+async def test_one_change_sends_one_object(stage: Stage) -> None:
+    here = await stage.machine()
+    first = await here.publish(stage.label, TREE)
+    before = stage.server.objects()
+    if not stage.site.is_real:
+        stage.site.double.mark()
+
+    second = await here.publish(stage.label, {**TREE, b"main.py": b"print(2)\n"})
+
+    assert 1 == len(stage.server.objects().keys() - before.keys())
+    assert CONTENT | {"main.py": b"print(2)\n"} == await here.seen(second)
+    assert CONTENT == await here.seen(first)
+    if not stage.site.is_real:
+        assert 1 == stage.asked()["addfilemsg"]
+        assert 0 == stage.asked()["getfilesmsg"]
+
+
+async def test_what_is_deleted_does_not_come_back(stage: Stage) -> None:
+    here = await stage.machine()
+    await here.publish(stage.label, {b"main.py": b"1", b"old.py": b"2", b"lib": {b"old.py": b"3"}}, "run 1")
+    await here.files.release("run 1")
+    gone = stage.revisions("old.py")[0]["ref"]["s3object"]["object"]
+
+    snapshot = await here.publish(stage.label, {b"main.py": b"1"})
+
+    assert {"main.py": b"1"} == await here.seen(snapshot)
+    assert {"main.py": b"1"} == await (await stage.machine("there")).pulled(stage.label)
+    assert {stage.label: ["main.py"]} == stage.there()
+    assert gone not in stage.server.objects()
+
+
+async def test_what_a_queued_run_needs_stays_although_it_is_deleted_here(stage: Stage) -> None:
+    here = await stage.machine()
+    queued = await here.publish(stage.label, {b"main.py": b"1" * 9, b"old.py": b"2"}, "queued")
+    sent = stage.server.objects()
+
+    later = await here.publish(stage.label, {b"main.py": b"1" * 9}, "later")
+
+    assert {"main.py": b"1" * 9} == await here.seen(later)
+    assert {"main.py": b"1" * 9, "old.py": b"2"} == await here.seen(queued)
+    assert sent == stage.server.objects()
+
+    await here.files.release("queued")
+    last = await here.publish(stage.label, {b"main.py": b"1" * 9}, "last")
+
+    assert stage.label == last.label
+    assert {stage.label: ["main.py"]} == stage.there()
+    assert {"main.py": b"1" * 9} == await here.seen(later)
+    assert {"main.py": b"1" * 9} == await here.seen(last)
+
+
+@pytest.mark.parametrize("part", ["snapshots", "dirs"])
+async def test_what_a_process_of_another_member_needs_stays(stage: Stage, part: str) -> None:
+    here = await stage.machine()
+    await here.publish(stage.label, {b"main.py": b"1", b"old.py": b"2"}, "run 1")
+    await here.files.release("run 1")
+    fs = {"mount": "/cfs", part: [{"label": stage.label, "dir": "/src", "snapshotid": "0" * 64}]}
+    conditions = {"colonyname": stage.site.name, "executortype": f"none-{stage.project}"}
+    spec = {"funcname": "execute", "conditions": conditions, "fs": fs, "maxexectime": 60, "maxwaittime": 60}
+    process = stage.ask("submitfuncspecmsg", spec=spec)
+
+    waiting = await here.publish(stage.label, {b"main.py": b"1"}, "run 2")
+
+    assert {stage.label: ["main.py", "old.py"]} == stage.there()
+    assert {"main.py": b"1"} == await here.seen(waiting)
+
+    stage.ask("cancelprocessmsg", processid=process["processid"])
+    await here.publish(stage.label, {b"main.py": b"1"}, "run 3")
+
+    assert {stage.label: ["main.py"]} == stage.there()
+
+
+async def test_a_released_snapshot_is_gone_from_the_server(stage: Stage) -> None:
+    here = await stage.machine()
+    await here.publish(stage.label, TREE, "run 1")
+    kept = await here.publish(stage.label, TREE, "run 2")
+
+    await here.files.release("run 1")
+    await here.files.release("nobody")
+
+    found = [each for each in stage.ask("getsnapshotsmsg") if each["label"] == stage.label]
+    assert [kept.id] == [each["snapshotid"] for each in found]
+
+
+async def test_files_of_others_stay_and_no_run_sees_them(stage: Stage) -> None:
+    here = await stage.machine()
+    await here.publish(stage.label, {b"main.py": b"1"})
+    stage.add(f"{stage.label}/lib", "theirs.py", b"theirs", member=stage.site.user("other"))
+
+    snapshot = await here.publish(stage.label, {b"main.py": b"2" * 99})
+
+    assert {"main.py": b"2" * 99} == await here.seen(snapshot)
+    assert {"main.py": b"2" * 99, "lib/theirs.py": b"theirs"} == await here.pulled(stage.label)
+    assert stage.label != snapshot.label
+
+
+async def test_runs_beside_files_of_others_cost_little(stage: Stage) -> None:
+    here = await stage.machine()
+    stage.add(stage.label, "theirs.py", b"theirs")
+    await here.publish(stage.label, TREE)
+    before = stage.server.objects()
+    stage.site.double.mark()
+
+    snapshot = await here.publish(stage.label, TREE)
+
+    assert {"getfilemsg": 1, "createsnapshotmsg": 1} == stage.asked()
+    assert before == stage.server.objects()
+    assert CONTENT == await here.seen(snapshot)
+
+
+async def test_the_label_itself_serves_again_when_others_have_taken_their_files_away(stage: Stage) -> None:
+    here = await stage.machine()
+    stage.add(stage.label, "theirs.py", b"theirs")
+    await here.publish(stage.label, TREE)
+    stage.ask("removefilemsg", label=stage.label, name="theirs.py")
+
+    assert stage.label == (await here.publish(stage.label, TREE)).label
+
+
+async def test_what_others_have_put_there_with_the_same_content_is_not_sent(stage: Stage) -> None:
+    await (await stage.machine()).publish(stage.label, TREE)
+    before = stage.server.objects()
+
+    snapshot = await (await stage.machine("there")).publish(stage.label, TREE)
+
+    assert before == stage.server.objects()
+    assert stage.label == snapshot.label
+
+
+async def test_a_project_of_the_original_is_taken_over(stage: Stage) -> None:
+    here = await stage.machine()
+    stage.add(stage.label, "main.py", b"1" * 500)
+    stage.add(stage.label, "__init__.py", b"")
+    stage.add(f"{stage.label}/lib", "x.py", b"old")
+    before = stage.server.objects()
+
+    snapshot = await here.publish(
+        stage.label, {b"main.py": b"1" * 500, b"__init__.py": b"", b"lib": {b"x.py": b"new"}}
+    )
+
+    assert {"main.py": b"1" * 500, "__init__.py": b"", "lib/x.py": b"new"} == await here.seen(snapshot)
+    assert 1 == len(stage.server.objects().keys() - before.keys())
+
+
+async def test_what_was_synced_once_is_known_and_goes_when_it_is_deleted_here(stage: Stage) -> None:
+    here = await stage.machine()
+    stage.add(stage.label, "main.py", b"1")
+    stage.add(stage.label, "old.py", b"2")
+    await here.publish(stage.label, {b"main.py": b"1", b"old.py": b"2"}, "run 1")
+    await here.files.release("run 1")
+
+    await here.publish(stage.label, {b"main.py": b"1"})
+
+    assert {stage.label: ["main.py"]} == stage.there()
+
+
+async def test_a_tree_of_folders_only_is_in_its_snapshot(stage: Stage) -> None:
+    here = await stage.machine()
+
+    snapshot = await here.publish(stage.label, {b"lib": {b"a": b"1"}, b"bin": {b"b": {b"c": b"2"}}})
+
+    assert {"lib/a": b"1", "bin/b/c": b"2"} == await here.seen(snapshot)
+    assert {"lib/a": b"1", "bin/b/c": b"2"} == await here.pulled(stage.label)
+    # The original program asks like this, and the server forgets what is below a label without files.
+    assert 3 == len(stage.ask("getfilelabelsmsg", name=stage.label, exact=True))
+
+
+async def test_an_empty_tree_has_an_empty_snapshot(stage: Stage) -> None:
+    here = await stage.machine()
+    await here.publish(stage.label, {b"lib": {b"a": b"1"}}, "run 1")
+    await here.files.release("run 1")
+
+    snapshot = await here.publish(stage.label, {})
+
+    assert {} == await here.seen(snapshot)
+    assert {} == await here.pulled(stage.label)
+
+
+async def test_labels_that_begin_alike_do_not_mix(stage: Stage) -> None:
+    here = await stage.machine()
+    await here.publish(f"{stage.project}/pa", {b"main.py": b"1"})
+    await here.publish(f"{stage.project}/pab", {b"lib": {b"x": b"2"}})
+    stage.add(f"{stage.project}/pa-c", "y", b"3")
+
+    assert {"main.py": b"1"} == await here.pulled(f"{stage.project}/pa")
+    assert {"main.py"} == (await here.files.listing(f"{stage.project}/pa")).keys()
+    assert {"main.py": b"1"} == await here.seen(await here.publish(f"{stage.project}/pa", {b"main.py": b"1"}))
+
+
+async def test_a_label_with_letters_that_mean_more_to_the_server_is_still_one(stage: Stage) -> None:
+    here = await stage.machine()
+    stage.add(f"{stage.project}/axb/sub", "theirs", b"theirs")
+
+    snapshot = await here.publish(f"{stage.project}/a_b", {b"main.py": b"1"})
+
+    assert {"main.py": b"1"} == await here.seen(snapshot)
+
+
+async def test_the_keys_of_the_bucket_are_in_no_message(stage: Stage) -> None:
+    here = await stage.machine()
+
+    await here.publish(stage.label, TREE)
+
+    everything = json.dumps([stage.revisions("main.py"), stage.ask("getsnapshotsmsg")])
+    assert stage.server.secret_key not in everything
+    assert stage.server.access_key not in everything
+    kept = stage.revisions("main.py")[0]["ref"]["s3object"]
+    assert ("", "", "", -1) == (kept["accesskey"], kept["secretkey"], kept["encryptionkey"], kept["port"])
+    assert stage.server.endpoint == f"http://{kept['server']}"
+    assert stage.server.bucket == kept["bucket"]
+
+
+async def test_results_are_added_and_those_of_others_stay(stage: Stage) -> None:
+    here = await stage.machine()
+    label = f"{stage.project}/result"
+    stage.add(label, "before.txt", b"before")
+    stage.add(label, "same.txt", b"same" * 99)
+    before = stage.server.objects()
+
+    await here.push(label, {b"same.txt": b"same" * 99, b"out": {b"new.txt": b"new", b"empty": b""}})
+
+    assert {
+        "before.txt": b"before",
+        "same.txt": b"same" * 99,
+        "out/new.txt": b"new",
+        "out/empty": b"",
+    } == await here.pulled(label)
+    assert 2 == len(stage.server.objects().keys() - before.keys())
+
+
+async def test_results_are_sent_again_where_somebody_has_changed_them(stage: Stage) -> None:
+    here = await stage.machine()
+    label = f"{stage.project}/result"
+    await here.push(label, {b"out.txt": b"mine"})
+    stage.add(label, "out.txt", b"theirs")
+
+    await here.push(label, {b"out.txt": b"mine"})
+
+    assert {"out.txt": b"mine"} == await here.pulled(label)
+
+
+async def test_results_in_folders_only_are_found_by_the_original(stage: Stage) -> None:
+    here = await stage.machine()
+    label = f"{stage.project}/result"
+
+    await here.push(label, {b"out": {b"new.txt": b"new"}})
+
+    assert {label, f"{label}/out"} == {
+        each["name"] for each in stage.ask("getfilelabelsmsg", name=label, exact=True)
+    }
+
+
+async def test_no_results_leave_nothing(stage: Stage) -> None:
+    here = await stage.machine()
+
+    await here.push(f"{stage.project}/result", {})
+
+    assert {} == stage.there(f"{stage.project}/result")
+
+
+async def test_two_runs_at_a_time_see_each_what_is_theirs(stage: Stage) -> None:
+    here = await stage.machine()
+    trees: list[Listing] = [{b"main.py": b"%d" % at, b"only-%d" % at: b"x"} for at in range(4)]
+
+    snapshots = await asyncio.gather(
+        *(here.publish(stage.label, tree, f"run {at}") for at, tree in enumerate(trees))
+    )
+
+    for at, snapshot in enumerate(snapshots):
+        assert {"main.py": b"%d" % at, f"only-{at}": b"x"} == await here.seen(snapshot)
+
+
+async def test_what_others_change_meanwhile_is_noticed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = await stage.machine()
+    await here.publish(stage.label, {b"main.py": b"1"})
+    _change_before_snapshots(stage, monkeypatch, here, times=1)
+
+    snapshot = await here.publish(stage.label, {b"main.py": b"2"})
+
+    assert {"main.py": b"2"} == await here.seen(snapshot)
+
+
+async def test_who_is_never_left_alone_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = await stage.machine()
+    _change_before_snapshots(stage, monkeypatch, here, times=matching.TRIES)
+
+    with pytest.raises(Unavailable, match="others change") as caught:
+        await here.publish(stage.label, {b"main.py": b"2"})
+
+    assert "colony_contended" == caught.value.reason
+
+
+def _change_before_snapshots(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, machine: Machine, times: int
+) -> None:
+    """Somebody else writes main.py just before each of the next snapshots."""
+    taken = machine.client.create_snapshot
+    left = list(range(times))
+
+    async def late(label: str, name: str) -> object:
+        if left:
+            await asyncio.to_thread(stage.add, stage.label, "main.py", b"changed %d" % left.pop())
+        return await taken(label, name)
+
+    monkeypatch.setattr(machine.client, "create_snapshot", late)
+
+
+async def test_large_trees_are_listed_and_sent_many_at_a_time(stage: Stage) -> None:
+    here, there = await stage.machine(), await stage.machine("there")
+    tree: Listing = {
+        b"%d" % folder: {b"%d" % at: random_bytes(200, b"%d-%d" % (folder, at)) for at in range(20)}
+        for folder in range(15)
+    }
+
+    snapshot = await here.publish(stage.label, tree)
+
+    assert 300 == len(await there.seen(snapshot))
+    assert 300 == len(await there.files.listing(stage.label))
+    assert contents_of(tree).sources.keys() == (await there.files.listing(stage.label)).keys()
