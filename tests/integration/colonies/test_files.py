@@ -1,4 +1,4 @@
-"""Trees in ColonyFS: of the double, or of a real server if there is one. The bucket is always of a real one."""
+"""Trees in ColonyFS: of the double, or of a real server if there is one. The bucket is real in any case."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import boto3.session
 import pytest
 
 from pollinator.chunks.read import SnapshotReader
@@ -176,8 +178,15 @@ class Stage:
         return Counter(each.kind for each in self.site.double.asked())
 
 
+session = functools.cache(boto3.session.Session)
+"""To make one takes most of a test's time."""
+
+
 @pytest.fixture
-async def stage(colony: Site, rclone_s3: S3Server, tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(
+    colony: Site, rclone_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
     """A colony and a bucket, and machines of its members."""
+    monkeypatch.setattr(boto3.session, "Session", session)
     async with AsyncExitStack() as stack:
         yield Stage(colony, rclone_s3, tmp_path, stack)
