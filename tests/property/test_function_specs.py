@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pollinator.executors.colonies.funcspec import Target, function_spec
+from pollinator.executors.colonies.funcspec import Mount, Target, function_spec
 from pollinator.executors.colonies.wanted import wanted
 from pollinator.v1.spec_pb2 import EnvironmentVariable, Gpu, RunSpec, Slurm
 
@@ -41,7 +41,7 @@ WORDS = TEXTS | st.sampled_from(TRICKY)
 VARIABLES = st.dictionaries(st.from_regex(r"V_[A-Za-z0-9_]{0,5}", fullmatch=True), WORDS, max_size=3)
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), sys.stdin.read()]))"
 RUN = "01kcolonyrun00000000000000"
-TARGET = Target("dev", RUN, ["site"], src="snapshot")
+TARGET = Target("dev", RUN, ["site"], src=Mount("/s", "src"), data=Mount("/d", "data"))
 
 Printed = tuple[list[str], dict[str, str], str]
 
@@ -73,7 +73,7 @@ Printed = tuple[list[str], dict[str, str], str]
 )
 @settings(deadline=None)
 def test_an_executor_of_ours_is_given_the_very_spec(spec: RunSpec, ours: bool) -> None:
-    target = Target("dev", RUN, ["site"], src="" if ours else "snapshot", ours=ours)
+    target = Target("dev", RUN, ["site"], ours=True) if ours else TARGET
     carried = json.loads(json.dumps(function_spec(spec, target)))
 
     assert (spec, RUN) == (wanted(carried, "id").spec, wanted(carried, "id").run_id)

@@ -97,16 +97,18 @@ CRASH_POINTS = (
 """Points at which the process of any executor may be killed in the course of a run."""
 
 _REGISTERED = {point.name for point in importlib.metadata.entry_points(group="pollinator.executors")}
-KINDS = sorted(_REGISTERED | PROFILES.keys())
-"""Every kind there is has a profile of this name, and may have more."""
+KINDS = sorted((_REGISTERED - {"colonies"}) | PROFILES.keys())
+"""Every kind that runs something itself has a profile of this name, and may have more."""
 
 
 class ExecutorProcess(ExecutorUnderTest):
     """One of ours: its process, and what it leaves on this machine."""
 
-    def __init__(self, name: str, box: Sandbox, specs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, box: Sandbox, specs: Mapping[str, Any], profile: Profile | None = None
+    ) -> None:
         self.box = box
-        self.profile = PROFILES[name]
+        self.profile = profile or PROFILES[name]
         self.kind = self.profile.kind or name
         self.state = box.folder / "x"
         self.socket = box.folder / "r" / "x" / "x.sock"

@@ -57,6 +57,15 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """One of the trees of a run in the colony's files."""
+
+    label: str
+    snapshot_id: str
+    """Empty where it is what the label holds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where a run goes, and under which names."""
 
@@ -67,9 +76,9 @@ class Target:
     executor_type: str = TYPE
     ours: bool = False
     """All that may take it are ours."""
-    src: str = ""
-    """Id of the snapshot of its src in the colony's files; empty when the files are not there."""
-    data: str = ""
+    src: Mount | None = None
+    """Its src in the colony's files; None where executors of ours find the files elsewhere."""
+    data: Mount | None = None
     """The same of its data."""
     stored: Stored | None = None
     """Where executors of ours find all of it."""
@@ -116,7 +125,7 @@ def function_spec(spec: RunSpec, target: Target) -> dict[str, Any]:
         "maxretries": RETRIES,
         "conditions": _conditions(spec, target, seconds),
         "label": process_label(target.run_id),
-        "fs": _files(spec, target) if target.src else {"mount": "", "snapshots": [], "dirs": []},
+        "fs": _files(spec.project, target),
         "env": {name: value for name, value in _variables(spec, target.run_id).items() if _is_word(value)},
     }
 
@@ -147,38 +156,33 @@ def _conditions(spec: RunSpec, target: Target, seconds: int) -> dict[str, Any]:
     }
 
 
-def _files(spec: RunSpec, target: Target) -> dict[str, Any]:
-    project = spec.project
+def _files(project: str, target: Target) -> dict[str, Any]:
+    if target.src is None or target.data is None:
+        return {"mount": "", "snapshots": [], "dirs": []}
     here = f"{ROOT}/{project}/{target.run_id}"
     never = {"onstart": {"keeplocal": False}, "onclose": {"keeplocal": False}}
-    ours_win = {"onstart": {"keeplocal": False}, "onclose": {"keeplocal": True}}
-    return {
-        "mount": MOUNT,
-        "snapshots": [
-            {
-                "snapshotid": target.src,
-                "label": label_of(project, "src"),
-                "dir": f"{here}/src",
-                "keepfiles": True,
-                "keepsnapshot": True,
-            }
-        ],
-        "dirs": [
-            {
-                "label": result_label(project, target.run_id),
-                "dir": f"{here}/result",
-                "keepfiles": False,
-                "onconflicts": ours_win,
-            },
-            {
-                # The same folder for all runs: an executor fetches only what has changed.
-                "label": label_of(project, "data"),
-                "dir": label_of(project, "data"),
-                "keepfiles": True,
-                "onconflicts": never,
-            },
-        ],
+    at_the_end = {"onstart": {"keeplocal": False}, "onclose": {"keeplocal": True}}
+    src = {
+        "snapshotid": target.src.snapshot_id,
+        "label": target.src.label,
+        "dir": f"{here}/src",
+        "keepfiles": True,
+        "keepsnapshot": True,
     }
+    result = {
+        "label": result_label(project, target.run_id),
+        "dir": f"{here}/result",
+        "keepfiles": False,
+        "onconflicts": at_the_end,
+    }
+    # The same folder for all runs: an executor fetches only what has changed.
+    data = {
+        "label": target.data.label,
+        "dir": label_of(project, "data"),
+        "keepfiles": True,
+        "onconflicts": never,
+    }
+    return {"mount": MOUNT, "snapshots": [src], "dirs": [result, data]}
 
 
 def _command(spec: RunSpec, run_id: str) -> dict[str, Any]:
@@ -247,8 +251,8 @@ def _ours(spec: RunSpec, target: Target) -> dict[str, Any]:
         "run": target.run_id,
         "spec": MessageToDict(spec, preserving_proto_field_name=True),
     }
-    if target.data:
-        part["data"] = target.data
+    if target.data is not None:
+        part["data"] = target.data.snapshot_id
     if (stored := target.stored) is not None:
         part["snapshot"] = {
             "key": stored.ref.key,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from google.protobuf.json_format import ParseDict, ParseError
 
-from pollinator.executors.colonies.funcspec import FUNCTION, MOUNT, OURS, ROOT, VERSION, WORD, Stored
+from pollinator.executors.colonies.funcspec import FUNCTION, MOUNT, OURS, ROOT, VERSION, WORD, Mount, Stored
 from pollinator.executors.colonies.messages import Json, items, objects, one
 from pollinator.executors.environment import CONTRACT
 from pollinator.model.keys import NAME, VARIABLE
@@ -21,15 +21,6 @@ from pollinator.model.quantity import parse_bytes, parse_cpu
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import InvalidInput, Violation
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One of the trees of a process in the colony's files."""
-
-    label: str
-    snapshot_id: str
-    """Empty where it is what the label holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pollinator.executors.colonies.funcspec import Stored, Target, function_spec
-from pollinator.executors.colonies.wanted import Mount, wanted
+from pollinator.executors.colonies.funcspec import Mount, Stored, Target, function_spec
+from pollinator.executors.colonies.wanted import wanted
 from pollinator.v1.spec_pb2 import EnvironmentVariable, Gpu, RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import InvalidInput
@@ -108,7 +108,8 @@ def target(**changes: Any) -> Target:
         "colony": "dev",
         "run_id": "RUN",
         "executor_names": ["lumi-std"],
-        "src": "SNAP",
+        "src": Mount("/pollinator/PROJ/src", "SNAP"),
+        "data": Mount("/pollinator/PROJ/data", "DATA"),
     }
     return Target(**fields | changes)
 
@@ -174,18 +175,18 @@ def test_variables_that_a_shell_would_take_apart_are_not_told_as_such() -> None:
 
 
 def test_files_of_the_colony_are_not_named_where_they_are_not() -> None:
-    assert {"mount": "", "snapshots": [], "dirs": []} == function_spec(spec_of_new(), target(src=""))["fs"]
+    assert {"mount": "", "snapshots": [], "dirs": []} == function_spec(spec_of_new(), target(src=None))["fs"]
 
 
 def test_executors_of_ours_find_where_the_snapshot_is() -> None:
     stored = Stored(SnapshotRef(key="s/1", digest=b"\x01" * 32), "http://s3:9000", "bucket", "prefix/")
-    found = wanted(function_spec(spec_of_new(), target(src="", stored=stored)), "id")
+    found = wanted(function_spec(spec_of_new(), target(src=None, stored=stored)), "id")
 
     assert (stored, {}) == (found.stored, found.trees)
 
 
 def test_executors_of_ours_find_the_trees() -> None:
-    found = wanted(function_spec(spec_of_new(), target(data="DATA")), "id")
+    found = wanted(function_spec(spec_of_new(), target()), "id")
 
     assert {
         "src": Mount("/pollinator/PROJ/src", "SNAP"),

@@ -1,0 +1,142 @@
+"""Files of runs on their way into a colony, and results on their way back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pollinator.chunks.layout import disk_errors
+from pollinator.chunks.read import SnapshotReader
+from pollinator.chunks.store import Store
+from pollinator.executors.base import Tell
+from pollinator.executors.colonies.cfs import ColonyFiles
+from pollinator.executors.colonies.contents import TreeContents
+from pollinator.executors.colonies.ends import LEFT, read_outcome
+from pollinator.executors.colonies.funcspec import Mount, Stored, label_of, result_label
+from pollinator.executors.colonies.handover import Handover, Staged
+from pollinator.executors.colonies.line import Line
+from pollinator.executors.colonies.targets import choose
+from pollinator.executors.colonies.together import in_thread
+from pollinator.v1.run_pb2 import Notice, Severity, SnapshotSource
+from pollinator.v1.tree_pb2 import SnapshotRef
+from pollinator.wire.faults import crash_point
+
+NAMED = 10
+"""So many files that a colony cannot keep are named."""
+LEFT_S = 30.0
+"""So long an executor of ours may take to end a run that was cancelled, and to bring what it has left."""
+LOOK_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+async def stage(
+    run: Handover, line: Line, store: Store, threads: ThreadPoolExecutor, tell: Tell
+) -> Sequence[Notice]:
+    """Take the files of a run to where those are who may run it.
+
+    Raises:
+        InvalidInput: nobody can run it.
+        PollinatorError: they cannot be taken there.
+    """
+    if run.staged is not None:
+        return ()
+    source = run.job.source
+    choice = choose(run.job.spec, line.colony.name, await line.executors(), datetime.now(UTC))
+    if choice.ours and stored_of(source) is not None:
+        run.stage(Staged(choice.names, choice.type, choice.ours))
+        return ()
+    files = await line.files()
+    reader = SnapshotReader(store)
+    snapshot = await in_thread(threads, reader.open, source.snapshot)
+    mounts: list[Mount] = []
+    left_out: list[str] = []
+    done = 0
+    for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
+        contents = await in_thread(threads, TreeContents, reader, tree)
+        told = _from(done, tell)
+        kept = await files.publish(label_of(run.job.spec.project, name), contents, run.job.run_id, told)
+        mounts.append(Mount(kept.label, kept.id))
+        left_out += [f"{name}/{each}" for each in contents.left_out]
+        done += sum(each.size for each in contents.sources.values())
+        crash_point(f"after_{name}")
+    src, data = mounts
+    run.stage(Staged(choice.names, choice.type, choice.ours, src, data))
+    return _named(left_out)
+
+
+def stored_of(source: SnapshotSource) -> Stored | None:
+    """Where executors of ours find the snapshot: in the bucket of the colony, if it is there."""
+    if not source.store.HasField("s3") or not source.colony.HasField("files"):
+        return None
+    s3, files = source.store.s3, source.colony.files
+    if (s3.endpoint.rstrip("/"), s3.bucket) != (files.endpoint.rstrip("/"), files.bucket):
+        return None
+    return Stored(source.snapshot, s3.endpoint, s3.bucket, s3.prefix)
+
+
+async def fetch(run: Handover, line: Line, tell: Tell) -> SnapshotRef | None:
+    """Bring what an ended run has left in the colony into its folder.
+
+    Returns:
+        The results in the store of the run, if they are there already.
+
+    Raises:
+        PollinatorError: it cannot be had.
+    """
+    if run.ended is None or not run.process_id:
+        return None
+    if run.ended.result is not None:
+        return run.ended.result
+    folder = run.job.work / "result"
+    with disk_errors(folder):
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    label = result_label(run.job.spec.project, run.job.run_id)
+    files = await line.files()
+    if run.ended.left:
+        await _until_left(files, label)
+    pulled = await files.pull(label, folder, tell=tell)
+    for text in pulled.refused:
+        _log.warning("run %s: not brought: %s", run.job.run_id, text)
+    return _read_left(folder / LEFT)
+
+
+async def release(run: Handover, line: Line) -> None:
+    """Nobody needs its snapshots in the colony any more."""
+    staged = run.staged
+    if staged is not None and staged.src is not None:
+        await (await line.files()).release(run.job.run_id)
+
+
+async def _until_left(files: ColonyFiles, label: str) -> None:
+    deadline = time.monotonic() + LEFT_S
+    while time.monotonic() < deadline:
+        if LEFT in await files.listing(label):
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+def _read_left(path: Path) -> SnapshotRef | None:
+    """Where the results are, as an executor of ours has left word last of all."""
+    try:
+        told = read_outcome(path.read_text("utf-8", "replace"))
+    except FileNotFoundError:
+        return None
+    path.unlink()
+    return told[1] if told is not None else None
+
+
+def _named(left_out: Sequence[str]) -> list[Notice]:
+    texts = [f"not sent: {each}" for each in left_out[:NAMED]]
+    if len(left_out) > NAMED:
+        texts.append(f"not sent: {len(left_out) - NAMED} more")
+    return [Notice(severity=Severity.SEVERITY_WARNING, code="not_sent", text=text) for text in texts]
+
+
+def _from(done: int, tell: Tell) -> Tell:
+    return lambda more: tell(done + more)

@@ -1,0 +1,191 @@
+"""One run on its way through a colony: what is known of it, and its files, which outlive the process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pollinator.executors.base import Job, Observation
+from pollinator.executors.colonies.ends import NODES, End, read_outcome
+from pollinator.executors.colonies.ends import outcome_text as text_of
+from pollinator.executors.colonies.funcspec import Mount
+from pollinator.executors.colonies.messages import Process, State
+from pollinator.executors.records import STARTED, read_record, write_json
+from pollinator.v1.run_pb2 import Outcome, OutcomeReason, PendingReason, RunState
+from pollinator.wire.errors import PollinatorError
+
+STAGED = "staged.json"
+"""Where its files are in the colony, and who may take it."""
+INTENT = "submit.json"
+"""Is there before it is submitted: from then on there may be a process."""
+PROCESS = "process.json"
+"""Which one it is, and what was heard of it last."""
+ENDED = "ended.json"
+CANCEL = "cancel"
+LOG = "log.json"
+"""How far its log was read."""
+
+_S = RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What was decided when its files were taken to the colony."""
+
+    names: Sequence[str]
+    type: str
+    ours: bool
+    """Executors of ours take it."""
+    src: Mount | None = None
+    data: Mount | None = None
+
+
+class Handover:
+    """One run."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.path = job.workspace
+        self.cancel_wished = asyncio.Event()
+        self.pending: PendingReason | None = None
+        """Why it waits."""
+        self.ended: End | None = _read_end(read_record(self.path / ENDED))
+        self.unsure_until = 0.0
+        """Until then a process may appear of which the server has not told."""
+        known = read_record(self.path / PROCESS) or {}
+        self.process_id = str(known.get("id", ""))
+        self.state = RunState.ValueType(known.get("state", _S.RUN_STATE_QUEUED))
+        self.nodes: tuple[str, ...] = tuple(known.get("nodes", ()))
+        self.retries = int(known.get("retries", 0))
+        self.since = float((read_record(self.path / INTENT) or {}).get("time", 0.0))
+        """When it may have been submitted; 0 when it was not."""
+        if self.cancelled:
+            self.cancel_wished.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """It is wished that the run ends."""
+        return (self.path / CANCEL).exists()
+
+    # Its files
+
+    @property
+    def staged(self) -> Staged | None:
+        """What was decided; None before."""
+        told = read_record(self.path / STAGED)
+        if told is None:
+            return None
+        mounts = {name: Mount(**told[name]) if told[name] else None for name in ("src", "data")}
+        return Staged(told["names"], told["type"], told["ours"], **mounts)
+
+    def stage(self, staged: Staged) -> None:
+        """From now on its files are there."""
+        write_json(self.path / STAGED, asdict(staged), durable=True)
+
+    # Handing over
+
+    def intend(self) -> None:
+        """From now on there may be a process."""
+        if not self.since:
+            now = time.time()
+            write_json(self.path / INTENT, {"time": now}, durable=True)
+            # Only once it is on disk: it may be full, and then this is tried again.
+            self.since = now
+
+    def retract(self) -> None:
+        """The colony has no process of it, for sure."""
+        self.since = 0.0
+        (self.path / INTENT).unlink(missing_ok=True)
+
+    def withdraw(self) -> bool:
+        """End the run, which has no process, if that is wished."""
+        if not self.cancelled:
+            return False
+        detail = "cancelled before the colony had it"
+        self.end(End(_S.RUN_STATE_CANCELLED, Outcome(detail=detail)))
+        return True
+
+    def refused(self, error: PollinatorError) -> None:
+        """End the run, because the colony does not take it."""
+        detail = f"{error.message}\n{error.hint}".strip()
+        outcome = Outcome(reason=OutcomeReason.OUTCOME_REASON_LAUNCH, exit_code=1, detail=detail)
+        self.end(End(_S.RUN_STATE_FAILED, outcome))
+
+    def is_process(self, process_id: str) -> None:
+        """Note which process it is."""
+        self.process_id = process_id
+        self.pending = None
+        self._save()
+
+    # While it is there
+
+    def see(self, process: Process, *, printed: bool) -> None:
+        """Take note of how the process is.
+
+        Args:
+            process: as it is now.
+            printed: it has said something.
+        """
+        before = self.state, self.nodes, self.retries
+        nodes = tuple(filter(None, process.attributes.get(NODES, "").split(",")))
+        if process.state == State.WAITING or process.retries > self.retries:
+            # Its time was over, or its executor is gone, and it was put back: another may have it already.
+            self.state, self.nodes = _S.RUN_STATE_QUEUED, ()
+        elif process.state == State.RUNNING:
+            self.nodes = nodes or self.nodes
+            begun = bool(nodes) or printed or self.state == _S.RUN_STATE_RUNNING
+            self.state = _S.RUN_STATE_RUNNING if begun else _S.RUN_STATE_STARTING
+        self.retries = process.retries
+        if (self.state, self.nodes, self.retries) != before:
+            self._save()
+            if self.state == _S.RUN_STATE_RUNNING:
+                self._note_start()
+
+    def says_something(self) -> None:
+        """It has printed, so it runs."""
+        if self.state == _S.RUN_STATE_STARTING:
+            self.state = _S.RUN_STATE_RUNNING
+            self._save()
+            self._note_start()
+
+    def observation(self) -> Observation:
+        """How the run looks now."""
+        if self.ended is not None:
+            return Observation(self.ended.state, outcome=self.ended.outcome)
+        waits = self.state == _S.RUN_STATE_QUEUED
+        return Observation(self.state, pending=self.pending if waits else None, nodes=self.nodes)
+
+    def end(self, end: End, *, started: bool = False) -> None:
+        """It is over."""
+        if started:
+            self._note_start()
+        told = {
+            "state": RunState.Name(end.state),
+            "outcome": text_of(end.outcome, end.result),
+            "left": end.left,
+        }
+        write_json(self.path / ENDED, told, durable=True)
+        self.ended = end
+
+    def _note_start(self) -> None:
+        if not (self.path / STARTED).exists():
+            write_json(self.path / STARTED, {"nodes": list(self.nodes)})
+
+    def _save(self) -> None:
+        known: dict[str, Any] = {
+            "id": self.process_id,
+            "state": int(self.state),
+            "nodes": list(self.nodes),
+            "retries": self.retries,
+        }
+        write_json(self.path / PROCESS, known, durable=True)
+
+
+def _read_end(told: dict[str, Any] | None) -> End | None:
+    if told is None:
+        return None
+    outcome, result = read_outcome(told["outcome"]) or (Outcome(), None)
+    return End(RunState.Value(told["state"]), outcome, result, left=bool(told["left"]))

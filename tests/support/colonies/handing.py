@@ -1,0 +1,60 @@
+"""Our executor that hands runs over to a colony, as a process of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from pollinator.executors.conformance.asking import make_spec, start_request
+from pollinator.v1.colony_pb2 import Colony
+from pollinator.v1.run_pb2 import Run, StartRunRequest
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.store_pb2 import StoreSettings
+from pollinator.v1.tree_pb2 import SnapshotRef
+from support.executing import CALL_S, ExecutorProcess, Profile
+from support.sandbox import Sandbox
+
+PROFILE = Profile(kind="colonies")
+
+
+class Handing(ExecutorProcess):
+    """It, and the colony that its runs are for."""
+
+    def __init__(self, colony: Colony, box: Sandbox, specs: Mapping[str, Any]) -> None:
+        super().__init__("colonies", box, specs, PROFILE)
+        self.colony = colony
+
+    async def request(self, program: str = "", **changes: Any) -> StartRunRequest:
+        """A request for a run of one small program."""
+        snapshot = await self.publish({b"main.py": program.encode()})
+        return self.of(make_spec(**changes), snapshot)
+
+    def of(
+        self, spec: RunSpec, snapshot: SnapshotRef, settings: StoreSettings | None = None
+    ) -> StartRunRequest:
+        """A request for a run of a snapshot."""
+        request = start_request(self.spec(spec), snapshot, settings=settings)
+        request.snapshot.colony.CopyFrom(self.colony)
+        return request
+
+    async def ask(self, request: StartRunRequest) -> Run:
+        """Start it."""
+        return (await self.runs.StartRun(request, timeout=CALL_S, wait_for_ready=True)).run
+
+    async def begins(self, program: str = "", **changes: Any) -> Run:
+        """Start a run of one small program."""
+        return await self.ask(await self.request(program, **changes))
+
+
+@asynccontextmanager
+async def handing(colony: Colony, **specs: Any) -> AsyncGenerator[Handing]:
+    """One in a sandbox of its own; its runs say these besides."""
+    under_test = Handing(colony, Sandbox(Path(tempfile.mkdtemp(prefix="pol-"))), specs)
+    try:
+        await under_test.start()
+        yield under_test
+    finally:
+        await under_test.close()
