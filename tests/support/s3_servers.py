@@ -102,6 +102,12 @@ class S3Server(ABC):
         with self._client() as client:
             client.put_object(Bucket=self.bucket, Key=key, Body=data)
 
+    def get(self, key: str) -> bytes:
+        """What an object holds."""
+        with self._client() as client:
+            found: bytes = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        return found
+
     def stored_at(self, key: str) -> datetime:
         """When an object was stored last."""
         with self._client() as client:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from pollinator.executors.conformance.asking import make_spec, start_request
 from pollinator.v1.colony_pb2 import Colony
-from pollinator.v1.run_pb2 import Run, StartRunRequest
+from pollinator.v1.run_pb2 import Run, RunState, StartRunRequest
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
@@ -47,6 +48,16 @@ class Handing(ExecutorProcess):
     async def begins(self, program: str = "", **changes: Any) -> Run:
         """Start a run of one small program."""
         return await self.ask(await self.request(program, **changes))
+
+    async def reaches(self, name: str, state: str, attempt: int = 1) -> Run:
+        """A run, once it is in this state."""
+        wanted = RunState.Value(f"RUN_STATE_{state}")
+        async with asyncio.timeout(30), aclosing(self.messages(name, output=False)) as messages:
+            async for _ in messages:
+                run = await self.get(name)
+                if run.state == wanted and run.attempt == attempt:
+                    return run
+        raise AssertionError(f"it never was {state}: {await self.get(name)}")
 
 
 @asynccontextmanager

@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
 from support.colonies.asking import Member
 from support.colonies.playing import Play
 from support.colonies.sites import Site
@@ -91,11 +88,7 @@ class Public:
                 asked = {"colonyname": self.site.name, "fileid": file_id, "label": "", "name": ""}
                 (file,) = self.site.line.ask(self.member, "getfilemsg", **asked, latest=False).granted
                 below = file["label"].removeprefix(mount["label"]).strip("/")
-                body = (
-                    self._client()
-                    .get_object(Bucket=self.s3.bucket, Key=file["ref"]["s3object"]["object"])["Body"]
-                    .read()
-                )
+                body = self.s3.get(file["ref"]["s3object"]["object"])
                 found[f"{below}/{file['name']}".lstrip("/")] = body
         return found
 
@@ -115,7 +108,7 @@ class Public:
         key = secrets.token_hex(32)
         # As the originals do, which upload nothing where there is nothing.
         if content:
-            self._client().put_object(Bucket=self.s3.bucket, Key=key, Body=content)
+            self.s3.put(key, content)
         place = {"server": self.s3.endpoint.partition("://")[2], "port": -1, "tls": False, "object": key}
         file = {
             "colonyname": self.site.name,
@@ -127,14 +120,3 @@ class Public:
             "ref": {"protocol": "s3", "s3object": {**place, "bucket": self.s3.bucket}},
         }
         self.site.line.ask(self.member, "addfilemsg", file=file).granted  # noqa: B018
-
-    def _client(self) -> Any:
-        return boto3.session.Session(
-            aws_access_key_id=self.s3.access_key,
-            aws_secret_access_key=self.s3.secret_key,
-            region_name="us-east-1",
-        ).client(
-            "s3",
-            endpoint_url=self.s3.endpoint,
-            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-        )

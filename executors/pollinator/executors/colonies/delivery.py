@@ -47,7 +47,7 @@ async def stage(
     if run.staged is not None:
         return ()
     source = run.job.source
-    choice = choose(run.job.spec, line.colony.name, await line.executors(), datetime.now(UTC))
+    choice = choose(run.job.spec, line.colony.name, await line.client.executors(), datetime.now(UTC))
     if choice.ours and stored_of(source) is not None:
         run.stage(Staged(choice.names, choice.type, choice.ours))
         return ()

@@ -108,7 +108,7 @@ class ColoniesExecutor(Executor):
         line = self._lines.of(colony)
         try:
             async with asyncio.timeout(SURVEY_S):
-                executors = await line.executors()
+                executors = await line.client.executors()
         except (PollinatorError, TimeoutError) as error:
             if isinstance(error, PollinatorError) and not error.retryable:
                 raise
@@ -120,7 +120,7 @@ class ColoniesExecutor(Executor):
         """The function spec; nobody knows when somebody will take it."""
         if not script:
             return Preview()
-        executors = await self._lines.of(colony).executors()
+        executors = await self._lines.of(colony).client.executors()
         choice = choose(spec, colony.name, executors, datetime.now(UTC))
         target = Target(
             colony.name,

@@ -81,13 +81,16 @@ def pending(choice: Choice, executors: Sequence[Executor], ahead: int, now: date
     ]
     shown = ", ".join(choice.names) or f"executors of type {choice.type}"
     if all(_absence(each, now) for each in fitting):
-        why = "; ".join(f"{each.name} {_absence(each, now)}" for each in fitting) or f"there are no {shown}"
+        why = (
+            "; ".join(f"{each.name} {_absence(each, now)}" for each in fitting)
+            or f"{shown}: not in the colony any more"
+        )
         action = "wait until one is back, or name another executor"
         return PendingReason(code="executor_away", text=why, action=action)
     if ahead:
         text = f"{ahead} process{'es are' if ahead > 1 else ' is'} ahead of it for {shown}"
         return PendingReason(code="queue", text=text, action="wait, or cancel what is ahead")
-    text = f"{shown} will be given it when they next ask for work"
+    text = f"the next of {shown} that asks for work is given it"
     return PendingReason(code="queue", text=text, action="wait: they may be busy")
 
 
@@ -122,7 +125,7 @@ def _wrong_names(
             for name in names
         ]
     types = {known[name].type for name in names if name in known}
-    text = f"{', '.join(names)} are not of it, but of {', '.join(sorted(types))}"
+    text = f"is {kind}, but {', '.join(names)} is of {', '.join(sorted(types))}"
     return [Violation("conditions.executorType", text)]
 
 
