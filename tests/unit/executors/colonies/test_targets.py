@@ -129,7 +129,7 @@ def test_what_a_colony_never_gives_to_anybody_is_refused() -> None:
     wrong = refused(spec(nodes=128, processes_per_node=500), site())
 
     assert ["conditions.nodes", "conditions.processesPerNode"] == list(wrong)
-    assert choose(spec(nodes=127, processes_per_node=127), "dev", [site()], NOW)
+    assert ("lumi-std",) == choose(spec(nodes=127, processes_per_node=127), "dev", [site()], NOW).names
 
 
 def test_what_public_executors_refuse_is_refused_before() -> None:
