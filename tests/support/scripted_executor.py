@@ -52,10 +52,10 @@ from pollinator.v1.run_pb2 import (
 )
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import SnapshotRef
-from pollinator.wire.errors import NotFound, PollinatorError, Unavailable
+from pollinator.wire.errors import NotFound, PollinatorError
 from pollinator.wire.progress import Teller
-from pollinator.wire.status import error_status
 from pollinator.wire.watching import watch_run
+from support.rpc_errors import rpc_error, to_unavailable
 
 RUN_ID = "01m0000000000000000000test"
 STORE_ID = "store"
@@ -280,22 +280,6 @@ async def _next(messages: AsyncIterator[WatchRunResponse]) -> WatchRunResponse |
         return grpc.aio.EOF
     except PollinatorError as error:
         return error
-
-
-def to_unavailable() -> PollinatorError:
-    """The error of an executor that does not come up."""
-    return Unavailable("the executor does not start", reason="executor_down")
-
-
-def rpc_error(error: PollinatorError | None) -> grpc.aio.AioRpcError:
-    """What gRPC raises for an error of the server, or for a connection that broke."""
-    if error is None:
-        return grpc.aio.AioRpcError(
-            grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details="cut"
-        )
-    status = error_status(error)
-    trailing = grpc.aio.Metadata(*status.trailing_metadata)
-    return grpc.aio.AioRpcError(status.code, grpc.aio.Metadata(), trailing, details=status.details)
 
 
 @dataclass

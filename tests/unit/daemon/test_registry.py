@@ -1,4 +1,4 @@
-"""Which executor a run goes to, and what an executor's process may know."""
+"""The list of executors, and what an executor's process may know."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pollinator.daemon.reach.local import executor_environment
 from pollinator.daemon.reach.transport import NotLoggedIn
 from pollinator.daemon.registry import Registry
 from pollinator.v1.executor_pb2 import Reach
-from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import AlreadyExists, Corrupt, InvalidInput, Unavailable, WrongState
 from pollinator.wire.presence import holder_of
 from pollinator.wire.status import error_status
@@ -37,77 +36,6 @@ def end_executor(state: Path) -> None:
     holder = holder_of(state / "executor.lock")
     assert holder is not None
     os.kill(holder.pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    ("names", "kind"),
-    [([], ""), (["local"], ""), (["lumi", "local"], ""), ([], "local"), (["local"], "slurm")],
-)
-def test_the_first_known_name_decides_then_the_kind_then_the_default(
-    registry: Registry, names: list[str], kind: str
-) -> None:
-    assert "local" == registry.choose(names, kind).place.name
-
-
-@pytest.mark.parametrize(("names", "kind"), [(["lumi"], ""), (["lumi", "hub"], "local"), ([], "slurm")])
-def test_an_executor_that_nobody_knows_is_refused_with_those_that_are_known(
-    registry: Registry, names: list[str], kind: str
-) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        registry.choose(names, kind)
-
-    assert "executor_missing" == caught.value.reason
-    assert "known are: local" == caught.value.hint
-    assert (names[:1] or [kind])[0] in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("asked", "names", "kind", "expected"),
-    [
-        ("", [], "", "local"),
-        ("", ["local"], "", "local"),
-        ("", ["lumi", "local"], "", "local"),
-        ("", [], "local", "local"),
-        ("local", ["lumi"], "", "local"),
-        ("", ["lumi"], "", "colonies"),
-        ("", [], "container-executor", "colonies"),
-        ("lumi", ["local"], "", "colonies"),
-        ("colonies", ["local"], "", "colonies"),
-    ],
-)
-async def test_what_nobody_here_knows_is_for_the_colony(
-    registry: Registry, asked: str, names: list[str], kind: str, expected: str
-) -> None:
-    spec = RunSpec(executor_names=names, executor_type=kind)
-
-    assert expected == registry.for_run(asked, spec, colony=True).place.name
-
-
-@pytest.mark.parametrize(
-    ("asked", "reason"),
-    [("", "executor_missing"), ("hub", "executor_missing"), ("colonies", "colony_missing")],
-)
-def test_without_a_colony_it_is_refused(registry: Registry, asked: str, reason: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        registry.for_run(asked, RunSpec(executor_names=["lumi"]), colony=False)
-
-    assert reason == caught.value.reason
-    assert ["local"] == registry.names()
-
-
-async def test_the_executor_for_colonies_is_of_this_machine(registry: Registry) -> None:
-    registry.colonies()
-
-    assert ["colonies", "local"] == registry.names()
-    with pytest.raises(AlreadyExists):
-        registry.add("colonies", "unix:/x.sock", "", {})
-    with pytest.raises(InvalidInput, match="belongs to this machine"):
-        await registry.remove("colonies", busy=False)
-
-
-def test_no_name_is_the_default(registry: Registry) -> None:
-    assert registry.get("") is registry.get("local")
-    assert ["local"] == registry.names()
 
 
 async def test_an_executor_that_does_not_run_says_nothing_and_is_not_started_for_a_question(
