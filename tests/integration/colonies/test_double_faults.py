@@ -206,6 +206,20 @@ def test_a_double_behind_tls_shows_its_certificate(certificate: Certificate) -> 
         line.close()
 
 
+def test_rows_of_one_moment_come_in_their_order(play: Play, double: Double) -> None:
+    process_id = play.run()
+    now = time.time_ns()
+    with double.settings(log_time_ns=now):
+        play.log(process_id, "one")
+        play.log(process_id, "two")
+    with double.settings(log_time_ns=now - 1):
+        play.log(process_id, "before")
+
+    assert ["before", "one", "two"] == play.site.printed(process_id)
+    assert play.logs(process_id, since=now).granted is None
+    assert 3 == len(play.logs(process_id, since=now - 2).granted)
+
+
 def test_a_fault_that_is_not_known_is_the_tests_own(double: Double) -> None:
     with pytest.raises(RuntimeError, match="no fault"):
         double.fault("explode")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support.colonies.asking import Member, Said, stranger
+from support.colonies.playing import RUNNING, Play
 from support.colonies.sites import Site
 
 pytestmark = pytest.mark.integration
@@ -228,6 +229,21 @@ def test_an_executor_changes_what_it_has(colony: Site, user: Member) -> None:
     assert {} == colony.line.ask(one, "updateexecutormsg", **said).granted
     assert {"hardware": None, "software": []} == find_executor(colony, user, one.name)["capabilities"]
     assert (400, "Only an executor can update its own capabilities") == denied.refusal
+
+
+def test_tests_look_into_a_colony(colony: Site) -> None:
+    play = Play(colony)
+    process_id = play.run()
+    play.log(process_id, "a line")
+    label = f"/{colony.fresh('label')}"
+    for below, name in ((label, "a"), (f"{label}/sub", "b"), (f"{label}x", "c")):
+        file = {"colonyname": colony.name, "label": below, "name": name, "checksum": name.upper()}
+        colony.line.ask(play.user, "addfilemsg", file=file)
+
+    assert RUNNING == colony.process(process_id)["state"]
+    assert ["a line"] == colony.printed(process_id)
+    assert {"a": "A", "sub/b": "B"} == colony.stored(label)
+    assert play.executor.identity == colony.executor_named(play.executor.name)["executorid"]
 
 
 def test_a_list_of_nothing_is_null(colony: Site, user: Member) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from support.colonies.answers import answers
 from support.colonies.decoding import message, text, truth, whole
 from support.colonies.refusing import Refusal, storable
-from support.colonies.world import Log, State, World, attribute_of, now_ns, shown_attribute
+from support.colonies.world import Log, State, World, attribute_of, shown_attribute
 
 MOST = 500
 _MOST_FOUND = 100
@@ -29,7 +29,7 @@ def _add_log(world: World, caller: str, asked: Any) -> Any:
         denied = "not allowed to add log, only the assigned Executor may att logs"
         raise Refusal(403, f"Failed to add log, {denied}")
     storable(asked["message"], twice=True)
-    world.logs.append(Log(process.id, process.colony, executor.name, asked["message"], now_ns()))
+    world.add_log(process.id, process.colony, executor.name, asked["message"])
     return {}
 
 
@@ -46,7 +46,7 @@ def _add_executor_log(world: World, caller: str, asked: Any) -> Any:
     if executor.name != asked["executorname"]:
         raise Refusal(403, "Failed to add executor log, executor name mismatch")
     storable(asked["message"], twice=True)
-    world.logs.append(Log("", asked["colonyname"], executor.name, asked["message"], now_ns()))
+    world.add_log("", asked["colonyname"], executor.name, asked["message"])
     return {}
 
 
@@ -68,6 +68,7 @@ def _get_logs(world: World, caller: str, asked: Any) -> Any:
         raise Refusal(403, f"Count exceeds max log count ({MOST})")
     if count < 0:
         raise Refusal(400, "pq: LIMIT must not be negative", twice=True)
+    found.sort(key=lambda each: each.time_ns)
     if asked["latest"]:
         found = found[max(0, len(found) - count) :]
     elif asked["since"] > 0:

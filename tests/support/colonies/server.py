@@ -67,7 +67,13 @@ class Server:
         application.router.add_get("/health", self._health)
         application.router.add_get("/pubsub", self._pubsub)
         # As in Go: who goes away is not given a process any more.
-        runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            application,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=0.1,
+            keepalive_timeout=3600,
+        )
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self._tls())
         await site.start()

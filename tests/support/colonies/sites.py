@@ -14,6 +14,8 @@ import itertools
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import pytest
 
@@ -82,6 +84,43 @@ class Site:
         """Let an executor take work."""
         named = {"colonyname": self.name, "executorname": member.name}
         self.line.ask(self.owner, "approveexecutormsg", **named).granted  # noqa: B018
+
+    # What is there, of a real server as well
+
+    @cached_property
+    def watcher(self) -> Member:
+        """A user who looks only."""
+        return self.user("watcher")
+
+    def look(self, kind: str, **fields: Any) -> Any:
+        """What the colony answers to a question that changes nothing."""
+        return self.line.ask(self.watcher, kind, colonyname=self.name, **fields).granted
+
+    def process(self, process_id: str) -> Any:
+        """A process."""
+        return self.look("getprocessmsg", processid=process_id)
+
+    def printed(self, process_id: str) -> list[str]:
+        """Rows of a log, up to the most that are given at once."""
+        rows: list[Any] = self.look("getlogsmsg", processid=process_id, count=500, since=0) or []
+        return [each["message"] for each in rows]
+
+    def executor_named(self, name: str) -> Any:
+        """An executor."""
+        return self.look("getexecutormsg", executorname=name)
+
+    def stored(self, label: str) -> dict[str, str]:
+        """Paths below a label, with the checksums of the newest revisions."""
+        rows: list[Any] = self.look("getfilelabelsmsg", name=label, exact=False) or []
+        labels = [each["name"] for each in rows]
+        return {
+            f"{below}/{file['name']}".removeprefix(f"{label}/"): file["checksum"]
+            for below in labels
+            if f"{below}/".startswith(f"{label}/")
+            for file in self.look("getfilesmsg", label=below)
+        }
+
+    # For programs
 
     def seen_by(self, member: Member, files: S3Store | None = None) -> Colony:
         """The colony as our programs are told of it."""
