@@ -15,7 +15,7 @@ import pytest
 
 from support.colonies.asking import Line, envelope
 from support.colonies.double import Double
-from support.colonies.playing import RUNNING, WAITING, Play, until
+from support.colonies.playing import FAILED, RUNNING, WAITING, Play, until
 from support.colonies.sites import Site, real_site
 from support.s3_servers import Certificate
 
@@ -204,6 +204,34 @@ def test_a_double_behind_tls_shows_its_certificate(certificate: Certificate) -> 
 
         assert 200 == line.getresponse().status
         line.close()
+
+
+def test_a_process_has_failed_before_it_is_known_why(play: Play, double: Double) -> None:
+    """A real server writes the two one after the other as well, with less time between."""
+    process_id = play.run()
+    with double.settings(late_s=0.5), ThreadPoolExecutor(1) as pool:
+        failing = pool.submit(play.fail, process_id, "why")
+        until(lambda: play.get(process_id)["state"] == FAILED)
+        early = play.get(process_id)["errors"]
+        failing.result(10)
+
+    assert ([], ["why"]) == (early, play.get(process_id)["errors"])
+
+
+def test_a_process_may_be_given_away_before_its_environment_is_there(play: Play, double: Double) -> None:
+    """Also of a real server, where the two are written one after the other."""
+    with double.settings(late_s=0.5), ThreadPoolExecutor(1) as pool:
+        submitting = pool.submit(play.submit, env={"A": "1"})
+        until(
+            lambda: any(
+                each["initiatorid"] == play.user.identity for each in double.processes(play.site.name)
+            )
+        )
+        given = play.assign().granted
+        process_id = submitting.result(10)
+
+    assert (process_id, {}) == (given["processid"], given["spec"]["env"])
+    assert {"A": "1"} == play.get(process_id)["spec"]["env"]
 
 
 def test_rows_of_one_moment_come_in_their_order(play: Play, double: Double) -> None:

@@ -27,7 +27,7 @@ _LIST = message(colonyname=text, count=whole, state=whole, executortype=text, la
     "Failed to submit process",
     "Failed to submit process spec",
 )
-def _submit(world: World, caller: str, asked: Any) -> Any:
+async def _submit(world: World, caller: str, asked: Any) -> Any:
     spec = asked["spec"]
     if spec is None:
         raise Refusal(400, "Failed to submit process spec, msg.FunctionSpec is nil")
@@ -55,6 +55,7 @@ def _submit(world: World, caller: str, asked: Any) -> Any:
     env: dict[str, str] = spec["env"] or {}
     # The process is stored before they are, so it is there even when they are refused.
     world.processes[process.id] = process
+    await world.meanwhile()
     storable(*env, *env.values())
     made = [attribute_of(process.id, colony, ENV, key, value) for key, value in env.items()]
     world.attributes[process.id].update((each.id, each) for each in made)
@@ -189,20 +190,21 @@ def _counted(world: World, process: Process, before: Any) -> Any:
     "Failed to close failed",
     "Failed to close process as failed",
 )
-def _close_failed(world: World, caller: str, asked: Any) -> Any:
+async def _close_failed(world: World, caller: str, asked: Any) -> Any:
     process = _to_close(world, caller, asked["processid"], "failed")
-    fail(world, process, asked["errors"])
+    await fail(world, process, asked["errors"])
     return {}
 
 
-def fail(world: World, process: Process, errors: list[str] | None) -> None:
+async def fail(world: World, process: Process, errors: list[str] | None) -> None:
     """Close a process as failed; raises Refusal when it has ended."""
     if process.state in (State.SUCCESS, State.FAILED, State.CANCELLED):
         was = {State.SUCCESS: "successful", State.FAILED: "failed", State.CANCELLED: "cancelled"}
         raise Refusal(400, f"Tried to set {was[process.state]} process as failed")
     process.ended_ns = now_ns()
     world.mark(process, State.FAILED)
-    # It has failed already when they are refused, and then nobody is told.
+    # It has failed before it is known why, and also when the reasons are refused; then nobody is told.
+    await world.meanwhile()
     storable(*(errors or []))
     process.errors = errors
     world.signals.tell(world.shown(process))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from support.colonies.answers import answers
@@ -145,27 +146,36 @@ def _pause_status(world: World, caller: str, asked: Any) -> Any:
     return {"msgtype": PAUSE_STATUS, "colonyname": colony, "ispaused": colony in world.paused}
 
 
-def check_deadlines(world: World) -> None:
+async def check_deadlines(world: World) -> None:
     """What the server does every second."""
     now = now_ns() // SECOND
-    running = [each for each in world.processes.values() if each.state == State.RUNNING]
-    for each in running:
-        if each.spec["maxexectime"] != -1 and now > _second(each.exec_deadline_ns):
-            _end_or_repeat(world, each)
-    waiting = [each for each in world.processes.values() if each.state == State.WAITING]
-    for each in waiting:
-        if each.spec["maxwaittime"] not in (-1, 0) and now > _second(each.wait_deadline_ns):
-            fail(world, each, [WAITED_LONG])
+    for each in list(world.processes.values()):
+        # It may have ended meanwhile.
+        with suppress(Refusal):
+            if _runs_long(each, now):
+                await _end_or_repeat(world, each)
+            elif _waits_long(each, now):
+                await fail(world, each, [WAITED_LONG])
+
+
+def _runs_long(process: Process, now: int) -> bool:
+    limited = process.state == State.RUNNING and process.spec["maxexectime"] != -1
+    return limited and now > _second(process.exec_deadline_ns)
+
+
+def _waits_long(process: Process, now: int) -> bool:
+    limited = process.state == State.WAITING and process.spec["maxwaittime"] not in (-1, 0)
+    return limited and now > _second(process.wait_deadline_ns)
 
 
 def _second(time_ns: int) -> int:
     return -1 if time_ns == NEVER else time_ns // SECOND
 
 
-def _end_or_repeat(world: World, process: Process) -> None:
+async def _end_or_repeat(world: World, process: Process) -> None:
     most = process.spec["maxretries"]
     if -1 < most <= process.retries:
-        fail(world, process, [EXECUTED_LONG])
+        await fail(world, process, [EXECUTED_LONG])
         return
     # Those who wait are told how it was before, but for this.
     told = world.shown(process) | {"isassigned": False, "state": int(State.WAITING)}

@@ -110,7 +110,7 @@ class Server:
     async def _deadlines(self) -> None:
         while True:
             await asyncio.sleep(_DEADLINES_S)
-            check_deadlines(self.world)
+            await check_deadlines(self.world)
 
     async def _stale(self) -> None:
         slept = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -50,6 +51,8 @@ class Settings:
     reregister: bool = True
     """An executor may be added again under its name."""
     zone: str = "Europe/Stockholm"
+    late_s: float = 0.0
+    """So much later what the database is told second is there: why a process failed, its environment."""
     log_time_ns: int = 0
     """Time of every row of a log that comes in; 0 is the true one."""
     certificate: str = ""
@@ -226,6 +229,10 @@ class World:
         for name, each in list(self.functions.items()):
             if (each["colonyname"], each["executorname"]) == of:
                 del self.functions[name]
+
+    async def meanwhile(self) -> None:
+        """Between two writes others may read."""
+        await asyncio.sleep(self.settings.late_s)
 
     def add_log(self, process_id: str, colony: str, executor: str, message: str) -> None:
         """Add a row, as of now."""
