@@ -175,6 +175,21 @@ async def test_one_whose_time_is_over_fails_for_that_reason(executor: Handing, p
     assert OutcomeReason.OUTCOME_REASON_TIME_LIMIT == ended.run.outcome.reason
 
 
+async def test_why_one_has_failed_may_be_written_late(
+    colony: Site, executor: Handing, public: Public
+) -> None:
+    # Whoever is told learns of it when all is written.
+    colony.double.fault("cut", "subscribeprocessmsg", count=100)
+    run = await begun(executor, public)
+    await taken(public)
+    with colony.double.settings(late_s=0.9):
+        await asyncio.to_thread(public.fails, "Maximum execution time limit exceeded")
+    ended = await executor.follow(run.id)
+    colony.double.clear_faults()
+
+    assert OutcomeReason.OUTCOME_REASON_TIME_LIMIT == ended.run.outcome.reason
+
+
 async def test_what_would_be_seen_by_all_is_not_handed_over(executor: Handing, public: Public) -> None:
     request = await executor.request(executor_names=[public.name])
     request.secrets.append(Secret(name="TOKEN", value="hunter2"))

@@ -42,6 +42,8 @@ DEAF_S = 30.0
 """So long a server that does not tell is left alone."""
 LISTENED_TO = 64
 """So many processes are listened to at once: each is a connection."""
+WHY_S = 1.0
+"""So long the reasons of a failure may come after it."""
 LOST_S = 60.0
 """So long after the server has said that it knows no such process."""
 REFUSED_S = 600.0
@@ -191,6 +193,10 @@ class _Followed:
     async def _end(self, process: Process) -> None:
         # Nothing is added to a log any more.
         await self._read()
+        if process.state == State.FAILED and not process.errors:
+            # The server writes that it has failed first, and why right after that.
+            await asyncio.sleep(WHY_S)
+            process = await self._client.process(self._run.process_id)
         staged = self._run.staged
         ours = staged is not None and staged.ours
         end = end_of(process, ours=ours, wished=self._run.cancelled)
