@@ -197,6 +197,24 @@ async def test_the_label_itself_serves_again_when_others_have_taken_their_files_
     assert stage.label == (await here.publish(stage.label, TREE)).label
 
 
+async def test_what_executors_leave_in_a_label_beside_is_removed_when_nobody_reads_it(stage: Stage) -> None:
+    here = await stage.machine()
+    stage.add(stage.label, "theirs.py", b"theirs")
+    first = await here.publish(stage.label, {b"main.py": b"1"}, "run 1")
+    stage.add(first.label, "left-over", b"of an earlier run")
+
+    second = await here.publish(stage.label, {b"main.py": b"2"}, "run 2")
+    seen = await here.seen(second)
+    for holder in ("run 1", "run 2"):
+        await here.files.release(holder)
+    third = await here.publish(stage.label, {b"main.py": b"3"}, "run 3")
+
+    assert {"main.py": b"2"} == seen
+    assert {"main.py": b"3"} == await here.seen(third)
+    assert first.label == third.label
+    assert {first.label: ["main.py"]} == stage.there(first.label)
+
+
 async def test_what_others_have_put_there_with_the_same_content_is_not_sent(stage: Stage) -> None:
     await (await stage.machine()).publish(stage.label, TREE)
     before = stage.server.objects()

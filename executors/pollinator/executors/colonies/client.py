@@ -38,6 +38,8 @@ from pollinator.wire.errors import AlreadyExists, NotFound, PollinatorError, Tim
 MOST_LOGS = 500
 MOST_PROCESSES = 100
 """The server gives no more at once."""
+SNAPSHOT_S = 600.0
+"""To take a snapshot, the server asks its database for each file: an idle one takes 5 s for 10,000."""
 SLACK_S = 15.0
 """So much longer than the server says it waits its answer may take."""
 
@@ -222,7 +224,8 @@ class Client:
 
     async def create_snapshot(self, label: str, name: str) -> Snapshot:
         """Keep the files of a label and of those below it as they are now."""
-        found = await self._call("createsnapshotmsg", colonyname=self.colony, label=label, name=name)
+        message = {"colonyname": self.colony, "label": label, "name": name}
+        found = await self.rpc.call("createsnapshotmsg", message, timeout_s=SNAPSHOT_S)
         return snapshot_of(_named("snapshotid", found))
 
     async def snapshot(self, snapshot_id: str) -> Snapshot:

@@ -74,7 +74,7 @@ class Matching:
             await self._look()
         for _ in range(TRIES):
             stuck = await self._has_others() or await self._keeps_gone()
-            if stuck and self._root != self._donor:
+            if stuck and self._is_beside:
                 return None
             # Also where a run cannot be from this label: the original program reads it.
             await self._bring()
@@ -121,8 +121,15 @@ class Matching:
 
         self._desk.ledger.replace(self._desk.colony, self._root, list(noted()))
 
+    @property
+    def _is_beside(self) -> bool:
+        """Only we put files there, and executors that bring what they have left from earlier runs."""
+        return self._root != self._donor
+
     async def _has_others(self) -> bool:
-        """Somebody else has put files there that are not wanted."""
+        """Somebody else has put files there that are not wanted, and have to stay."""
+        if self._is_beside:
+            return False
         for spot, entry in self._there().items():
             if entry.key == OTHERS and spot not in self._wanted:
                 if await newest(self._desk, spot) is not None:
@@ -153,7 +160,7 @@ class Matching:
 
     async def _known_bytes(self, paths: Iterable[str]) -> dict[str, File]:
         """Files that the label which this one is beside has with the same content."""
-        if self._donor == self._root:
+        if not self._is_beside:
             return {}
         ledger, colony = self._desk.ledger, self._desk.colony
         has = ledger.there(colony, self._donor)
@@ -177,8 +184,8 @@ class Matching:
         return found
 
     def _gone(self) -> list[Spot]:
-        """What we have put there and is not wanted any more."""
-        kept = (OTHERS, _MARKER_KEY)
+        """What may be removed: what we have put there and is not wanted any more."""
+        kept = (_MARKER_KEY,) if self._is_beside else (_MARKER_KEY, OTHERS)
         there = self._there().items()
         return [spot for spot, entry in there if spot not in self._wanted and entry.key not in kept]
 
