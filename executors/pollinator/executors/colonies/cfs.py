@@ -64,7 +64,14 @@ class ColonyFiles:
         return good
 
     async def publish(
-        self, label: str, contents: Contents, holder: str, tell: Tell = nobody, begin: Tell = nobody
+        self,
+        label: str,
+        contents: Contents,
+        holder: str,
+        tell: Tell = nobody,
+        begin: Tell = nobody,
+        *,
+        live: bool = False,
     ) -> Snapshot:
         """Have a snapshot with exactly these files.
 
@@ -78,6 +85,8 @@ class ColonyFiles:
             holder: who needs the snapshot, such as the id of a run.
             tell: told the number of bytes done; what it raises is passed on.
             begin: told before, of how many.
+            live: not only the snapshot is read but, when a run begins, its label: nothing in it changes from
+                here meanwhile.
 
         Returns:
             The snapshot. No file of it is removed from here until its holder is released.
@@ -93,7 +102,7 @@ class ColonyFiles:
             for root in (*roots, beside(label)):
                 if root not in roots:
                     ledger.add_beside(colony, label, root)
-                matching = Matching(self._desk, root, label, contents, tell, begin)
+                matching = Matching(self._desk, root, label, contents, tell, begin, live=live)
                 if (snapshot := await matching.snapshot(holder)) is not None:
                     return snapshot
         raise AssertionError("a label that nobody else knows holds what is put there")

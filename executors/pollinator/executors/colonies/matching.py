@@ -16,7 +16,7 @@ from pollinator.executors.colonies.contents import Contents
 from pollinator.executors.colonies.identity import unique_id
 from pollinator.executors.colonies.ledger import OTHERS, Entry
 from pollinator.executors.colonies.messages import File, FileRow, Process, Snapshot, State, objects, one
-from pollinator.executors.colonies.naming import MARKER, Spot, is_marker, path_of, spot_of
+from pollinator.executors.colonies.naming import MARKER, Spot, is_marker, spot_of
 from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.sending import Desk, Sending, newest
 from pollinator.executors.colonies.together import in_thread, together
@@ -43,10 +43,19 @@ class Matching:
         contents: what is wanted.
         tell: told the number of bytes done.
         begin: told before, of how many.
+        live: the label itself is read as well, at any time.
     """
 
     def __init__(
-        self, desk: Desk, root: str, donor: str, contents: Contents, tell: Tell, begin: Tell
+        self,
+        desk: Desk,
+        root: str,
+        donor: str,
+        contents: Contents,
+        tell: Tell,
+        begin: Tell,
+        *,
+        live: bool = False,
     ) -> None:
         self._desk = desk
         self._root = root
@@ -55,6 +64,7 @@ class Matching:
         self._wanted = {spot_of(root, path): source for path, source in contents.sources.items()}
         self._tell = tell
         self._begin = begin
+        self._live = live
         self._rows: Mapping[Spot, FileRow] = {}
         """What was listed, as long as nothing was sent since."""
 
@@ -73,12 +83,13 @@ class Matching:
         if not self._there():
             await self._look()
         for _ in range(TRIES):
-            stuck = await self._has_others() or await self._keeps_gone()
-            if stuck and self._is_beside:
+            held = await self._is_held()
+            if held and (self._live or self._is_beside):
                 return None
+            others = await self._has_others()
             # Also where a run cannot be from this label: the original program reads it.
             await self._bring()
-            if stuck:
+            if held or others:
                 return None
             await together(self._gone(), self._remove)
             taken = await take_snapshot(self._desk, self._root)
@@ -137,14 +148,19 @@ class Matching:
                 self._desk.ledger.drop(self._desk.colony, self._root, spot)
         return False
 
-    async def _bring(self) -> None:
-        """Send what is not there."""
+    def _missing(self) -> list[str]:
+        """What is wanted and not there, or other than it is wanted."""
         there = self._there()
         missing: list[str] = []
-        for spot, source in self._wanted.items():
-            entry = there.get(spot)
-            if (entry is None or entry.key != source.key) and (path := path_of(self._root, spot)) is not None:
+        for path, source in self._contents.sources.items():
+            entry = there.get(spot_of(self._root, path))
+            if entry is None or entry.key != source.key:
                 missing.append(path)
+        return missing
+
+    async def _bring(self) -> None:
+        """Send what is not there."""
+        there, missing = self._there(), self._missing()
         known = await self._known_bytes(missing)
         self._begin(sum(self._contents.sources[path].size for path in missing if path not in known))
         told = Count(self._tell)
@@ -189,9 +205,9 @@ class Matching:
         there = self._there().items()
         return [spot for spot, entry in there if spot not in self._wanted and entry.key not in kept]
 
-    async def _keeps_gone(self) -> bool:
-        """There is something to be removed, and somebody may need it."""
-        if not self._gone():
+    async def _is_held(self) -> bool:
+        """There is something to be changed that somebody may need as it is."""
+        if not self._gone() and not (self._live and self._missing()):
             return False
         held = self._desk.ledger.snapshots(self._desk.colony, self._root)
         return any(held.values()) or await self._is_in_use()
