@@ -41,7 +41,7 @@ CREATE TABLE begun (
 CREATE TABLE snapshots (
     colony INTEGER, id TEXT, root TEXT NOT NULL, holder TEXT NOT NULL, PRIMARY KEY (colony, id)
 ) WITHOUT ROWID;
-CREATE TABLE beside (colony INTEGER, root TEXT, label TEXT, PRIMARY KEY (colony, root, label)) WITHOUT ROWID;
+CREATE TABLE beside (colony INTEGER, root TEXT, label TEXT, UNIQUE (colony, root, label));
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
@@ -235,8 +235,8 @@ class Ledger:
             return dict(self._database.execute(query, (colony, root)).fetchall())
 
     def beside(self, colony: int, root: str) -> list[str]:
-        """Labels that were made beside a label, for runs that must not see all that is in it."""
-        query = "SELECT label FROM beside WHERE colony = ? AND root = ? ORDER BY label"
+        """Labels that were made beside a label, for runs that must not see all that is in it; oldest first."""
+        query = "SELECT label FROM beside WHERE colony = ? AND root = ? ORDER BY rowid"
         with _failing():
             return [row[0] for row in self._database.execute(query, (colony, root))]
 

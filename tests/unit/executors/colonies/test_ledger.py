@@ -45,6 +45,7 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     first.put(colony, ROOT, [(SPOT, Entry(b"key", "f1"))])
     first.begin(colony, ROOT, [Begun("o2", OTHER, b"k", "u")])
     first.hold(colony, ROOT, "s1", "run 1")
+    first.add_beside(colony, ROOT, f"{ROOT}.2")
     first.add_beside(colony, ROOT, f"{ROOT}.1")
     first.close()
 
@@ -56,7 +57,7 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     assert {SPOT: Entry(b"key", "f1")} == second.there(colony, ROOT)
     assert [Begun("o2", OTHER, b"k", "u")] == second.begun(colony, ROOT)
     assert {"s1": "run 1"} == second.snapshots(colony, ROOT)
-    assert [f"{ROOT}.1"] == second.beside(colony, ROOT)
+    assert [f"{ROOT}.2", f"{ROOT}.1"] == second.beside(colony, ROOT)
 
 
 def test_colonies_and_labels_do_not_mix(opened: Opener) -> None:
