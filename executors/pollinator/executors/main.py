@@ -11,7 +11,9 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import grpc
@@ -41,9 +43,14 @@ from pollinator.wire.serving import (
 )
 from pollinator.wire.tls import bind_secured, host_and_port
 
+if TYPE_CHECKING:
+    from pollinator.executors.colonies.site import Site
+
 SERVICES = tuple(f"pollinator.v1.{name}" for name in ("RunService", "BlobService", "ExecutorService"))
 GROUP = "pollinator.executors"
 CONFORMANCE = "conformance"
+THREADS = 16
+"""Many, because a store that does not answer holds one until it times out."""
 PATIENCE_S = 10.0
 """How long to wait for another executor of this state that is just ending."""
 
@@ -132,6 +139,7 @@ class _Place:
 @click.option("--certificate", type=_PATH, help="For --listen: ours.")
 @click.option("--key", type=_PATH, help="For --listen: its key.")
 @click.option("--authority", type=_PATH, help="For --listen: who signed those of all who may come.")
+@click.option("--colonies", is_flag=True, help="Take work from the colony that COLONIES_* name as well.")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, callback=_settings, help="A setting.")
 @click.pass_context
 def serve(
@@ -144,6 +152,7 @@ def serve(
     certificate: Path | None,
     key: Path | None,
     authority: Path | None,
+    colonies: bool,
     settings: dict[str, str],
 ) -> None:
     """Serve runs on one backend until told to end. Runs outlive this process."""
@@ -151,6 +160,7 @@ def serve(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     try:
+        site = _site(state, settings) if colonies else None
         executor = load_executor(str(ctx.info_name)).create(state, settings)
     except InvalidInput as error:
         lines = [f"{each.where} {each.message}" for each in error.violations]
@@ -166,7 +176,7 @@ def serve(
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Whoever started this may have been told to ignore its children; their exit codes are wanted here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    asyncio.run(_serve(executor, _Place(socket, state, lock, shared, secured), cache_bytes, settings))
+    asyncio.run(_serve(executor, _Place(socket, state, lock, shared, secured), cache_bytes, settings, site))
     logging.shutdown()
     # A thread that lays files out or collects results must not keep the next executor waiting.
     os._exit(0)
@@ -223,22 +233,27 @@ def _known() -> list[str]:
     return sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)})
 
 
-async def _serve(executor: Executor, place: _Place, cache_bytes: int, settings: Mapping[str, str]) -> None:
+def _site(state: Path, settings: dict[str, str]) -> Site:
+    """The colony to serve; its settings are taken from among those of the executor."""
+    # Who serves no colony needs nothing of what talks to one.
+    from pollinator.executors.colonies.site import SETTINGS, site_from_environment
+
+    ours = {name: settings.pop(name) for name in list(settings) if name.startswith(SETTINGS)}
+    return site_from_environment(os.environ, state / "colony", ours)
+
+
+async def _serve(
+    executor: Executor, place: _Place, cache_bytes: int, settings: Mapping[str, str], site: Site | None
+) -> None:
     socket, state = place.socket, place.state
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # Many, because a store that does not answer holds a thread until it times out.
-    threads = ThreadPoolExecutor(16, thread_name_prefix="stage")
-
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stage")
     folders = RunFolders(state / "runs")
     own = OwnStores(state / "store", folders.needs)
-
-    def store_of(request: StartRunRequest) -> Store:
-        source = request.snapshot
-        return open_store(source.store, source.spec.project, own=own.of(source.spec.project))
-
+    store_of = partial(_store_of, own)
     files = Files(store_of, private_dir(state / "cache"), cache_bytes)
     lifecycle = Lifecycle(executor, store_of, threads, files)
     server = make_server(ErrorInterceptor(logging.getLogger("pollinator.executors")))
@@ -251,16 +266,26 @@ async def _serve(executor: Executor, place: _Place, cache_bytes: int, settings: 
         await add_health_and_reflection(server, SERVICES)
         runs.recover()
         await _listen(server, place)
-        serving = group.create_task(executor.serve(), name="backend")
-        watching = group.create_task(_stop_when_unreachable(socket, stop), name="socket")
-        beating = group.create_task(_stay_in_touch(place, threads, stop), name="alive")
-        collecting = group.create_task(own.keep_tidy(threads), name="garbage")
+        beside = {
+            "backend": executor.serve(),
+            "socket": _stop_when_unreachable(socket, stop),
+            "alive": _stay_in_touch(place, threads, stop),
+            "garbage": own.keep_tidy(threads),
+        }
+        if site is not None:
+            beside["colony"] = site.serve(f"unix:{socket}", own.of, executor.capabilities())
+        tasks = [group.create_task(work, name=name) for name, work in beside.items()]
         await stop.wait()
-        for task in (serving, watching, beating, collecting):
+        for task in tasks:
             task.cancel()
         files.close()
         await server.stop(1.0)
         group.create_task(_cancel_all(), name="stop")
+
+
+def _store_of(own: OwnStores, request: StartRunRequest) -> Store:
+    source = request.snapshot
+    return open_store(source.store, source.spec.project, own=own.of(source.spec.project))
 
 
 async def _listen(server: grpc.aio.Server, place: _Place) -> None:

@@ -1,4 +1,4 @@
-"""Sealing a plain folder once, as an executor does with the results of a run."""
+"""Sealing plain folders once, as an executor does with the results of a run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pollinator.chunks.cut import cut
 from pollinator.chunks.nodes import DirEntry, Entry, FileEntry, LinkEntry, encode_directory, shown
 from pollinator.chunks.store import Store
 from pollinator.chunks.upload import Uploader
+from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
 
 LISTED_CHUNKS = 4096
@@ -41,7 +43,26 @@ def capture(directory: Path, store: Store, *, progress: Callable[[int], None] | 
     Raises:
         PollinatorError: the store fails.
     """
-    return _Capture(store, progress).take(directory)
+    sealing = _Capture(store, progress)
+    with sealing:
+        tree = sealing.seal(directory)
+        ref = sealing.publish(Snapshot(version=1, result=tree))
+    return Captured(ref, tree, tuple(sealing.skipped))
+
+
+def capture_project(
+    src: Path, data: Path, spec: RunSpec, store: Store, *, progress: Callable[[int], None] | None = None
+) -> SnapshotRef:
+    """Publish two folders as the snapshot of a project that came some other way. Nobody else should write.
+
+    Raises:
+        PollinatorError: the store fails.
+    """
+    sealing = _Capture(store, progress)
+    with sealing:
+        return sealing.publish(
+            Snapshot(version=1, src=sealing.seal(src), data=sealing.seal(data), spec=spec)
+        )
 
 
 @dataclass(slots=True)
@@ -61,26 +82,34 @@ class _Capture:
         self._read = 0
         self._stored: set[bytes] = set()
         self._rows: list[PackIndex] = []
-        self._skipped: list[str] = []
+        self.skipped: list[str] = []
+        """What could not be taken, each with the reason."""
         self._uploader = Uploader(store, on_stored=self._acknowledged)
         self._nodes: dict[bytes, bytes] = {}
         self._nodes_bytes = 0
         self._files = 0
         self._bytes = 0
 
-    def take(self, directory: Path) -> Captured:
-        try:
-            digest = self._tree(os.fsencode(directory))
-            tree = Tree(digest=digest, files=self._files, bytes=self._bytes)
-            self._send_nodes()
-            self._uploader.settle()
-            rows, indexes = self._rows, list[str]()
-            if sum(len(row.entries) for row in rows) > LISTED_CHUNKS:
-                rows, indexes = [], [self._uploader.write_index(rows).result()]
-            ref = self._uploader.publish(Snapshot(version=1, result=tree), rows, indexes)
-        finally:
-            self._uploader.close()
-        return Captured(ref, tree, tuple(self._skipped))
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uploader.close()
+
+    def seal(self, directory: Path) -> Tree:
+        """Have all of a folder on its way to the store."""
+        files, size = self._files, self._bytes
+        digest = self._tree(os.fsencode(directory))
+        return Tree(digest=digest, files=self._files - files, bytes=self._bytes - size)
+
+    def publish(self, snapshot: Snapshot) -> SnapshotRef:
+        """Store the snapshot of what was sealed."""
+        self._send_nodes()
+        self._uploader.settle()
+        rows, indexes = self._rows, list[str]()
+        if sum(len(row.entries) for row in rows) > LISTED_CHUNKS:
+            rows, indexes = [], [self._uploader.write_index(rows).result()]
+        return self._uploader.publish(snapshot, rows, indexes)
 
     def _acknowledged(self, row: PackIndex) -> None:
         self._stored.update(entry.digest for entry in row.entries)
@@ -142,7 +171,7 @@ class _Capture:
         return entries, below[::-1]
 
     def _skip(self, path: bytes, why: str) -> None:
-        self._skipped.append(f"{shown(path)}: {why}")
+        self.skipped.append(f"{shown(path)}: {why}")
 
     def _entry(self, full: bytes, info: os.stat_result) -> Entry:
         if stat.S_ISLNK(info.st_mode):

@@ -221,3 +221,24 @@ def _cancel(world: World, caller: str, asked: Any) -> Any:
     world.mark(process, State.CANCELLED)
     world.signals.tell(world.shown(process))
     return {}
+
+
+@answers(
+    "getprocesshistmsg",
+    message(colonyname=text, executorid=text, seconds=whole, state=whole),
+    "Failed to get process hist",
+    "Failed to get process history",
+)
+def _get_history(world: World, caller: str, asked: Any) -> Any:
+    try:
+        world.require_member(caller, asked["colonyname"])
+    except Refusal:
+        # A defect of the server: nothing at all is answered.
+        return None
+    return [
+        world.shown(each)
+        for each in world.processes.values()
+        if each.colony == asked["colonyname"]
+        and each.state == asked["state"]
+        and asked["executorid"] in ("", each.executor_id)
+    ] or None

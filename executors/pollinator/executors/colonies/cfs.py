@@ -40,6 +40,7 @@ class Pulled:
 
     files: int
     bytes: int
+    paths: frozenset[str]
     refused: tuple[str, ...]
     """What was left out because of its name, each with the reason."""
 
@@ -197,7 +198,7 @@ class ColonyFiles:
             await in_thread(self._desk.threads, land, self._desk.objects, row, folder, path, told)
 
         await together(rows.items(), bring)
-        return Pulled(len(rows), size, tuple(refused))
+        return Pulled(len(rows), size, frozenset(rows), tuple(refused))
 
     async def _tidy(self, root: str) -> None:
         """See to what was left by whoever was killed, or could not reach the colony."""

@@ -21,6 +21,7 @@ from pollinator.executors.colonies.messages import (
     LogRow,
     Process,
     Snapshot,
+    State,
     executor_of,
     file_of,
     log_of,
@@ -40,6 +41,7 @@ MOST_PROCESSES = 100
 """The server gives no more at once."""
 SNAPSHOT_S = 600.0
 """To take a snapshot, the server asks its database for each file: an idle one takes 5 s for 10,000."""
+EVER_S = 20 * 365 * 86400
 SLACK_S = 15.0
 """So much longer than the server says it waits its answer may take."""
 
@@ -75,6 +77,17 @@ class Client:
             executortype="",
             label=label,
             initiator="",
+        )
+        return [process_of(each) for each in objects(found)]
+
+    async def assigned(self) -> list[Process]:
+        """Running processes that were given to whoever asks, an executor."""
+        found = await self._read(
+            "getprocesshistmsg",
+            colonyname=self.colony,
+            executorid=self.rpc.identity,
+            seconds=EVER_S,
+            state=int(State.RUNNING),
         )
         return [process_of(each) for each in objects(found)]
 

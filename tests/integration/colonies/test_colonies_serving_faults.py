@@ -1,0 +1,237 @@
+"""What goes wrong while a colony is served: one run all the same, and every line once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.colonies.sites import Site
+from support.colony_site import Serving, serving
+from support.sandbox import wait_until
+
+pytestmark = pytest.mark.integration
+
+WAITING, RUNNING, SUCCESS, FAILED, CANCELLED = range(5)
+LINES = "".join(f"line {number}\n" for number in range(20))
+CRASH_POINTS = (
+    "after_colony_assigned",
+    "after_colony_kept",
+    "before_colony_start",
+    "after_colony_start",
+    "before_colony_row",
+    "before_colony_row:3",
+    "after_colony_row",
+    "after_colony_row:4",
+    "after_colony_results",
+    "before_colony_close",
+    "after_colony_close",
+    "after_colony_closed",
+)
+
+
+@pytest.fixture
+def site(colony: Site) -> Iterator[Serving]:
+    with serving(colony, "local", "colonies.processes=4", "containers.engines=none") as there:
+        colony.double.clear_faults()
+        yield there
+        colony.double.clear_faults()
+        colony.double.settings(reregister=True)
+
+
+def counted(folder: Path) -> str:
+    """A command that notes that it runs, prints twenty lines, and ends when it is let go."""
+    return (
+        f"echo run >> {folder}/runs; "
+        "i=0; while [ $i -lt 20 ]; do echo line $i; i=$((i+1)); sleep 0.02; done; "
+        f"while [ ! -e {folder}/go ]; do sleep 0.05; done"
+    )
+
+
+def runs(folder: Path) -> int:
+    return (folder / "runs").read_text().count("run")
+
+
+@pytest.mark.parametrize("point", CRASH_POINTS)
+def test_a_kill_anywhere_leaves_one_run_and_every_line_once(colony: Site, tmp_path: Path, point: str) -> None:
+    (tmp_path / "go").touch()
+    crash = {"POLLINATOR_CRASH_AT": f"{point}@{tmp_path}"}
+    with serving(colony, "local", "containers.engines=none", **crash) as site:
+        process_id = site.submit(counted(tmp_path))
+        site.died()
+
+        site.start("containers.engines=none")
+
+        assert site.ended(process_id)["state"] == SUCCESS
+        wait_until(lambda: site.in_hand() == [], "nothing is in hand any more")
+        assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+def test_a_kill_in_the_middle_does_not_lose_the_place_in_the_colony(site: Serving, tmp_path: Path) -> None:
+    process_id = site.submit(counted(tmp_path))
+    site.prints(process_id, "line 3\n")
+    before = site.process(process_id)["assignedexecutorid"]
+
+    site.restart("containers.engines=none")
+    (tmp_path / "go").touch()
+
+    ended = site.ended(process_id)
+    assert (SUCCESS, before) == (ended["state"], ended["assignedexecutorid"])
+    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+def test_a_server_that_is_down_for_a_while_misses_nothing(site: Serving, tmp_path: Path) -> None:
+    process_id = site.submit(counted(tmp_path))
+    site.prints(process_id, "line 3\n")
+
+    site.site.double.stop()
+    try:
+        (tmp_path / "go").touch()
+        wait_until(lambda: site.log.read_text().count("no work from colony") > 2, "it is missed for a while")
+    finally:
+        site.site.double.start()
+
+    assert site.ended(process_id, 60)["state"] == SUCCESS
+    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+@pytest.mark.parametrize("how", ["cut", "drop", "refuse"])
+@pytest.mark.parametrize(
+    "kind", ["addlogmsg", "closesuccessfulmsg", "addattributemsg", "assignprocessmsg", "getprocessmsg"]
+)
+def test_lost_answers_neither_lose_nor_repeat_anything(
+    site: Serving, tmp_path: Path, kind: str, how: str
+) -> None:
+    (tmp_path / "go").touch()
+    site.site.double.fault(how, kind, first=1, count=3, caller=site.identity())
+
+    process_id = site.submit(counted(tmp_path))
+
+    assert site.ended(process_id)["state"] == SUCCESS
+    assert all(site.site.double.hits())
+    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+def test_the_same_line_again_and_again_is_counted(site: Serving) -> None:
+    site.site.double.fault("drop", "addlogmsg", first=2, count=1)
+    site.site.double.fault("cut", "addlogmsg", first=4, count=1)
+
+    process_id = site.submit("for i in 1 2 3 4 5 6 7 8; do echo tick; sleep 0.3; done")
+
+    assert site.ended(process_id)["state"] == SUCCESS
+    assert "tick\n" * 8 == site.printed(process_id)
+
+
+def test_a_process_that_is_put_back_into_the_queue_while_it_runs_is_still_one_run(
+    site: Serving, tmp_path: Path
+) -> None:
+    process_id = site.submit(counted(tmp_path), maxexectime=2)
+    wait_until(lambda: len(site.site.double.assignments(process_id)) > 1, "it is given out again")
+
+    (tmp_path / "go").touch()
+
+    assert site.ended(process_id)["state"] == SUCCESS
+    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+def test_a_run_whose_process_somebody_else_was_given_is_ended(colony: Site, tmp_path: Path) -> None:
+    with serving(colony, "local", "colonies.processes=1", "containers.engines=none") as site:
+        process_id = site.submit(f"echo $$ > {tmp_path}/pid; echo ours; sleep 600", maxexectime=3)
+        site.prints(process_id, "ours")
+        other = colony.executor("other", site.type)
+        taken = threading.Event()
+
+        def take() -> None:
+            asked = {"colonyname": colony.name, "timeout": -1, "availablecpu": "", "availablemem": ""}
+            while not taken.wait(0.02):
+                if site.site.line.ask(other, "assignprocessmsg", **asked).status == 200:
+                    taken.set()
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        try:
+            assert taken.wait(20)
+        finally:
+            taken.set()
+            thread.join()
+
+        pid = int((tmp_path / "pid").read_text())
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "ours is ended")
+        assert (RUNNING, other.identity) == (
+            site.process(process_id)["state"],
+            site.process(process_id)["assignedexecutorid"],
+        )
+        site.ask("closesuccessfulmsg", other, processid=process_id, out=[])
+
+
+def test_a_process_that_comes_back_after_it_was_given_up_is_run_anew(colony: Site, tmp_path: Path) -> None:
+    with serving(colony, "local", "colonies.processes=1", "containers.engines=none") as site:
+        process_id = site.submit(counted(tmp_path), maxexectime=3)
+        site.prints(process_id, "line 19\n")
+        other = colony.executor("other", site.type)
+        asked = {"colonyname": colony.name, "timeout": -1, "availablecpu": "", "availablemem": ""}
+        wait_until(
+            lambda: site.site.line.ask(other, "assignprocessmsg", **asked).status == 200, "another has it"
+        )
+        wait_until(lambda: site.in_hand() == [], "it is given up")
+
+        colony.line.ask(colony.owner, "removeexecutormsg", colonyname=colony.name, executorname=other.name)
+        (tmp_path / "go").touch()
+
+        assert site.ended(process_id)["state"] == SUCCESS
+        assert (2, LINES * 2) == (runs(tmp_path), site.printed(process_id))
+
+
+def test_a_process_is_not_taken_away_from_who_only_works(colony: Site, tmp_path: Path) -> None:
+    colony.double.settings(stale_s=4.0, sweep_s=0.5)
+    try:
+        with serving(colony, "local", "colonies.processes=1", "containers.engines=none") as site:
+            process_id = site.submit("sleep 8; echo done")
+
+            assert site.ended(process_id)["state"] == SUCCESS
+            assert 1 == len(colony.double.assignments(process_id))
+            assert "done\n" == site.printed(process_id)
+    finally:
+        colony.double.settings(stale_s=600.0, sweep_s=60.0)
+
+
+@pytest.mark.parametrize("reregister", [True, False])
+def test_who_was_taken_out_of_the_colony_is_back_as_the_same(
+    site: Serving, tmp_path: Path, reregister: bool
+) -> None:
+    site.site.double.settings(reregister=reregister)
+    process_id = site.submit(counted(tmp_path))
+    site.prints(process_id, "line 3\n")
+    before = site.process(process_id)["assignedexecutorid"]
+
+    owner = site.site.owner
+    site.ask("removeexecutormsg", owner, colonyname=site.site.name, executorname=site.name)
+    wait_until(lambda: len(site.site.double.assignments(process_id)) > 1, "it is given out again")
+    (tmp_path / "go").touch()
+
+    ended = site.ended(process_id)
+    assert (SUCCESS, before) == (ended["state"], ended["assignedexecutorid"])
+    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+def test_no_more_are_taken_than_there_are_places_for(colony: Site, tmp_path: Path) -> None:
+    with serving(colony, "local", "colonies.processes=2", "containers.engines=none") as site:
+        command = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
+        ids = [site.submit(command) for _ in range(5)]
+        # What asks for nothing is given to whoever says that it has nothing free.
+        nothing = site.submit(command, conditions=site.conditions(cpu="0m", mem="0Mi"))
+
+        def states() -> list[int]:
+            return [site.process(each)["state"] for each in [*ids, nothing]]
+
+        def started() -> int:
+            return len(list((site.state / "runs").iterdir()))
+
+        wait_until(lambda: len(site.in_hand()) == 3, "one more than fits is in hand")
+        wait_until(lambda: started() == 2, "two run")
+        assert (3, 2) == (states().count(RUNNING), started())
+        (tmp_path / "go").touch()
+
+        assert [SUCCESS] * 6 == [site.ended(each)["state"] for each in [*ids, nothing]]
