@@ -241,7 +241,7 @@ async def test_a_snapshot_of_which_a_file_was_removed_is_an_error(stage: Stage, 
     snapshot = await here.publish(stage.label, {b"main.py": b"1", b"x": b"2"})
     stage.ask("removefilemsg", label=stage.label, name="x")
 
-    with pytest.raises(Corrupt, match=r"1 files of snapshot \w+ are not in the colony"):
+    with pytest.raises(NotFound, match=r"1 files of snapshot \w+ are not in the colony"):
         await there.files.pull_snapshot(snapshot.id, folder)
 
     assert {} == held(folder)

@@ -25,7 +25,7 @@ from pollinator.executors.colonies.naming import Spot, check_label, is_marker, p
 from pollinator.executors.colonies.objects import Objects
 from pollinator.executors.colonies.sending import Desk, recover
 from pollinator.executors.colonies.together import in_thread, together
-from pollinator.wire.errors import Corrupt, InvalidInput, NotFound, PollinatorError
+from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError
 
 _log = logging.getLogger(__name__)
 
@@ -159,14 +159,15 @@ class ColonyFiles:
 
         Raises:
             InvalidInput: a name in it cannot be a path here. Nothing was brought.
-            Corrupt: a file of it is gone, or the bucket has other bytes than the colony says.
+            NotFound: it is gone, or a file of it. Nothing was brought.
+            Corrupt: the bucket has other bytes than the colony says.
             PollinatorError: it cannot be done.
         """
         snapshot = await self._desk.client.snapshot(snapshot_id)
         files = await revisions(self._desk, snapshot.file_ids)
         if len(files) < len(snapshot.file_ids):
             count = len(snapshot.file_ids) - len(files)
-            raise Corrupt(
+            raise NotFound(
                 f"{count} files of snapshot {snapshot_id} are not in the colony any more",
                 reason="colony_missing",
             )

@@ -235,7 +235,7 @@ class Ledger:
             return dict(self._database.execute(query, (colony, root)).fetchall())
 
     def beside(self, colony: int, root: str) -> list[str]:
-        """Labels that were made beside a label, for runs that must not see all that is in it; oldest first."""
+        """Labels made beside a label, for runs that must not see all that is in it; the oldest first."""
         query = "SELECT label FROM beside WHERE colony = ? AND root = ? ORDER BY rowid"
         with _failing():
             return [row[0] for row in self._database.execute(query, (colony, root))]
