@@ -60,9 +60,7 @@ def capture_project(
     """
     sealing = _Capture(store, progress)
     with sealing:
-        return sealing.publish(
-            Snapshot(version=1, src=sealing.seal(src), data=sealing.seal(data), spec=spec)
-        )
+        return sealing.publish(Snapshot(version=1, src=sealing.seal(src), data=sealing.seal(data), spec=spec))
 
 
 @dataclass(slots=True)
