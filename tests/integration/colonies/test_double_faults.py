@@ -15,9 +15,10 @@ import pytest
 
 from support.colonies.asking import Line, envelope
 from support.colonies.double import Double
-from support.colonies.playing import FAILED, RUNNING, WAITING, Play, until
+from support.colonies.playing import FAILED, RUNNING, WAITING, Play
 from support.colonies.sites import Site, real_site
 from support.s3_servers import Certificate
+from support.sandbox import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -36,13 +37,19 @@ def double(colony: Site) -> Iterator[Double]:
     colony.double.clear_faults()
 
 
+def stored_by(play: Play, double: Double) -> int:
+    """How many processes are there of its user."""
+    stored = double.processes(play.site.name)
+    return sum(each["initiatorid"] == play.user.identity for each in stored)
+
+
 def test_a_line_is_cut_before_a_message_has_its_effect(play: Play, double: Double) -> None:
     double.fault("cut", "submitfuncspecmsg")
     with pytest.raises(CUT):
         play.submit()
 
     assert [1] == double.hits()
-    assert play.user.name not in [each["initiatorname"] for each in double.processes(play.site.name)]
+    assert 0 == stored_by(play, double)
     play.submit()
 
 
@@ -51,11 +58,7 @@ def test_an_answer_is_lost_after_the_effect(play: Play, double: Double) -> None:
     with pytest.raises(CUT):
         play.submit()
 
-    assert [play.user.name] == [
-        each["initiatorname"]
-        for each in double.processes(play.site.name)
-        if each["initiatorid"] == play.user.identity
-    ]
+    assert 1 == stored_by(play, double)
 
 
 def test_a_fault_hits_the_messages_that_it_counts(play: Play, double: Double) -> None:
@@ -84,7 +87,7 @@ def test_an_answer_comes_late(play: Play, double: Double, how: str) -> None:
     double.fault(how, "cancelprocessmsg", seconds=0.5)
     with ThreadPoolExecutor(1) as pool:
         cancelling = pool.submit(play.cancel, process_id)
-        until(lambda: len(double.asked("cancelprocessmsg")) > 0)
+        wait_until(lambda: len(double.asked("cancelprocessmsg")) > 0, "it is asked")
         meanwhile = play.get(process_id)["state"] == WAITING
         cancelling.result(10)
 
@@ -105,7 +108,7 @@ def test_a_server_that_rests_is_not_there_and_forgets_nothing(play: Play, double
 def test_who_waits_is_cut_off_when_the_server_rests(play: Play, double: Double) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(play.assign, timeout=60)
-        until(lambda: len(double.asked("assignprocessmsg")) > 0)
+        wait_until(lambda: len(double.asked("assignprocessmsg")) > 0, "it is asked")
         double.stop()
         with pytest.raises(CUT):
             waiting.result(10)
@@ -121,22 +124,23 @@ def test_who_goes_away_while_waiting_is_given_nothing(play: Play, double: Double
     with socket.create_connection(where) as line:
         head = f"POST /api HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         line.sendall(head.encode() + body.encode())
-        until(lambda: len(double.asked("assignprocessmsg")) > 0)
-    # It notices before the next message: both are events of one loop, in this order.
-    until(lambda: play.get(play.submit())["state"] == WAITING)
+        wait_until(lambda: len(double.asked("assignprocessmsg")) > 0, "it is asked")
+    # It has noticed before it answers: both are events of one loop, in this order.
+    play.site.look("getcolonymsg")
+    process_id = play.submit()
 
-    assert not double.assignments(play.submit())
-    assert 200 == play.assign().status
+    assert WAITING == play.get(process_id)["state"]
+    assert process_id == play.assign().granted["processid"]
 
 
 def test_time_goes_on_while_the_server_rests(play: Play, double: Double) -> None:
     process_id = play.run(maxexectime=1)
     double.stop()
     end = time.monotonic() + 1.5
-    until(lambda: time.monotonic() > end)
+    wait_until(lambda: time.monotonic() > end, "time goes by")
     double.start()
 
-    until(lambda: play.get(process_id)["state"] == WAITING, 5.0)
+    play.wait_for(process_id, WAITING, 5.0)
 
 
 def test_tests_see_who_was_given_a_process_and_what_was_asked(play: Play, double: Double) -> None:
@@ -211,7 +215,7 @@ def test_a_process_has_failed_before_it_is_known_why(play: Play, double: Double)
     process_id = play.run()
     with double.settings(late_s=0.5), ThreadPoolExecutor(1) as pool:
         failing = pool.submit(play.fail, process_id, "why")
-        until(lambda: play.get(process_id)["state"] == FAILED)
+        play.wait_for(process_id, FAILED)
         early = play.get(process_id)["errors"]
         failing.result(10)
 
@@ -222,11 +226,7 @@ def test_a_process_may_be_given_away_before_its_environment_is_there(play: Play,
     """Also of a real server, where the two are written one after the other."""
     with double.settings(late_s=0.5), ThreadPoolExecutor(1) as pool:
         submitting = pool.submit(play.submit, env={"A": "1"})
-        until(
-            lambda: any(
-                each["initiatorid"] == play.user.identity for each in double.processes(play.site.name)
-            )
-        )
+        wait_until(lambda: stored_by(play, double) == 1, "it is stored")
         given = play.assign().granted
         process_id = submitting.result(10)
 

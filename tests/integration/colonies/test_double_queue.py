@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from support.colonies.asking import Member, Said
-from support.colonies.playing import FAILED, RUNNING, WAITING, Play, until
+from support.colonies.playing import FAILED, RUNNING, WAITING, Play
 from support.colonies.sites import Site
+from support.sandbox import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -165,7 +166,7 @@ def test_a_location_is_compared_without_case(play: Play, colony: Site) -> None:
 def test_who_waits_is_given_what_is_submitted_meanwhile(play: Play) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(play.assign, timeout=20)
-        until(lambda: heard_of(play, play.executor))
+        wait_until(lambda: heard_of(play, play.executor), "it asks for work")
         process_id = play.submit()
         given = waiting.result(10)
 
@@ -190,7 +191,7 @@ def test_one_process_is_given_to_one_of_many(play: Play, colony: Site) -> None:
 
 def test_a_process_that_runs_too_long_waits_again_and_is_another_executors(play: Play, colony: Site) -> None:
     process_id = play.run(maxexectime=1)
-    until(lambda: play.get(process_id)["state"] == WAITING)
+    play.wait_for(process_id, WAITING)
     process = play.get(process_id)
 
     assert ("", False, 1) == (process["assignedexecutorid"], process["isassigned"], process["retries"])
@@ -205,7 +206,7 @@ def test_a_process_that_runs_too_long_waits_again_and_is_another_executors(play:
 
 def test_without_retries_a_process_that_runs_too_long_fails(play: Play) -> None:
     process_id = play.run(maxexectime=1, maxretries=0)
-    until(lambda: play.get(process_id)["state"] == FAILED)
+    play.wait_for(process_id, FAILED)
     process = play.get(process_id)
 
     assert ["Maximum execution time limit exceeded"] == process["errors"]
@@ -217,13 +218,13 @@ def test_no_time_at_all_ends_a_process_at_once(play: Play) -> None:
     """Zero is not without limit, as it is for waiting."""
     process_id = play.run(maxexectime=0, maxretries=0)
 
-    until(lambda: play.get(process_id)["state"] == FAILED, 3.0)
+    play.wait_for(process_id, FAILED, 3.0)
 
 
 def test_a_process_without_limits_runs_on(play: Play) -> None:
     endless = play.run(maxexectime=-1, maxwaittime=0)
     short = play.run(maxexectime=1, maxretries=0)
-    until(lambda: play.get(short)["state"] == FAILED)
+    play.wait_for(short, FAILED)
 
     assert RUNNING == play.get(endless)["state"]
 
@@ -231,7 +232,7 @@ def test_a_process_without_limits_runs_on(play: Play) -> None:
 def test_a_process_that_waits_too_long_fails(play: Play) -> None:
     process_id = play.submit(maxwaittime=1)
     waits = play.submitted(maxwaittime=1).granted["waitdeadline"]
-    until(lambda: play.get(process_id)["state"] == FAILED)
+    play.wait_for(process_id, FAILED)
 
     assert ["Maximum waiting time limit exceeded"] == play.get(process_id)["errors"]
     assert not waits.startswith("0001-")
@@ -240,7 +241,7 @@ def test_a_process_that_waits_too_long_fails(play: Play) -> None:
 def test_the_wait_begins_anew_when_a_process_waits_again(play: Play) -> None:
     process_id = play.run(maxexectime=1, maxwaittime=60)
     before = play.get(process_id)["waitdeadline"]
-    until(lambda: play.get(process_id)["state"] == WAITING)
+    play.wait_for(process_id, WAITING)
 
     assert datetime.fromisoformat(before) < datetime.fromisoformat(play.get(process_id)["waitdeadline"])
 
@@ -259,7 +260,7 @@ def test_an_executor_that_is_removed_while_it_waits_is_given_work_that_it_cannot
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(play.assign, timeout=20)
-        until(lambda: heard_of(play, play.executor))
+        wait_until(lambda: heard_of(play, play.executor), "it asks for work")
         named = {"colonyname": colony.name, "executorname": play.executor.name}
         colony.line.ask(colony.owner, "removeexecutormsg", **named)
         process_id = play.submit()
@@ -300,7 +301,7 @@ def test_nothing_is_given_away_while_the_colony_pauses(play: Play, colony: Site)
 def test_an_executor_that_is_silent_for_long_is_gone(play: Play, colony: Site) -> None:
     process_id = play.run()
     with colony.double.settings(stale_s=0.3, sweep_s=0.1):
-        until(lambda: play.get(process_id)["state"] == WAITING)
+        play.wait_for(process_id, WAITING)
 
     assert f"not a member of Colony with name <{colony.name}>" in play.log(process_id, "late").refusal[1]
 
@@ -309,7 +310,7 @@ def test_an_executor_that_keeps_asking_stays(play: Play, colony: Site) -> None:
     process_id = play.run()
     with colony.double.settings(stale_s=0.3, sweep_s=0.1):
         start = time.monotonic()
-        until(lambda: play.assign().status == 404 and time.monotonic() - start > 1.0)
+        wait_until(lambda: play.assign().status == 404 and time.monotonic() - start > 1.0, "it has asked")
 
     assert RUNNING == play.get(process_id)["state"]
 
@@ -327,7 +328,7 @@ def learns_in_time(play: Play, *, first: bool) -> bool:
         waiting: dict[str, Future[Said]] = {}
         for each in order:
             waiting[each.name] = pool.submit(play.assign, each, timeout=2)
-            until(partial(heard_of, play, each))
+            wait_until(partial(heard_of, play, each), "it asks for work")
         process_id = play.submit({"executornames": [play.executor.name]})
         said = waiting[play.executor.name].result(10)
         assert NOTHING == waiting[other.name].result(10).refusal

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from support.colonies.asking import Member, Said
 from support.colonies.sites import Site
+from support.sandbox import wait_until
 
 WAITING, RUNNING, SUCCESS, FAILED, CANCELLED = range(5)
 
@@ -56,6 +55,10 @@ class Play:
         """A process as it is."""
         return self.site.line.ask(self.user, "getprocessmsg", processid=process_id).granted
 
+    def wait_for(self, process_id: str, state: int, timeout_s: float = 10.0) -> None:
+        """Wait until a process is in this state."""
+        wait_until(lambda: self.get(process_id)["state"] == state, f"it is in state {state}", timeout_s)
+
     def close(self, process_id: str, *output: Any) -> Said:
         """Say that it went well."""
         kind = "closesuccessfulmsg"
@@ -78,11 +81,3 @@ class Play:
         """Rows of its log."""
         asked = {"colonyname": self.site.name, "processid": process_id, "count": count, "since": since}
         return self.site.line.ask(self.user, "getlogsmsg", **asked, **fields)
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never was so"
-        time.sleep(0.02)
