@@ -111,6 +111,11 @@ class Serving:
         self._process.kill()
         self._process.wait()
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(30)
+
     def died(self) -> None:
         """Wait until it was killed at a crash point."""
         assert self._process is not None

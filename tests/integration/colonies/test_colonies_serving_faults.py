@@ -38,7 +38,6 @@ def site(colony: Site) -> Iterator[Serving]:
         colony.double.clear_faults()
         yield there
         colony.double.clear_faults()
-        colony.double.settings(reregister=True)
 
 
 def counted(folder: Path) -> str:
@@ -125,15 +124,17 @@ def test_the_same_line_again_and_again_is_counted(site: Serving) -> None:
 
 
 def test_a_process_that_is_put_back_into_the_queue_while_it_runs_is_still_one_run(
-    site: Serving, tmp_path: Path
+    colony: Site, tmp_path: Path
 ) -> None:
-    process_id = site.submit(counted(tmp_path), maxexectime=2)
-    wait_until(lambda: len(site.site.double.assignments(process_id)) > 1, "it is given out again")
+    # There is no place for any other, but for this one there is.
+    with serving(colony, "local", "colonies.processes=1", "containers.engines=none") as site:
+        process_id = site.submit(counted(tmp_path), maxexectime=2)
+        wait_until(lambda: len(colony.double.assignments(process_id)) > 1, "it is given out again")
 
-    (tmp_path / "go").touch()
+        (tmp_path / "go").touch()
 
-    assert site.ended(process_id)["state"] == SUCCESS
-    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+        assert site.ended(process_id)["state"] == SUCCESS
+        assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
 
 
 def test_a_run_whose_process_somebody_else_was_given_is_ended(colony: Site, tmp_path: Path) -> None:
@@ -185,35 +186,33 @@ def test_a_process_that_comes_back_after_it_was_given_up_is_run_anew(colony: Sit
 
 
 def test_a_process_is_not_taken_away_from_who_only_works(colony: Site, tmp_path: Path) -> None:
-    colony.double.settings(stale_s=4.0, sweep_s=0.5)
-    try:
-        with serving(colony, "local", "colonies.processes=1", "containers.engines=none") as site:
-            process_id = site.submit("sleep 8; echo done")
+    with (
+        colony.double.settings(stale_s=4.0, sweep_s=0.5),
+        serving(colony, "local", "colonies.processes=1", "containers.engines=none") as site,
+    ):
+        process_id = site.submit("sleep 8; echo done")
 
-            assert site.ended(process_id)["state"] == SUCCESS
-            assert 1 == len(colony.double.assignments(process_id))
-            assert "done\n" == site.printed(process_id)
-    finally:
-        colony.double.settings(stale_s=600.0, sweep_s=60.0)
+        assert site.ended(process_id)["state"] == SUCCESS
+        assert 1 == len(colony.double.assignments(process_id))
+        assert "done\n" == site.printed(process_id)
 
 
 @pytest.mark.parametrize("reregister", [True, False])
 def test_who_was_taken_out_of_the_colony_is_back_as_the_same(
     site: Serving, tmp_path: Path, reregister: bool
 ) -> None:
-    site.site.double.settings(reregister=reregister)
-    process_id = site.submit(counted(tmp_path))
-    site.prints(process_id, "line 3\n")
-    before = site.process(process_id)["assignedexecutorid"]
+    with site.site.double.settings(reregister=reregister):
+        process_id = site.submit(counted(tmp_path))
+        site.prints(process_id, "line 3\n")
+        before = site.process(process_id)["assignedexecutorid"]
 
-    owner = site.site.owner
-    site.ask("removeexecutormsg", owner, colonyname=site.site.name, executorname=site.name)
-    wait_until(lambda: len(site.site.double.assignments(process_id)) > 1, "it is given out again")
-    (tmp_path / "go").touch()
+        site.ask("removeexecutormsg", site.site.owner, colonyname=site.site.name, executorname=site.name)
+        wait_until(lambda: len(site.site.double.assignments(process_id)) > 1, "it is given out again")
+        (tmp_path / "go").touch()
 
-    ended = site.ended(process_id)
-    assert (SUCCESS, before) == (ended["state"], ended["assignedexecutorid"])
-    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+        ended = site.ended(process_id)
+        assert (SUCCESS, before) == (ended["state"], ended["assignedexecutorid"])
+        assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
 
 
 def test_no_more_are_taken_than_there_are_places_for(colony: Site, tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ class Staging(Protocol):
         """
         ...
 
+    async def leave(self, found: Wanted, text: str) -> None:
+        """Leave word of how a run of ours ended, where its results are: nothing is told of its process.
+
+        Raises:
+            PollinatorError: it cannot be stored there.
+        """
+        ...
+
     def store(self, found: Wanted) -> StoreSettings:
         """Where they are then."""
         ...
@@ -105,6 +113,7 @@ class Served:
         self.holding = Holding(desk.client, errand.process_id, desk.look_s)
         self._desk = desk
         self._has_place = False
+        self._closed_by_us = False
         self._keep = partial(desk.errands.keep, errand)
         self._telling = Telling(desk.client, desk.runs, errand, self._keep, self.holding)
 
@@ -141,10 +150,14 @@ class Served:
     async def _see_through(self) -> None:
         with _refusing(_R.OUTCOME_REASON_LAUNCH):
             found = wanted(self.errand.spec, self.errand.process_id)
-        if await self._known() is None:
-            async with self.holding.unless_gone():
-                ref = await self._bring(found)
-            await self._start(found, ref)
+        try:
+            if await self._known() is None:
+                async with self.holding.unless_gone():
+                    ref = await self._bring(found)
+                await self._start(found, ref)
+        except Gone:
+            await self._leave(found, Outcome(), None)
+            raise
         await self._telling.follow()
         await self._finish(found)
 
@@ -214,7 +227,19 @@ class Served:
                 outcome = Outcome(reason=_R.OUTCOME_REASON_COLLECT, exit_code=outcome.exit_code)
                 outcome.detail = f"the results could not be stored: {error.message}"
         crash_point("after_colony_results")
-        await self._close(state, outcome, run.result if stored else None)
+        result = run.result if stored else None
+        await self._close(state, outcome, result)
+        await self._leave(found, outcome, result)
+
+    async def _leave(self, found: Wanted, outcome: Outcome, result: SnapshotRef | None) -> None:
+        """Whoever cancelled a run of ours waits for what it leaves, and is told that this was all."""
+        if not found.run_id or self.holding.standing is not Standing.ENDED or self._closed_by_us:
+            return
+        leave = partial(self._desk.staging.leave, found, outcome_text(outcome, result))
+        try:
+            await _patiently(leave, lambda: UNWANTED_PATIENCE_S)
+        except PollinatorError as error:
+            _log.warning("process %s: no word is left: %s", self.errand.process_id, error.message)
 
     def _results_patience_s(self) -> float:
         return UNWANTED_PATIENCE_S if self.holding.gone else RESULTS_PATIENCE_S
@@ -238,6 +263,7 @@ class Served:
 
     async def _say_end(self, errors: list[str]) -> None:
         await self.holding.ours()
+        self._closed_by_us = True
         try:
             if errors:
                 await self._desk.client.close_failed(self.errand.process_id, errors)

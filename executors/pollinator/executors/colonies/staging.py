@@ -11,18 +11,20 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from pollinator.chunks.capture import capture_project
+from pollinator.chunks.digest import digest_of
 from pollinator.chunks.folder import FolderStore
-from pollinator.chunks.read import SnapshotReader
+from pollinator.chunks.read import Data, SnapshotReader
 from pollinator.executors.colonies.cfs import ColonyFiles
 from pollinator.executors.colonies.client import Client
-from pollinator.executors.colonies.contents import TreeContents
-from pollinator.executors.colonies.funcspec import Mount, Stored
+from pollinator.executors.colonies.contents import Source, TreeContents
+from pollinator.executors.colonies.ends import LEFT
+from pollinator.executors.colonies.funcspec import Mount, Stored, result_label
 from pollinator.executors.colonies.ledger import Ledger
 from pollinator.executors.colonies.objects import Objects
 from pollinator.executors.colonies.together import AT_ONCE, in_thread
@@ -116,6 +118,16 @@ class ColonyStaging:
             await files.push(mount.label, contents)
         return False
 
+    async def leave(self, found: Wanted, text: str) -> None:
+        """Leave word of how a run of ours ended, where its results are.
+
+        Raises:
+            PollinatorError: it cannot be stored there.
+        """
+        label = result_label(found.spec.project, found.run_id)
+        async with self._files() as files:
+            await files.push(label, _Word(text.encode()))
+
     def close(self) -> None:
         """Let go of everything."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -175,6 +187,19 @@ class ColonyStaging:
             yield ColonyFiles(self._client, self._objects, self._ledger, threads)
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Word:
+    """The file that comes last."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.sources = {LEFT: Source(digest_of(data), len(data))}
+
+    def read(self, paths: Iterable[str]) -> Iterator[tuple[str, Iterator[Data]]]:
+        """Its bytes."""
+        for path in paths:
+            yield path, iter([self._data])
 
 
 def _leave_only(folder: Path, paths: Collection[str]) -> None:
