@@ -245,14 +245,15 @@ async def test_the_function_spec_is_shown_without_anything_being_done(
     executor: Handing, colony: Site, public: Public
 ) -> None:
     before = colony.double.processes(colony.name), colony.double.snapshots(colony.name)
-    spec = executor.spec(make_spec(executor_names=[public.name]))
+    spec = executor.spec(make_spec(command="python3", executor_names=[public.name]))
     asked = PreflightRequest(spec=spec, colony=executor.colony, script=True)
     answer = await executor.about.Preflight(asked, timeout=CALL_S)
     shown = json.loads(answer.script)
 
     assert answer.script.startswith('{\n    "nodename": "",\n')
-    assert "pollinator-RUN" == shown["label"]
-    assert "SNAPSHOT" == shown["fs"]["snapshots"][0]["snapshotid"]
+    assert "pollinator-<run>" == shown["label"]
+    assert "<snapshot>" == shown["fs"]["snapshots"][0]["snapshotid"]
+    assert ["/cfs/pollinator/demo/<run>/src/main.py"] == shown["kwargs"]["args"]
     assert [public.name] == shown["conditions"]["executornames"]
     assert before == (colony.double.processes(colony.name), colony.double.snapshots(colony.name))
 

@@ -33,8 +33,9 @@ from pollinator.wire.errors import InvalidInput, PollinatorError, Violation
 SURVEY_S = 10.0
 """So long whoever submits a run waits for what the colony says of it."""
 AGAIN_S = 2.0
-PREVIEW, SNAPSHOT = "RUN", "SNAPSHOT"
-"""Stand for ids where there is no run yet."""
+PREVIEW = "RUNTHATISNOTTHERE"
+RUN, SNAPSHOT = "<run>", "<snapshot>"
+"""Stand for ids where there is no run yet; the first of them only once the command is written."""
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +132,8 @@ class ColoniesExecutor(Executor):
             Mount(label_of(spec.project, "src"), SNAPSHOT),
             Mount(label_of(spec.project, "data"), SNAPSHOT),
         )
-        return Preview(json.dumps(function_spec(spec, target), indent=4, ensure_ascii=False))
+        text = json.dumps(function_spec(spec, target), indent=4, ensure_ascii=False)
+        return Preview(text.replace(PREVIEW, RUN))
 
     # Runs
 
