@@ -62,7 +62,8 @@ _LAID_OUT = "laid-out"
 _WAITING = {
     "files": ("store_unreachable", "its files wait for the store"),
     "image": ("registry_unreachable", "its image waits for the registry"),
-    "fetch": ("results_unreachable", "its results wait for the way to where it was"),
+    "stage": ("backend_unreachable", "its files wait for the way to where they are needed"),
+    "fetch": ("backend_unreachable", "its results wait for the way from where they are"),
     "results": ("store_unreachable", "its results wait for the store"),
 }
 
@@ -102,8 +103,9 @@ class Lifecycle:
         try:
             if not _is_laid_out(folder) and not folder.run.cancel_requested:
                 crash_point("before_lay_out")
+                what = "stage" if self._executor.stages else "files"
                 await self._telling(
-                    ProgressKind.PROGRESS_KIND_LAY_OUT, "files", self._place, folder, FILES_PATIENCE_S
+                    ProgressKind.PROGRESS_KIND_LAY_OUT, what, self._place, folder, FILES_PATIENCE_S
                 )
                 crash_point("after_lay_out")
         except PollinatorError as error:
