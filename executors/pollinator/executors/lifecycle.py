@@ -208,10 +208,13 @@ class Lifecycle:
             run = folder.append(moved(seen.state, run.attempt + again))
         if seen.pending is not None and seen.pending != run.pending:
             folder.append(RunEvent(pending=seen.pending))
-        if seen.nodes and tuple(run.nodes) != seen.nodes:
-            folder.append(RunEvent(nodes_assigned=NodesAssigned(nodes=seen.nodes)))
+        self._note_nodes(folder, seen)
         if seen.state == _S.RUN_STATE_RUNNING and not run.spec.requeue:
             folder.drop_secrets()
+
+    def _note_nodes(self, folder: RunFolder, seen: Observation) -> None:
+        if seen.nodes and tuple(folder.run.nodes) != seen.nodes:
+            folder.append(RunEvent(nodes_assigned=NodesAssigned(nodes=seen.nodes)))
 
     def _note_end(self, folder: RunFolder, seen: Observation) -> None:
         if (folder.path / "started.json").exists() and folder.run.state in (
@@ -220,6 +223,7 @@ class Lifecycle:
             _S.RUN_STATE_STARTING,
         ):
             folder.append(moved(_S.RUN_STATE_RUNNING))
+        self._note_nodes(folder, seen)
         if seen.usage is not None and seen.usage.memory_source:
             folder.append(RunEvent(usage=seen.usage))
         collecting = moved(_S.RUN_STATE_COLLECTING)

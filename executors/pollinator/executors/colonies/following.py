@@ -201,7 +201,7 @@ class _Followed:
         ours = staged is not None and staged.ours
         end = end_of(process, ours=ours, wished=self._run.cancelled)
         crash_point("before_ended")
-        self._run.end(end, started=process.started is not None)
+        self._run.end(end, process)
 
     async def _explain(self) -> None:
         staged = self._run.staged or Staged((), "", ours=False)

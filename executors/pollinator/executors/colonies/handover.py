@@ -130,7 +130,7 @@ class Handover:
             printed: it has said something.
         """
         before = self.state, self.nodes, self.retries
-        nodes = tuple(filter(None, process.attributes.get(NODES, "").split(",")))
+        nodes = _nodes_of(process)
         if process.state == State.WAITING or process.retries > self.retries:
             # Its time was over, or its executor is gone, and it was put back: another may have it already.
             self.state, self.nodes = _S.RUN_STATE_QUEUED, ()
@@ -154,13 +154,15 @@ class Handover:
     def observation(self) -> Observation:
         """How the run looks now."""
         if self.ended is not None:
-            return Observation(self.ended.state, outcome=self.ended.outcome)
+            return Observation(self.ended.state, nodes=self.nodes, outcome=self.ended.outcome)
         waits = self.state == _S.RUN_STATE_QUEUED
         return Observation(self.state, pending=self.pending if waits else None, nodes=self.nodes)
 
-    def end(self, end: End, *, started: bool = False) -> None:
-        """It is over."""
-        if started:
+    def end(self, end: End, process: Process | None = None) -> None:
+        """It is over, as its process says if there was one."""
+        if process is not None and process.started is not None:
+            self.nodes = _nodes_of(process) or self.nodes
+            self._save()
             self._note_start()
         told = {
             "state": RunState.Name(end.state),
@@ -182,6 +184,10 @@ class Handover:
             "retries": self.retries,
         }
         write_json(self.path / PROCESS, known, durable=True)
+
+
+def _nodes_of(process: Process) -> tuple[str, ...]:
+    return tuple(filter(None, process.attributes.get(NODES, "").split(",")))
 
 
 def _read_end(told: dict[str, Any] | None) -> End | None:
