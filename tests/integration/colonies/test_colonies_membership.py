@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.colonies.asking import stranger
+from support.colonies.asking import Member, stranger
 from support.colonies.sites import Site
 from support.colony_site import serving
 from support.sandbox import wait_until
@@ -29,6 +33,40 @@ def test_one_that_was_registered_beforehand_waits_until_it_is_approved(colony: S
 
         ended = site.ended(process_id)
         assert (SUCCESS, known.identity) == (ended["state"], ended["assignedexecutorid"])
+
+
+@contextmanager
+def waiting_for_work(colony: Site, kind: str) -> Generator[Member]:
+    """Somebody else of this type, who waits for work all the time."""
+    other, done = colony.executor("other", kind), threading.Event()
+    asked: dict[str, Any] = {"colonyname": colony.name, "availablecpu": "", "availablemem": ""}
+    colony.line.ask(other, "assignprocessmsg", **asked, timeout=-1)
+
+    def wait() -> None:
+        while not done.is_set():
+            colony.line.ask(other, "assignprocessmsg", **asked, timeout=3)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield other
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_work_is_found_soon_also_where_a_server_tells_somebody_else_of_it(colony: Site) -> None:
+    kind = colony.fresh("type")
+    patient = ("colonies.beat=60", "containers.engines=none")
+    with (
+        waiting_for_work(colony, kind),
+        serving(colony, "local", *patient, COLONIES_EXECUTOR_TYPE=kind) as site,
+    ):
+        site.type = kind
+        for _ in range(4):
+            conditions = site.conditions(executornames=[site.name])
+            ended = site.ended(site.submit("true", conditions=conditions), 15)
+            assert ended["state"] == SUCCESS
 
 
 def test_it_makes_its_key_once_and_nobody_else_reads_it(colony: Site) -> None:

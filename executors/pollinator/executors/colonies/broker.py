@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 
 import grpc
 
 from pollinator.executors.colonies.client import Client
 from pollinator.executors.colonies.errands import Errand, is_id
-from pollinator.executors.colonies.membership import Membership, join
+from pollinator.executors.colonies.membership import Membership, has_company, join
 from pollinator.executors.colonies.messages import Process
 from pollinator.executors.colonies.serving import Desk, Served
 from pollinator.v1.run_pb2 import GetRunRequest
@@ -23,6 +24,8 @@ from pollinator.wire.errors import PollinatorError
 from pollinator.wire.faults import crash_point
 
 RETRY_S = 2.0
+LOOK_S = 60.0
+"""How often to see who else there is."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +35,9 @@ class Pace:
 
     wait_s: int = 20
     """So long it may think about what to give us. Some servers drop who was silent for ten minutes."""
+    company_s: int = 2
+    """The same where others of our type wait as well. Of a new process a server tells one of those who wait
+    for its type, whomever it is for; who it is for may not be told, and finds it when they ask again."""
     full_s: float = 20.0
     """So often it hears of us while there is no place for more."""
     first_pause_s: float = 0.5
@@ -59,6 +65,8 @@ class Broker:
         self._again: dict[str, Process] = {}
         """Given to us anew while an earlier run of theirs is on its way out."""
         self._room = asyncio.Event()
+        self._look_at = float("-inf")
+        self._in_company = False
 
     @property
     def count(self) -> int:
@@ -94,7 +102,7 @@ class Broker:
             # Work that asks for nothing is given to us all the same: it waits here for its turn.
             process = await self._client.assign(-1, "0m", "0Mi")
         else:
-            process = await self._client.assign(self._pace.wait_s)
+            process = await self._client.assign(await self._wait_s())
         if process is not None:
             crash_point("after_colony_assigned")
             await self._given(process, group)
@@ -105,6 +113,13 @@ class Broker:
                     await self._room.wait()
             except TimeoutError:
                 return
+
+    async def _wait_s(self) -> int:
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._in_company = await has_company(self._client, self._member)
+        return min(self._pace.wait_s, self._pace.company_s) if self._in_company else self._pace.wait_s
 
     def _is_full(self) -> bool:
         """There is no place; one that is in the server's queue again has to be given back to us first."""

@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pollinator.executors.colonies.client import Client
@@ -25,6 +26,8 @@ from pollinator.v1.colony_pb2 import Colony
 from pollinator.wire.colony_env import colony_from_environment
 from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, PollinatorError, Violation
 
+COMPANY = timedelta(minutes=10)
+"""Who waits for work is heard of more often."""
 _OWNER = "COLONIES_COLONY_PRVKEY"
 _log = logging.getLogger(__name__)
 
@@ -105,6 +108,19 @@ async def join(client: Client, member: Membership) -> None:
     except PollinatorError as error:
         # For people who look at the colony; nothing depends on it.
         _log.info("the colony does not list what this executor can do: %s", error.message)
+
+
+async def has_company(client: Client, member: Membership) -> bool:
+    """Others of this type were heard of not long ago: they may wait for work as well."""
+    since = datetime.now(UTC) - COMPANY
+    return any(
+        each.type == member.kind
+        and each.state == APPROVED
+        and each.id != client.rpc.identity
+        and each.last_heard is not None
+        and each.last_heard > since
+        for each in await client.executors()
+    )
 
 
 async def _standing(client: Client) -> int | None:
