@@ -7,7 +7,7 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
@@ -15,7 +15,7 @@ import pytest
 
 from support.colonies.asking import Line, envelope
 from support.colonies.double import Double
-from support.colonies.playing import FAILED, RUNNING, WAITING, Play
+from support.colonies.playing import CANCELLED, FAILED, RUNNING, WAITING, Play
 from support.colonies.sites import Site, real_site
 from support.s3_servers import Certificate
 from support.sandbox import wait_until
@@ -94,6 +94,23 @@ def test_an_answer_comes_late(play: Play, double: Double, how: str) -> None:
     assert (how == "delay") == meanwhile
 
 
+def test_what_was_asked_is_done_for_those_as_well_who_do_not_wait(play: Play, double: Double) -> None:
+    process_id = play.submit()
+    double.fault("delay", "cancelprocessmsg", seconds=0.3)
+    body = envelope(play.user, "cancelprocessmsg", {"processid": process_id})
+    send_and_leave(play, body, lambda: len(double.asked("cancelprocessmsg")) > 0)
+
+    play.wait_for(process_id, CANCELLED)
+
+
+def send_and_leave(play: Play, body: str, until: Callable[[], bool]) -> None:
+    """Ask for something, and hang up once something is so."""
+    with socket.create_connection((play.site.line.host, play.site.line.port)) as line:
+        head = f"POST /api HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        line.sendall(head.encode() + body.encode())
+        wait_until(until, "it may hang up")
+
+
 def test_a_server_that_rests_is_not_there_and_forgets_nothing(play: Play, double: Double) -> None:
     process_id = play.run()
     double.stop()
@@ -119,12 +136,8 @@ def test_who_waits_is_cut_off_when_the_server_rests(play: Play, double: Double) 
 
 
 def test_who_goes_away_while_waiting_is_given_nothing(play: Play, double: Double) -> None:
-    where = (play.site.line.host, play.site.line.port)
     body = envelope(play.executor, "assignprocessmsg", {"colonyname": play.site.name, "timeout": 60})
-    with socket.create_connection(where) as line:
-        head = f"POST /api HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        line.sendall(head.encode() + body.encode())
-        wait_until(lambda: len(double.asked("assignprocessmsg")) > 0, "it is asked")
+    send_and_leave(play, body, lambda: len(double.asked("assignprocessmsg")) > 0)
     # It has noticed before it answers: both are events of one loop, in this order.
     play.site.look("getcolonymsg")
     process_id = play.submit()

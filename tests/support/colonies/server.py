@@ -30,6 +30,7 @@ _UNSIGNED: dict[str, Any] = {
     "versionmsg": {"buildversion": "double", "buildtime": "", "msgtype": "versionmsg"},
     "getserverinfomsg": {"buildversion": "double", "buildtime": "", "backends": []},
 }
+_ASSIGN = "assignprocessmsg"
 _DEADLINES_S = 1.0
 _MOST_BYTES = 1 << 30
 _REPLIES = {"getpausestatusmsg": PAUSE_STATUS}
@@ -59,6 +60,7 @@ class Server:
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._sweeps: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[web.Response]] = set()
 
     async def start(self) -> None:
         """Begin to answer, on the port that it had before if it had one."""
@@ -85,9 +87,10 @@ class Server:
     async def stop(self) -> None:
         """Answer no more: every line is cut, and nothing else happens either."""
         runner, self._runner = self._runner, None
-        for each in self._sweeps:
+        under_way: list[asyncio.Task[Any]] = [*self._sweeps, *self._tasks]
+        for each in under_way:
             each.cancel()
-        await asyncio.gather(*self._sweeps, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         self._sweeps = []
         if runner is None:
             return
@@ -125,15 +128,29 @@ class Server:
         return web.Response()
 
     async def _api(self, request: web.Request) -> web.StreamResponse:
-        fault: Fault | None = None
         try:
             outer = _envelope(await request.text())
             kind, payload = outer["payloadtype"], outer["payload"]
             caller = "" if kind in _UNSIGNED else signer(payload, outer["signature"])
-            self.asked.append(Asked(kind, caller))
-            fault = next((each for each in self.faults if each.hits(kind, caller)), None)
+        except Refusal as refusal:
+            return _refused(refusal)
+        self.asked.append(Asked(kind, caller))
+        fault = next((each for each in self.faults if each.hits(kind, caller)), None)
+        work = self._done(request, fault, kind, caller, _decoded(payload))
+        if kind == _ASSIGN:
+            return await work
+        # What was asked is done, also for those who do not wait for it.
+        task = asyncio.get_running_loop().create_task(work, name=kind)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _done(
+        self, request: web.Request, fault: Fault | None, kind: str, caller: str, payload: str
+    ) -> web.Response:
+        try:
             await self._before(request, fault)
-            reply = await self._answered(kind, caller, _decoded(payload))
+            reply = await self._answered(kind, caller, payload)
         except Refusal as refusal:
             reply = _refused(refusal)
         await self._after(request, fault)
