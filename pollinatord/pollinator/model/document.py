@@ -10,6 +10,8 @@ import yaml
 from pollinator.wire.errors import Violation
 
 _LONGEST = 300
+SHOWN = 12
+"""So many of what is known are named."""
 _Place = tuple[int, int]
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -145,4 +147,5 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word.lower(), lowered, 1, 0.6)
     if near:
         return f"; did you mean {lowered[near[0]]!r}?"
-    return f"; known are {', '.join(names)}"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"; known are {', '.join(names[:SHOWN])}{more}"
