@@ -18,6 +18,7 @@ PAUSE_STATUS = "pausestatusreplymsg"
 _LIMITLESS = (1 << 63) - 1
 _MOST_NODES = 127
 """The largest number of a byte with a sign; whoever asks for more waits for ever."""
+_MOST_WAITING = 1000
 _OF_COLONY = message(colonyname=text)
 
 
@@ -154,7 +155,12 @@ async def check_deadlines(world: World) -> None:
         with suppress(Refusal):
             if _runs_long(each, now):
                 await _end_or_repeat(world, each)
-            elif _waits_long(each, now):
+    waiting = [each for each in world.processes.values() if each.state == State.WAITING]
+    waiting.sort(key=lambda each: each.priority_time)
+    # A defect of the server: it looks at no more of them.
+    for each in waiting[:_MOST_WAITING]:
+        with suppress(Refusal):
+            if _waits_long(each, now):
                 await fail(world, each, [WAITED_LONG])
 
 

@@ -43,6 +43,9 @@ class Site:
     mark: str = field(default_factory=lambda: secrets.token_hex(4))
     """Ends every name that is made here: a real server has others."""
 
+    users: list[Member] = field(default_factory=list[Member], init=False)
+    """Those that were made here."""
+
     @property
     def double(self) -> Double:
         """The double; skips the test where a real server answers."""
@@ -64,6 +67,7 @@ class Site:
         member = stranger(self.fresh(name))
         user = {"colonyname": self.name, "userid": member.identity, "name": member.name}
         self.line.ask(self.owner, "addusermsg", user=user).granted  # noqa: B018 - fails where it is refused
+        self.users.append(member)
         return member
 
     def executor(self, name: str = "executor", kind: str = "", *, approved: bool = True) -> Member:
@@ -79,6 +83,16 @@ class Site:
         if approved:
             self.approve(member)
         return member
+
+    def tidy(self) -> None:
+        """Cancel what was submitted here and nobody took: a server looks at the first 1000 that wait only."""
+        for user in self.users:
+            asked = {"colonyname": self.name, "count": 100, "state": 0, "initiator": user.name}
+            said = self.line.ask(user, "getprocessesmsg", **asked)
+            # One of them may have been removed.
+            waiting: list[Any] = (said.content or []) if said.status == 200 else []
+            for each in waiting:
+                self.line.ask(user, "cancelprocessmsg", processid=each["processid"])
 
     def approve(self, member: Member) -> None:
         """Let an executor take work."""
@@ -170,6 +184,7 @@ def colony() -> Iterator[Site]:
     """A colony without members; of the real server, one with those that it has."""
     if (real := real_site(CALLER)) is not None:
         yield real
+        real.tidy()
         return
     with Double() as double:
         yield site_of(double)
