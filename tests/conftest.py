@@ -13,5 +13,6 @@ pytest_plugins = [
     "support.slurm",
     "support.slurm_of_contract",
     "support.colonies.sites",
+    "support.colonies.contract",
     "support.colonies.machines",
 ]

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pollinator.executors.colonies.funcspec import Mount, Target, function_spec
+from pollinator.executors.colonies.rows import piece_of, row_of
 from pollinator.executors.colonies.wanted import wanted
 from pollinator.v1.spec_pb2 import EnvironmentVariable, Gpu, RunSpec, Slurm
 
@@ -131,6 +132,21 @@ def test_nothing_that_a_template_would_change_is_in_what_public_executors_read(
     read = [arguments["init-cmd"], arguments["cmd"], *arguments["args"], *found["env"].values()]
 
     assert [] == [text for text in read if set(text) & set("&<>\"'`$\\+\n#{}~*?!") or not text.isascii()]
+
+
+@given(st.integers(0, 999_999), st.binary() | TEXTS.map(str.encode))
+@example(0, b"plain text\n")
+@example(3, b"plain text\n")
+@example(0, b"\x023\x03 as if of another rank")
+@example(0, "\U0010fe00\U0010feff".encode())
+@example(7, b"\xff\xfe\0\xc3")
+def test_what_a_rank_prints_comes_back_from_a_log_as_it_was(rank: int, data: bytes) -> None:
+    row = row_of(rank, data)
+
+    # JSON and databases keep such text.
+    assert "\0" not in row
+    assert row == row.encode().decode()
+    assert (rank, data) == piece_of(row)
 
 
 def line_of(found: dict[str, Any]) -> str:

@@ -17,13 +17,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
 
+from pollinator.chunks.store import Store
 from pollinator.executors.conformance.client import CALL_S, FEATURES, ExecutorUnderTest, Followed
+from pollinator.v1.executor_pb2 import Capabilities
+from pollinator.v1.run_pb2 import StartRunRequest
 from support import slurm_of_contract
+from support.colonies import contract
 from support.containers import apptainer_specs, docker_specs, shared_dockerd
 from support.sandbox import BIN, Sandbox
 
@@ -51,11 +55,27 @@ class Profile:
     """Features it does not have, each with the reason."""
     clean: Callable[[Path], None] = lambda folder: None
     """Ends what was started elsewhere by an executor that has its state below this folder."""
+    unlimited: str = ""
+    """Why nobody can say what it has room for."""
+    prepare: Callable[[StartRunRequest], None] = lambda request: None
+    """Adds to a request for a run what is the same for all."""
+    store: Callable[[str], Store] | None = None
+    """That of a project, where its runs do not have theirs beside the executor."""
     crash_points: tuple[str, ...] = ()
     """Points of its own at which its process may be killed while it hands a run over."""
 
 
 PROFILES = {
+    "colonies": Profile(
+        without={
+            "secrets": "all members of a colony see what a process is given",
+            "containers": "the executor that serves the colony runs commands on the host",
+            "cancel": "of a process that was cancelled no more output is told",
+        },
+        unlimited="others run what it is given",
+        prepare=contract.prepare,
+        store=contract.store,
+    ),
     "local": Profile(
         settings={"containers.engines": "none"},
         without={"containers": "it runs commands on the host"},
@@ -97,7 +117,7 @@ CRASH_POINTS = (
 """Points at which the process of any executor may be killed in the course of a run."""
 
 _REGISTERED = {point.name for point in importlib.metadata.entry_points(group="pollinator.executors")}
-KINDS = sorted((_REGISTERED - {"colonies"}) | PROFILES.keys())
+KINDS = sorted((_REGISTERED | PROFILES.keys()) - {"colonies"})
 """Every kind that runs something itself has a profile of this name, and may have more."""
 
 
@@ -115,6 +135,22 @@ class ExecutorProcess(ExecutorUnderTest):
         self.log = box.folder / "executor.log"
         self._process: subprocess.Popen[bytes] | None = None
         super().__init__(f"unix:{self.socket}", name, specs, self.profile.without)
+        self._start_run = self.runs.StartRun
+        cast("Any", self.runs).StartRun = self._prepared
+
+    async def limits(self) -> Capabilities:
+        """What it offers; skips the test where that is up to others."""
+        if self.profile.unlimited:
+            pytest.skip(f"{self.name} has no limits of its own: {self.profile.unlimited}")
+        return await super().limits()
+
+    def store(self, project: str = "demo") -> Store:
+        """Its own store, as it lends it, or the one that stands for that."""
+        return self.profile.store(project) if self.profile.store else super().store(project)
+
+    def _prepared(self, request: StartRunRequest, **named: Any) -> Any:
+        self.profile.prepare(request)
+        return self._start_run(request, **named)
 
     # Its process
 

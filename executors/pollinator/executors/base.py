@@ -8,7 +8,7 @@ point line.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -93,6 +93,16 @@ class Preview:
     """What would be handed to the backend."""
     eta: datetime | None = None
     """When it might start, as the backend estimates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of results on their way from a backend."""
+
+    stored: SnapshotRef | None = None
+    """Where they are in the job's store, if they were there already and nothing was brought."""
+    notices: Sequence[Notice] = ()
+    """What the user should know."""
 
 
 class Executor(ABC):
@@ -185,11 +195,8 @@ class Executor(ABC):
         """
         raise NotImplementedError
 
-    async def fetch(self, job: Job, tell: Tell) -> SnapshotRef | None:
+    async def fetch(self, job: Job, tell: Tell) -> Fetched:
         """Bring the results of an ended job into its ``work/result``. Harmless when repeated.
-
-        Returns:
-            Where they are in the job's store, if they are there already and nothing was brought.
 
         Raises:
             PollinatorError: they cannot be had.

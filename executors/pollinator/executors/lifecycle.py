@@ -15,7 +15,7 @@ from pollinator.chunks.capture import Captured, capture
 from pollinator.chunks.keeping import write_lease
 from pollinator.chunks.layout import disk_errors
 from pollinator.chunks.store import Store
-from pollinator.executors.base import Executor, Observation
+from pollinator.executors.base import Executor, Fetched, Observation
 from pollinator.executors.boot import boot_id
 from pollinator.executors.files import Files, OpenStore
 from pollinator.executors.records import attempts
@@ -260,11 +260,14 @@ class Lifecycle:
     async def _fetch(self, folder: RunFolder) -> SnapshotRef | None:
         """Have the results here, unless they are in the store already: then where."""
 
-        async def fetch(teller: Teller, folder: RunFolder) -> SnapshotRef | None:
+        async def fetch(teller: Teller, folder: RunFolder) -> Fetched:
             return await self._executor.fetch(folder.job, teller)
 
         kind = ProgressKind.PROGRESS_KIND_FETCH
-        return await self._telling(kind, "fetch", fetch, folder, RESULTS_PATIENCE_S)
+        fetched = await self._telling(kind, "fetch", fetch, folder, RESULTS_PATIENCE_S)
+        for said in fetched.notices:
+            tell(folder, said)
+        return fetched.stored
 
     def _keep_result(self, stored: SnapshotRef, folder: RunFolder) -> None:
         store = self._open_store(folder.request())

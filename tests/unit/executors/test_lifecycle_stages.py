@@ -13,7 +13,7 @@ from pollinator.chunks.capture import capture
 from pollinator.chunks.keeping import read_lease
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
-from pollinator.executors.base import Job, Observation, Tell
+from pollinator.executors.base import Fetched, Job, Observation, Tell
 from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.executor_pb2 import PreflightRequest
 from pollinator.v1.run_pb2 import Notice, Outcome, OutcomeReason, RunState, StartRunRequest
@@ -66,13 +66,13 @@ class Staging(Directed):
         self.staged.append([path for path, _ in reader.walk(snapshot.src)])
         return [Notice(code="not_sent", text="a link")]
 
-    async def fetch(self, job: Job, tell: Tell) -> SnapshotRef | None:
+    async def fetch(self, job: Job, tell: Tell) -> Fetched:
         if self.fetching:
             raise self.fetching.pop(0)
         assert KEY == job.source.colony.private_key
         if self.stored is None:
             (job.work / "result" / "r.txt").write_text("fetched")
-        return self.stored
+        return Fetched(self.stored, [Notice(code="not_collected", text="x")] if self.stored else [])
 
 
 @pytest.fixture
@@ -125,6 +125,7 @@ async def test_results_that_are_in_the_store_are_not_stored_again(
         run = await host.state(FAILED)
 
     assert (staging.stored, 3) == (run.result, run.outcome.exit_code)
+    assert "not_collected" == run.notices[-1].code
     assert staging.stored == read_lease(place.store, "l/run1").result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 from pollinator.chunks.layout import disk_errors
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
-from pollinator.executors.base import Tell
+from pollinator.executors.base import Fetched, Tell
 from pollinator.executors.colonies.cfs import ColonyFiles
 from pollinator.executors.colonies.contents import TreeContents
 from pollinator.executors.colonies.ends import LEFT, read_outcome
@@ -31,8 +30,6 @@ NAMED = 10
 LEFT_S = 30.0
 """So long an executor of ours may take to end a run that was cancelled, and to bring what it has left."""
 LOOK_S = 0.5
-
-_log = logging.getLogger(__name__)
 
 
 async def stage(
@@ -80,30 +77,31 @@ def stored_of(source: SnapshotSource) -> Stored | None:
     return Stored(source.snapshot, s3.endpoint, s3.bucket, s3.prefix)
 
 
-async def fetch(run: Handover, line: Line, tell: Tell) -> SnapshotRef | None:
+async def fetch(run: Handover, line: Line, tell: Tell) -> Fetched:
     """Bring what an ended run has left in the colony into its folder.
-
-    Returns:
-        The results in the store of the run, if they are there already.
 
     Raises:
         PollinatorError: it cannot be had.
     """
-    if run.ended is None or not run.process_id:
-        return None
-    if run.ended.result is not None:
-        return run.ended.result
+    end, staged = run.ended, run.staged
+    if end is None or staged is None or not run.process_id:
+        return Fetched()
+    if end.result is not None:
+        return Fetched(end.result, end.notices)
     folder = run.job.work / "result"
     with disk_errors(folder):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if staged.src is None and not end.left:
+            # An executor of ours has said that there is nothing, not even a folder.
+            folder.rmdir()
+            return Fetched(notices=end.notices)
     label = result_label(run.job.spec.project, run.job.run_id)
     files = await line.files()
-    if run.ended.left:
+    if end.left:
         await _until_left(files, label)
     pulled = await files.pull(label, folder, tell=tell)
-    for text in pulled.refused:
-        _log.warning("run %s: not brought: %s", run.job.run_id, text)
-    return _read_left(folder / LEFT)
+    refused = [_warning("not_collected", f"not collected: result/{text}") for text in pulled.refused[:NAMED]]
+    return Fetched(_read_left(folder / LEFT), (*end.notices, *refused))
 
 
 async def release(run: Handover, line: Line) -> None:
@@ -128,14 +126,18 @@ def _read_left(path: Path) -> SnapshotRef | None:
     except FileNotFoundError:
         return None
     path.unlink()
-    return told[1] if told is not None else None
+    return told.result if told is not None else None
 
 
 def _named(left_out: Sequence[str]) -> list[Notice]:
     texts = [f"not sent: {each}" for each in left_out[:NAMED]]
     if len(left_out) > NAMED:
         texts.append(f"not sent: {len(left_out) - NAMED} more")
-    return [Notice(severity=Severity.SEVERITY_WARNING, code="not_sent", text=text) for text in texts]
+    return [_warning("not_sent", text) for text in texts]
+
+
+def _warning(code: str, text: str) -> Notice:
+    return Notice(severity=Severity.SEVERITY_WARNING, code=code, text=text)
 
 
 def _from(done: int, tell: Tell) -> Tell:

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
 from pollinator.executors.colonies.messages import Process, State
-from pollinator.v1.run_pb2 import Outcome, OutcomeReason, RunState
+from pollinator.v1.run_pb2 import Notice, Outcome, OutcomeReason, RunState, Usage
 from pollinator.v1.tree_pb2 import SnapshotRef
 
 NODES = "NODES"
@@ -41,8 +41,22 @@ class End:
     outcome: Outcome
     result: SnapshotRef | None = None
     """Its results, if they are in the store of its snapshot."""
+    usage: Usage | None = None
+    notices: tuple[Notice, ...] = ()
+    """What its user should know of its results."""
     left: bool = False
     """An executor of ours had it, and may still be bringing results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an executor of ours tells."""
+
+    outcome: Outcome
+    result: SnapshotRef | None = None
+    """In the bucket that the snapshot came from, if that is where they are."""
+    usage: Usage | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 def end_of(process: Process, *, ours: bool, wished: bool) -> End:
@@ -54,17 +68,20 @@ def end_of(process: Process, *, ours: bool, wished: bool) -> End:
         wished: it was cancelled from here.
     """
     told = read_outcome(process.attributes.get(OUTCOME, ""))
-    outcome, result = told or (Outcome(), None)
+    known = told or Told(Outcome())
+    outcome, left = known.outcome, False
     if process.state == State.CANCELLED:
+        state = RunState.RUN_STATE_CANCELLED
         if not wished:
             outcome.detail = outcome.detail or "somebody else cancelled it in the colony"
-        left = ours and process.started is not None and result is None
-        return End(RunState.RUN_STATE_CANCELLED, outcome, result, left)
-    if process.state == State.SUCCESS and not outcome.reason:
-        return End(RunState.RUN_STATE_SUCCEEDED, outcome, result)
-    if told is None or (not outcome.reason and not outcome.exit_code):
-        outcome = _outcome_of_errors(process.errors)
-    return End(RunState.RUN_STATE_FAILED, outcome, result)
+        left = ours and process.started is not None and told is None
+    elif process.state == State.SUCCESS and not outcome.reason:
+        state = RunState.RUN_STATE_SUCCEEDED
+    else:
+        state = RunState.RUN_STATE_FAILED
+        if not outcome.reason and not outcome.exit_code:
+            outcome = _outcome_of_errors(process.errors)
+    return End(state, outcome, known.result, known.usage, known.notices, left)
 
 
 def _outcome_of_errors(errors: tuple[str, ...]) -> Outcome:
@@ -76,31 +93,35 @@ def _outcome_of_errors(errors: tuple[str, ...]) -> Outcome:
     return Outcome(reason=_R.OUTCOME_REASON_BACKEND, exit_code=1, detail=text)
 
 
-def outcome_text(outcome: Outcome, result: SnapshotRef | None = None) -> str:
-    """What the attribute ``OUTCOME`` holds.
+def outcome_text(told: Told) -> str:
+    """What the attribute ``OUTCOME`` holds."""
+    outcome = told.outcome
+    text: dict[str, Any] = MessageToDict(outcome, preserving_proto_field_name=True)
+    text["reason"] = OutcomeReason.Name(outcome.reason).removeprefix(_REASON).lower()
+    if told.result is not None:
+        text["result"] = {"key": told.result.key, "digest": told.result.digest.hex()}
+    if told.usage is not None:
+        text["usage"] = MessageToDict(told.usage, preserving_proto_field_name=True)
+    if told.notices:
+        text["notices"] = [MessageToDict(each, preserving_proto_field_name=True) for each in told.notices]
+    return json.dumps(text, ensure_ascii=False)
 
-    Args:
-        outcome: how the run ended.
-        result: its results in the bucket that its snapshot came from, if that is where they are.
-    """
-    told: dict[str, Any] = MessageToDict(outcome, preserving_proto_field_name=True)
-    told["reason"] = OutcomeReason.Name(outcome.reason).removeprefix(_REASON).lower()
-    if result is not None:
-        told["result"] = {"key": result.key, "digest": result.digest.hex()}
-    return json.dumps(told, ensure_ascii=False)
 
-
-def read_outcome(text: str) -> tuple[Outcome, SnapshotRef | None] | None:
+def read_outcome(text: str) -> Told | None:
     """What an attribute says; None when it cannot be read."""
     try:
         told = json.loads(text)
-        result = told.pop("result", None)
+        result, usage, notices = (told.pop(name, None) for name in ("result", "usage", "notices"))
         reason = f"{_REASON}{told.pop('reason', 'unspecified').upper()}"
         outcome = ParseDict(told, Outcome(), ignore_unknown_fields=True)
         # A reason that is not known here is one all the same.
         known = reason in OutcomeReason.keys()  # noqa: SIM118 - the wrapper is no mapping
         outcome.reason = OutcomeReason.Value(reason) if known else OutcomeReason.OUTCOME_REASON_BACKEND
-        ref = SnapshotRef(key=result["key"], digest=bytes.fromhex(result["digest"])) if result else None
+        return Told(
+            outcome,
+            SnapshotRef(key=result["key"], digest=bytes.fromhex(result["digest"])) if result else None,
+            ParseDict(usage, Usage(), ignore_unknown_fields=True) if usage else None,
+            tuple(ParseDict(each, Notice(), ignore_unknown_fields=True) for each in notices or ()),
+        )
     except (ValueError, TypeError, AttributeError, KeyError, ParseError):
         return None
-    return outcome, ref

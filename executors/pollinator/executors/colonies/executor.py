@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from pollinator.chunks.store import Store
-from pollinator.executors.base import Executor, Job, Observation, Preview, Tell, check_settings
+from pollinator.executors.base import Executor, Fetched, Job, Observation, Preview, Tell, check_settings
 from pollinator.executors.colonies.delivery import fetch, release, stage, stored_of
 from pollinator.executors.colonies.following import Following
 from pollinator.executors.colonies.funcspec import Mount, Target, function_spec, label_of
@@ -27,7 +27,6 @@ from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.run_pb2 import Notice, Severity
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import InvalidInput, PollinatorError, Violation
 
 SURVEY_S = 10.0
@@ -57,6 +56,8 @@ class ColoniesExecutor(Executor):
         self._waiting: list[tuple[Handover, Line]] = []
         self._leaving: list[tuple[Handover, Line]] = []
         self._wake = asyncio.Event()
+        self._memory_source = ""
+        """How memory was held where a run was last, if that was told."""
 
     @classmethod
     def create(cls, state: Path, settings: Mapping[str, str]) -> Self:
@@ -83,7 +84,7 @@ class ColoniesExecutor(Executor):
 
     def capabilities(self) -> Capabilities:
         """What is the same for all colonies."""
-        return Capabilities(features=["cancel", "time_limit"])
+        return Capabilities(features=["cancel", "time_limit"], memory_source=self._memory_source)
 
     # What would become of a run
 
@@ -142,7 +143,7 @@ class ColoniesExecutor(Executor):
         run, line = self._run(job)
         return list(await stage(run, line, store, self._lines.threads, tell))
 
-    async def fetch(self, job: Job, tell: Tell) -> SnapshotRef | None:
+    async def fetch(self, job: Job, tell: Tell) -> Fetched:
         """Bring what was left in the colony."""
         run, line = self._run(job)
         return await fetch(run, line, tell)
@@ -157,7 +158,10 @@ class ColoniesExecutor(Executor):
 
     def observe(self, job: Job) -> Observation:
         """As was heard last."""
-        return self._run(job)[0].observation()
+        seen = self._run(job)[0].observation()
+        if seen.usage is not None:
+            self._memory_source = seen.usage.memory_source or self._memory_source
+        return seen
 
     def cancel(self, job: Job) -> None:
         """Have its process ended."""

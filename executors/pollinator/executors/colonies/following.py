@@ -86,7 +86,7 @@ class _Followed:
         self._client: Client = line.client
         self._ears = ears
         self._count = count
-        self._printed = Printed(run.job.output / "0", run.path / LOG)
+        self._printed = Printed(run.job.output, run.path / LOG)
         self._news = asyncio.Event()
         self._told = False
         """The server tells when it changes."""

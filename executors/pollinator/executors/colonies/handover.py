@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pollinator.executors.base import Job, Observation
-from pollinator.executors.colonies.ends import NODES, End, read_outcome
-from pollinator.executors.colonies.ends import outcome_text as text_of
+from pollinator.executors.colonies.ends import NODES, End, Told, outcome_text, read_outcome
 from pollinator.executors.colonies.funcspec import Mount
 from pollinator.executors.colonies.messages import Process, State
 from pollinator.executors.records import STARTED, read_record, write_json
@@ -154,7 +153,8 @@ class Handover:
     def observation(self) -> Observation:
         """How the run looks now."""
         if self.ended is not None:
-            return Observation(self.ended.state, nodes=self.nodes, outcome=self.ended.outcome)
+            end = self.ended
+            return Observation(end.state, nodes=self.nodes, outcome=end.outcome, usage=end.usage)
         waits = self.state == _S.RUN_STATE_QUEUED
         return Observation(self.state, pending=self.pending if waits else None, nodes=self.nodes)
 
@@ -166,7 +166,7 @@ class Handover:
             self._note_start()
         told = {
             "state": RunState.Name(end.state),
-            "outcome": text_of(end.outcome, end.result),
+            "outcome": outcome_text(Told(end.outcome, end.result, end.usage, end.notices)),
             "left": end.left,
         }
         write_json(self.path / ENDED, told, durable=True)
@@ -193,5 +193,6 @@ def _nodes_of(process: Process) -> tuple[str, ...]:
 def _read_end(told: dict[str, Any] | None) -> End | None:
     if told is None:
         return None
-    outcome, result = read_outcome(told["outcome"]) or (Outcome(), None)
-    return End(RunState.Value(told["state"]), outcome, result, left=bool(told["left"]))
+    known = read_outcome(told["outcome"]) or Told(Outcome())
+    state, left = RunState.Value(told["state"]), bool(told["left"])
+    return End(state, known.outcome, known.result, known.usage, known.notices, left)

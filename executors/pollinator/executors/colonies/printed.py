@@ -1,8 +1,8 @@
-"""The log of a process, as a file that grows: each row once, in order, whatever is killed in between.
+"""The log of a process, as files that grow: each row once, in order, whatever is killed in between.
 
 A server gives rows after a moment, at most so many, and several may be of one moment. So the last moment is
-asked for again, and what is known of it is left out. How far the file is, is written down after it has grown:
-what a kill leaves beyond that is asked for again, and not written a second time.
+asked for again, and what is known of it is left out. How far the files are, is written down after they have
+grown: what a kill leaves beyond that is asked for again, and not written a second time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pollinator.executors.colonies.messages import LogRow
+from pollinator.executors.colonies.rows import piece_of
 from pollinator.executors.records import read_record, write_json
 
 
@@ -21,24 +22,26 @@ class Printed:
     """The output of one run.
 
     Args:
-        path: of the file.
-        mark: of the record of how far it is.
+        folder: holds a file for each rank.
+        mark: of the record of how far they are.
     """
 
-    def __init__(self, path: Path, mark: Path) -> None:
-        self._path = path
+    def __init__(self, folder: Path, mark: Path) -> None:
+        self._folder = folder
         self._mark = mark
         known = read_record(mark) or {}
         self._at_ns = int(known.get("at_ns", 0))
         self._seen = Counter[str](known.get("seen", {}))
         """What is known of that moment, as digests."""
-        self._size = int(known.get("size", 0))
+        self._sizes: dict[int, int] = {int(rank): size for rank, size in known.get("sizes", {}).items()}
         self._over = bool(known.get("over", False))
         """There was more of that moment than a server gives: all the rest comes after it."""
-        if _size(path) < self._size:
-            # A power cut has taken the end of it.
-            path.unlink()
-            self._at_ns, self._size, self._over = 0, 0, False
+        if any(self._size(rank) < size for rank, size in self._sizes.items()):
+            # A power cut has taken the end of one.
+            for rank in self._sizes:
+                self._path(rank).unlink(missing_ok=True)
+            self._at_ns, self._over = 0, False
+            self._sizes.clear()
             self._seen.clear()
 
     @property
@@ -49,7 +52,7 @@ class Printed:
     @property
     def anything(self) -> bool:
         """The process has said something."""
-        return self._size > 0
+        return bool(self._sizes)
 
     def add(self, rows: Sequence[LogRow], *, full: bool) -> bool:
         """Add what is new of rows that came.
@@ -75,7 +78,7 @@ class Printed:
         over = full and not fresh
         if not fresh and over == self._over:
             return False
-        self._append("".join(row.message for row in fresh).encode(errors="replace"))
+        self._append(fresh)
         if fresh:
             last_ns = max(row.time_ns for row in fresh)
             if last_ns > self._at_ns:
@@ -86,24 +89,32 @@ class Printed:
         self._save()
         return bool(fresh)
 
-    def _append(self, data: bytes) -> None:
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        there = _size(self._path) - self._size
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data[there:])
-        self._size += len(data)
+    def _append(self, rows: Sequence[LogRow]) -> None:
+        pieces: dict[int, list[bytes]] = {}
+        for rank, piece in (piece_of(row.message) for row in rows):
+            pieces.setdefault(rank, []).append(piece)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        for rank, texts in pieces.items():
+            data = b"".join(texts)
+            there = self._size(rank) - self._sizes.get(rank, 0)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            with os.fdopen(os.open(self._path(rank), flags, 0o600), "wb") as file:
+                file.write(data[there:])
+        for rank, texts in pieces.items():
+            self._sizes[rank] = self._sizes.get(rank, 0) + sum(map(len, texts))
 
     def _save(self) -> None:
-        known = {"at_ns": self._at_ns, "seen": self._seen, "size": self._size, "over": self._over}
+        known = {"at_ns": self._at_ns, "seen": self._seen, "sizes": self._sizes, "over": self._over}
         write_json(self._mark, known)
 
+    def _path(self, rank: int) -> Path:
+        return self._folder / str(rank)
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    def _size(self, rank: int) -> int:
+        try:
+            return self._path(rank).stat().st_size
+        except FileNotFoundError:
+            return 0
 
 
 def _digest(message: str) -> str:

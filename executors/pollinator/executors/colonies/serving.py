@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from pollinator.executors.colonies.client import Client
-from pollinator.executors.colonies.ends import OUTCOME, outcome_text
+from pollinator.executors.colonies.ends import OUTCOME, Told, outcome_text
 from pollinator.executors.colonies.errands import Errand, Errands
 from pollinator.executors.colonies.funcspec import OURS
 from pollinator.executors.colonies.messages import one
@@ -140,7 +140,7 @@ class Served:
                 _log.info("process %s was taken back before it was started", self.errand.process_id)
                 return
             except _Refused as refused:
-                await self._close(_S.RUN_STATE_FAILED, refused.outcome)
+                await self._close(_S.RUN_STATE_FAILED, Told(refused.outcome))
             self.errand.closed = True
             self._keep()
         crash_point("after_colony_closed")
@@ -156,7 +156,7 @@ class Served:
                     ref = await self._bring(found)
                 await self._start(found, ref)
         except Gone:
-            await self._leave(found, Outcome(), None)
+            await self._leave(found, Told(Outcome()))
             raise
         await self._telling.follow()
         await self._finish(found)
@@ -215,7 +215,7 @@ class Served:
         """The run has ended: bring its results home and say so."""
         run = await self._known()
         if run is None:
-            await self._close(_S.RUN_STATE_FAILED, Outcome(reason=_R.OUTCOME_REASON_BACKEND))
+            await self._close(_S.RUN_STATE_FAILED, Told(Outcome(reason=_R.OUTCOME_REASON_BACKEND)))
             return
         state, outcome, stored = run.state, run.outcome, False
         if run.HasField("result") and self.holding.standing is not Standing.OTHERS:
@@ -227,15 +227,16 @@ class Served:
                 outcome = Outcome(reason=_R.OUTCOME_REASON_COLLECT, exit_code=outcome.exit_code)
                 outcome.detail = f"the results could not be stored: {error.message}"
         crash_point("after_colony_results")
-        result = run.result if stored else None
-        await self._close(state, outcome, result)
-        await self._leave(found, outcome, result)
+        notices = tuple(each for each in run.notices if each.code == "not_collected")
+        told = Told(outcome, run.result if stored else None, run.usage, notices)
+        await self._close(state, told)
+        await self._leave(found, told)
 
-    async def _leave(self, found: Wanted, outcome: Outcome, result: SnapshotRef | None) -> None:
+    async def _leave(self, found: Wanted, told: Told) -> None:
         """Whoever cancelled a run of ours waits for what it leaves, and is told that this was all."""
         if not found.run_id or self.holding.standing is not Standing.ENDED or self._closed_by_us:
             return
-        leave = partial(self._desk.staging.leave, found, outcome_text(outcome, result))
+        leave = partial(self._desk.staging.leave, found, outcome_text(told))
         try:
             await _patiently(leave, lambda: UNWANTED_PATIENCE_S)
         except PollinatorError as error:
@@ -244,15 +245,14 @@ class Served:
     def _results_patience_s(self) -> float:
         return UNWANTED_PATIENCE_S if self.holding.gone else RESULTS_PATIENCE_S
 
-    async def _close(
-        self, state: RunState.ValueType, outcome: Outcome, result: SnapshotRef | None = None
-    ) -> None:
+    async def _close(self, state: RunState.ValueType, told: Told) -> None:
+        outcome = told.outcome
         try:
             errors = _errors(state, outcome)
             if errors and OURS not in one(self.errand.spec.get("kwargs")) and not outcome.exit_code:
                 # The original program shows its user nothing but the log.
                 await self._telling.say(f"pollinator: {errors[-1]}")
-            await self._telling.attribute(OUTCOME, outcome_text(outcome, result))
+            await self._telling.attribute(OUTCOME, outcome_text(told))
             crash_point("before_colony_close")
             while True:
                 await self._say_end(errors)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pollinator.executors.colonies.client import MOST_LOGS, Client
 from pollinator.executors.colonies.errands import Errand, Row
 from pollinator.executors.colonies.refusals import Unanswered
+from pollinator.executors.colonies.rows import row_of
 from pollinator.executors.colonies.standing import Holding
 from pollinator.wire.errors import Denied, InvalidInput, PollinatorError
 from pollinator.wire.faults import crash_point
@@ -35,10 +36,16 @@ _log = logging.getLogger(__name__)
 
 
 class Rows:
-    """Cuts what ranks print into rows. Text that no server can keep is replaced."""
+    """Cuts what ranks print into rows.
 
-    def __init__(self, offsets: dict[int, int]) -> None:
+    Args:
+        offsets: so much of each rank has been shipped.
+        exact: whoever reads them knows of ranks and of what is no text; else that is replaced.
+    """
+
+    def __init__(self, offsets: dict[int, int], *, exact: bool = False) -> None:
         self._starts = dict(offsets)
+        self._exact = exact
         self._held: dict[int, bytearray] = {}
         self._since: dict[int, float] = {}
 
@@ -72,12 +79,18 @@ class Rows:
                     self._since[rank] = now
                 continue
             start = self._starts[rank]
-            text = bytes(held[:length]).decode("utf-8", "replace").replace("\0", "\ufffd")
+            piece = bytes(held[:length])
+            text = row_of(rank, piece) if self._exact else _readable(piece)
             del held[:length]
             self._starts[rank] = start + length
             self._since[rank] = now
             return Row(rank, start, start + length, text)
         return None
+
+
+def _readable(piece: bytes) -> str:
+    """Text that every server can keep."""
+    return piece.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def _letters(held: bytearray, ended: bool) -> int:

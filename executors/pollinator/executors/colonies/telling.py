@@ -12,6 +12,8 @@ from contextlib import aclosing
 from pollinator.executors.colonies.client import Client
 from pollinator.executors.colonies.ends import NODES
 from pollinator.executors.colonies.errands import Errand, Row
+from pollinator.executors.colonies.funcspec import OURS
+from pollinator.executors.colonies.messages import one
 from pollinator.executors.colonies.shipping import FULL_BYTES, PACE_S, Rows, Shipper
 from pollinator.executors.colonies.standing import Gone, Holding
 from pollinator.v1.run_pb2 import OutputOffset, WatchRunRequest, WatchRunResponse
@@ -49,7 +51,8 @@ class Telling:
         self._errand = errand
         self._holding = holding
         self._shipper = Shipper(client, errand, keep, holding)
-        self._rows = Rows(errand.offsets)
+        self._exact = OURS in one(errand.spec.get("kwargs"))
+        self._rows = Rows(errand.offsets, exact=self._exact)
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -62,7 +65,7 @@ class Telling:
         """Tell all of it; returns once the run has ended and what it printed is in the log, or unwanted."""
         await self._tell(self._shipper.finish)
         # Only now it is known how far the log is.
-        self._rows = Rows(self._errand.offsets)
+        self._rows = Rows(self._errand.offsets, exact=self._exact)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tell(self._tell_all), name=f"tell {self._errand.run_id}")
             request = WatchRunRequest(run_id=self._errand.run_id, output=True, follow=True)

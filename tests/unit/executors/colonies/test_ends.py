@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pollinator.executors.colonies.ends import end_of, outcome_text, read_outcome
+from pollinator.executors.colonies.ends import Told, end_of, outcome_text, read_outcome
 from pollinator.executors.colonies.messages import Process, State
-from pollinator.v1.run_pb2 import Outcome, OutcomeReason, RunState
+from pollinator.v1.run_pb2 import Notice, Outcome, OutcomeReason, RunState, Usage
 from pollinator.v1.tree_pb2 import SnapshotRef
 
 OUTCOME = Outcome(
@@ -18,15 +18,21 @@ OUTCOME = Outcome(
 
 @pytest.mark.parametrize("result", [None, SnapshotRef(key="s/1", digest=b"\x01\xff")])
 @pytest.mark.parametrize("outcome", [Outcome(), OUTCOME])
-def test_it_arrives_as_it_was(outcome: Outcome, result: SnapshotRef | None) -> None:
-    assert (outcome, result) == read_outcome(outcome_text(outcome, result))
+@pytest.mark.parametrize("usage", [None, Usage(peak_memory_bytes=2**40, memory_source="sampling")])
+@pytest.mark.parametrize("notices", [(), (Notice(code="not_collected", text="<é>"),)])
+def test_it_arrives_as_it_was(
+    outcome: Outcome, result: SnapshotRef | None, usage: Usage | None, notices: tuple[Notice, ...]
+) -> None:
+    told = Told(outcome, result, usage, notices)
+
+    assert told == read_outcome(outcome_text(told))
 
 
 def test_a_reason_that_is_not_known_here_is_one() -> None:
     read = read_outcome('{"reason": "moonlight", "exit_code": 3, "colour": 7}')
 
     assert read is not None
-    assert Outcome(reason=OutcomeReason.OUTCOME_REASON_BACKEND, exit_code=3) == read[0]
+    assert Outcome(reason=OutcomeReason.OUTCOME_REASON_BACKEND, exit_code=3) == read.outcome
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"exit_code": "x"}', '{"result": {"key": 1}}'])
@@ -73,7 +79,7 @@ def test_a_failure_without_a_word_is_one() -> None:
 
 
 def test_what_an_executor_of_ours_tells_is_the_outcome() -> None:
-    told = outcome_text(OUTCOME, SnapshotRef(key="s/1", digest=b"\x01"))
+    told = outcome_text(Told(OUTCOME, SnapshotRef(key="s/1", digest=b"\x01")))
     found = end_of(process(State.FAILED, "exit code = 1", told=told), ours=True, wished=False)
 
     assert (RunState.RUN_STATE_FAILED, OUTCOME) == (found.state, found.outcome)
@@ -81,13 +87,13 @@ def test_what_an_executor_of_ours_tells_is_the_outcome() -> None:
 
 
 def test_a_success_that_tells_of_a_failure_is_none() -> None:
-    found = end_of(process(State.SUCCESS, told=outcome_text(OUTCOME)), ours=True, wished=False)
+    found = end_of(process(State.SUCCESS, told=outcome_text(Told(OUTCOME))), ours=True, wished=False)
 
     assert RunState.RUN_STATE_FAILED == found.state
 
 
 def test_a_failure_that_tells_of_none_is_one() -> None:
-    told = outcome_text(Outcome())
+    told = outcome_text(Told(Outcome()))
 
     assert ("FAILED", "BACKEND", 1, "it was evicted") == end(
         process(State.FAILED, "it was evicted", told=told)

@@ -11,6 +11,7 @@ import pytest
 from pollinator.executors.colonies import printed as under_test
 from pollinator.executors.colonies.messages import LogRow
 from pollinator.executors.colonies.printed import Printed
+from pollinator.executors.colonies.rows import row_of
 
 MOST = 5
 """A server for tests gives no more at once."""
@@ -29,7 +30,7 @@ class Log:
 
 
 def printed(folder: Path) -> Printed:
-    return Printed(folder / "output" / "0", folder / "log.json")
+    return Printed(folder / "output", folder / "log.json")
 
 
 def read(folder: Path, log: Log, one: Printed | None = None) -> str:
@@ -148,6 +149,13 @@ def test_a_disk_that_was_full_loses_nothing(tmp_path: Path, monkeypatch: pytest.
 
 def test_text_that_is_none_is_replaced(tmp_path: Path) -> None:
     assert "?é" == read(tmp_path, Log((5, "\ud800é")))
+
+
+def test_each_rank_has_its_own_file(tmp_path: Path) -> None:
+    log = Log((5, row_of(0, b"a\n")), (6, row_of(2, b"\xff\0")), (7, row_of(0, b"b\n")), (8, row_of(2, b"c")))
+
+    assert "a\nb\n" == read(tmp_path, log)
+    assert b"\xff\0c" == (tmp_path / "output" / "2").read_bytes()
 
 
 def test_it_says_whether_there_was_anything(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""The colony on which the contract suite runs: our local executor serves it, and both reach one bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from pollinator.chunks.store import Store
+from pollinator.chunks.stores import open_store
+from pollinator.v1.colony_pb2 import Colony
+from pollinator.v1.run_pb2 import StartRunRequest
+from pollinator.v1.store_pb2 import StoreSettings
+from support.colonies.double import Double
+from support.colonies.sites import site_of
+from support.colony_site import Serving, serving
+from support.s3_servers import S3Server
+
+KIND = "colonies"
+"""Names of profiles that need it begin so."""
+
+
+@dataclass(frozen=True)
+class _There:
+    colony: Colony
+    serving: Serving
+    store: StoreSettings
+
+
+_there: list[_There] = []
+
+
+def prepare(request: StartRunRequest) -> None:
+    """Have a run go to the colony, and be taken by the executor that serves it."""
+    if _there and request.WhichOneof("what") == "snapshot":
+        (there,) = _there
+        request.snapshot.colony.CopyFrom(there.colony)
+        if request.snapshot.store.HasField("own"):
+            request.snapshot.store.CopyFrom(there.store)
+        if not request.snapshot.spec.executor_names:
+            request.snapshot.spec.executor_names.append(there.serving.name)
+
+
+def store(project: str) -> Store:
+    """Where runs have their snapshots and results."""
+    (there,) = _there
+    return open_store(there.store, project)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _colony_of_contract(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not any(_needs(item) for item in request.session.items):
+        yield
+        return
+    bucket: S3Server = request.getfixturevalue("rclone_s3")
+    with ExitStack() as stack:
+        site = site_of(stack.enter_context(Double()))
+        settings = ("containers.engines=none", "colonies.processes=16")
+        serves = stack.enter_context(serving(site, "local", *settings, **bucket.environment()))
+        serves.identity()
+        colony = site.seen_by(site.user(), bucket.settings().s3)
+        _there.append(_There(colony, serves, bucket.settings()))
+        yield
+        _there.clear()
+
+
+def _needs(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and any(str(each).startswith(KIND) for each in callspec.params.values())
