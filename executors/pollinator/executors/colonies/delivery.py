@@ -21,6 +21,7 @@ from pollinator.executors.colonies.handover import Handover, Staged
 from pollinator.executors.colonies.line import Line
 from pollinator.executors.colonies.targets import choose
 from pollinator.executors.colonies.together import in_thread
+from pollinator.executors.records import STARTED
 from pollinator.v1.run_pb2 import Notice, Severity, SnapshotSource
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.faults import crash_point
@@ -92,8 +93,9 @@ async def fetch(run: Handover, line: Line, tell: Tell) -> Fetched:
     with disk_errors(folder):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         if staged.src is None and not end.left:
-            # An executor of ours has said that there is nothing, not even a folder.
-            folder.rmdir()
+            if (run.path / STARTED).exists():
+                # An executor of ours had it, and tells of no results: not even the folder was left.
+                folder.rmdir()
             return Fetched(notices=end.notices)
     label = result_label(run.job.spec.project, run.job.run_id)
     files = await line.files()
