@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from pollinator.v1.run_pb2 import CancelRunRequest
+from pollinator.v1.run_pb2_grpc import RunServiceStub
+from pollinator.wire.channel import open_channel
 from support.colonies.asking import Member
 from support.colonies.sites import Site
 from support.sandbox import BIN, Sandbox, wait_until
@@ -146,6 +150,16 @@ class Serving:
 
         wait_until(is_there, "it is in the colony")
         return found[0]
+
+    def cancel_run(self, run_id: str) -> None:
+        """Cancel a run as whoever has this executor may, past the colony."""
+
+        async def cancel() -> None:
+            async with open_channel(f"unix:{self.socket}") as channel:
+                request = CancelRunRequest(run_id=run_id, by="the site")
+                await RunServiceStub(channel).CancelRun(request, timeout=10)
+
+        asyncio.run(cancel())
 
     # Its processes
 

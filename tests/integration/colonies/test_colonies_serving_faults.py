@@ -81,6 +81,30 @@ def test_a_kill_in_the_middle_does_not_lose_the_place_in_the_colony(site: Servin
     assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
 
 
+def test_what_is_given_to_one_that_was_killed_while_it_waited_is_not_lost(
+    site: Serving, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    site.identity()
+    site.kill()
+    process_id = site.submit(counted(tmp_path))
+
+    site.start("containers.engines=none")
+
+    assert site.ended(process_id)["state"] == SUCCESS
+    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+def test_a_run_that_is_cancelled_where_it_runs_ends_its_process(site: Serving) -> None:
+    process_id = site.submit("echo up; sleep 600")
+    site.prints(process_id, "up")
+
+    site.cancel_run(process_id)
+
+    ended = site.ended(process_id)
+    assert (FAILED, ["cancelled where it ran"]) == (ended["state"], ended["errors"])
+
+
 def test_a_server_that_is_down_for_a_while_misses_nothing(site: Serving, tmp_path: Path) -> None:
     process_id = site.submit(counted(tmp_path))
     site.prints(process_id, "line 3\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from pollinator.wire.errors import PollinatorError
 from pollinator.wire.faults import crash_point
 
 RETRY_S = 2.0
+RECOVER_S = 30.0
+JUST_S = 60.0
 LOOK_S = 60.0
 """How often to see who else there is."""
 _log = logging.getLogger(__name__)
@@ -65,6 +68,9 @@ class Broker:
         self._again: dict[str, Process] = {}
         """Given to us anew while an earlier run of theirs is on its way out."""
         self._room = asyncio.Event()
+        self._ended: dict[str, float] = {}
+        """When processes left our hands: what was heard of them before does not count."""
+        self._recover_at = 0.0
         self._look_at = float("-inf")
         self._in_company = False
 
@@ -82,19 +88,32 @@ class Broker:
             while True:
                 try:
                     await join(self._client, self._member)
-                    # What was given to us may never have arrived, here or before.
-                    for process in await self._client.assigned():
-                        await self._given(process, group)
                     while True:
+                        await self._recover(group)
                         await self._take(group)
                         pause_s = self._pace.first_pause_s
                 except PollinatorError as error:
+                    self._recover_at = 0.0
                     text = "\n".join(filter(None, (error.message, error.hint)))
                     _log.warning("no work from colony %s: %s", self._client.colony, text)
                 except Exception:  # noqa: BLE001 - what happens here must not end the executor, and its runs' service
                     _log.exception("no work from colony %s: trying again", self._client.colony)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, self._pace.longest_pause_s)
+
+    async def _recover(self, group: asyncio.TaskGroup) -> None:
+        """Take in hand what was given to us and never arrived.
+
+        Also while all seems well: a server gives work to whoever asked, long after that connection was cut.
+        """
+        now = time.monotonic()
+        if now < self._recover_at:
+            return
+        for process in await self._client.assigned():
+            if now > self._ended.get(process.id, -math.inf) + JUST_S:
+                await self._given(process, group)
+        self._ended = {each: at for each, at in self._ended.items() if now < at + JUST_S}
+        self._recover_at = now + RECOVER_S
 
     async def _take(self, group: asyncio.TaskGroup) -> None:
         """Ask for a process once, and have it in hand."""
@@ -174,6 +193,7 @@ class Broker:
             served = Served(self._desk, served.errand)
             self._hands[process_id] = served
         del self._hands[process_id]
+        self._ended[process_id] = time.monotonic()
         self._room.set()
         if (again := self._again.pop(process_id, None)) is not None:
             await self._given(again, group)

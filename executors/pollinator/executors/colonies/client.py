@@ -42,6 +42,7 @@ MOST_PROCESSES = 100
 SNAPSHOT_S = 600.0
 """To take a snapshot, the server asks its database for each file: an idle one takes 5 s for 10,000."""
 EVER_S = 20 * 365 * 86400
+LOG_S = 120.0
 SLACK_S = 15.0
 """So much longer than the server says it waits its answer may take."""
 
@@ -183,7 +184,9 @@ class Client:
 
     async def add_log(self, process_id: str, message: str) -> None:
         """Add a row to the log of a process that runs here."""
-        await self._call("addlogmsg", processid=process_id, message=message)
+        # It is better to wait for the answer than not to know.
+        fields = {"processid": process_id, "message": message}
+        await self.rpc.call("addlogmsg", fields, timeout_s=LOG_S)
 
     async def logs(self, process_id: str, since_ns: int = 0, count: int = MOST_LOGS) -> list[LogRow]:
         """Rows after a moment, oldest first."""

@@ -30,6 +30,8 @@ FULL_BYTES = 4 * 1024 * 1024
 """So much is held for rows; the rest stays on disk."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+SETTLE_S = 1.0
+"""Between two looks at a log that have to agree."""
 REFUSALS_S = 120.0
 """So long a row that is refused is sent again: a server says so as well when its database is away."""
 _log = logging.getLogger(__name__)
@@ -169,14 +171,22 @@ class Shipper:
 
     async def _is_there(self, row: Row) -> bool:
         """Count what was added since the last time; where others have added as well, the last row tells."""
-        last, count, mark_ns = "", 0, self._errand.mark_ns
-        while True:
-            rows = await self._client.logs(self._errand.process_id, mark_ns)
-            if rows:
-                last, count, mark_ns = rows[-1].message, count + len(rows), rows[-1].time_ns
-            if len(rows) < MOST_LOGS:
-                break
+        before, (count, last, mark_ns) = None, await self._added()
+        while before != count:
+            # A server that was stuck does what it was asked long ago only now.
+            await asyncio.sleep(SETTLE_S)
+            before, (count, last, mark_ns) = count, await self._added()
         expected, self._errand.rows, self._errand.mark_ns = self._errand.rows, 0, mark_ns
         if count == expected + 1:
             return True
         return count != expected and last == row.text
+
+    async def _added(self) -> tuple[int, str, int]:
+        """How many rows came since the mark; the text and the time of the last one."""
+        count, last, mark_ns = 0, "", self._errand.mark_ns
+        while True:
+            rows = await self._client.logs(self._errand.process_id, mark_ns)
+            if rows:
+                count, last, mark_ns = count + len(rows), rows[-1].message, rows[-1].time_ns
+            if len(rows) < MOST_LOGS:
+                return count, last, mark_ns

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollinator.executors.colonies.errands import Row
-from pollinator.executors.colonies.shipping import MOST_BYTES, PATIENCE_S, Rows
+from pollinator.executors.colonies import shipping
+from pollinator.executors.colonies.client import Client
+from pollinator.executors.colonies.errands import Errand, Row
+from pollinator.executors.colonies.messages import LogRow
+from pollinator.executors.colonies.refusals import Unanswered
+from pollinator.executors.colonies.shipping import MOST_BYTES, PATIENCE_S, Rows, Shipper
+from pollinator.executors.colonies.standing import Holding
+from pollinator.v1.colony_pb2 import Colony
 
 
 def taken(rows: Rows, now: float, *, ended: bool = False) -> list[str]:
@@ -122,3 +128,34 @@ def test_text_arrives_as_it_is_wherever_it_is_cut(text: str) -> None:
         found += taken(rows, float(at + 1))
 
     assert text == "".join([*found, *taken(rows, 999.0, ended=True)])
+
+
+class Stuck(Client):
+    """A server that takes a row, says nothing, and adds it only after somebody has looked at the log."""
+
+    def __init__(self) -> None:
+        super().__init__(Colony(host="127.0.0.1", port=1, private_key="1" * 64))
+        self.rows = [LogRow("before\n", 1)]
+        self.late: list[str] = []
+
+    async def add_log(self, process_id: str, message: str) -> None:
+        self.late.append(message)
+        raise Unanswered("silence", reason="colony_silent")
+
+    async def logs(self, process_id: str, since_ns: int = 0, count: int = 500) -> list[LogRow]:
+        found = [row for row in self.rows if row.time_ns > since_ns]
+        self.rows += [LogRow(text, len(self.rows) + 1) for text in self.late]
+        self.late = []
+        return found
+
+
+async def test_a_row_that_arrives_late_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "SETTLE_S", 0.01)
+    client = Stuck()
+    errand = Errand("ab", {}, rows=1)
+    shipper = Shipper(client, errand, lambda: None, Holding(client, "ab", lambda: 1.0))
+
+    await shipper.ship(Row(0, 0, 5, "late\n"))
+
+    assert ["before\n", "late\n"] == [row.message for row in client.rows]
+    assert ({0: 5}, None) == (errand.offsets, errand.sending)
