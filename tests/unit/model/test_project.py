@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pollinator.model.document import suggestion
 from pollinator.model.project import load_spec
 from pollinator.v1.spec_pb2 import EnvironmentVariable, Gpu, RunSpec, Tunnel
 from pollinator.wire.errors import InvalidInput
@@ -398,12 +397,3 @@ def test_what_is_said_about_a_long_value_is_short_and_still_helps() -> None:
     assert "4:21" == where
     assert len(message) < 400
     assert message.endswith("is not a whole number from 1 to 1000000")
-
-
-def test_of_many_that_are_known_a_few_are_named() -> None:
-    names = [f"site-{number:03}" for number in range(100)]
-    said = suggestion("zzz", names)
-
-    assert said.startswith("; known are site-000, site-001, ")
-    assert said.endswith("site-011 and 88 more")
-    assert "; did you mean 'site-042'?" == suggestion("sit-042", names)
