@@ -13,7 +13,6 @@ from support.colonies.playing import Play
 from support.colonies.sites import Site
 from support.s3_servers import S3Server
 
-TYPE = "container-executor"
 ENV = 3
 
 
@@ -23,7 +22,8 @@ class Public:
 
     site: Site
     s3: S3Server
-    kind: str = TYPE
+    kind: str = ""
+    """Its type, of its own unless one is named: a server wakes one of a type that waits, whoever is meant."""
     play: Play = field(init=False)
     process: Any = None
 
