@@ -59,8 +59,8 @@ async def test_all_that_a_spec_says_holds_there_and_the_results_come_home(execut
     ended = await executor.follow(run.id)
 
     assert ended.run.state == RunState.RUN_STATE_SUCCEEDED, ended.run.outcome
-    lines = [f"rank {rank} of 2 ['x y', '<&>'] {WORD}" for rank in range(2)]
-    assert lines == sorted(ended.output[0].decode().splitlines())
+    lines = {rank: f"rank {rank} of 2 ['x y', '<&>'] {WORD}\n".encode() for rank in range(2)}
+    assert lines == ended.output
     found = await executor.results(ended.run)
     assert (b"42", b"") == (found[b"deep/er/answer"][2], found[b"empty"][2])
 
