@@ -1,5 +1,8 @@
 """What holds for every test, and the servers that tests may ask for; each is explained in its module."""
 
+from collections import defaultdict
+from pathlib import Path
+
 import pytest
 
 # Its tests are imported by those below contract/.
@@ -16,3 +19,13 @@ pytest_plugins = [
     "support.colonies.contract",
     "support.colonies.machines",
 ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take long come first: where several run at a time, none is left alone at the end."""
+    longest = defaultdict[Path, float](float)
+    for item in items:
+        for mark in item.iter_markers("timeout"):
+            longest[item.path] = max(longest[item.path], float(mark.args[0]))
+    items.sort(key=lambda item: -longest[item.path])
