@@ -17,6 +17,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CODE := proto pollinatord executors cli tests typings
 FLOORS := .cache/floors
+# Files of tests that run at a time: most of what they do is waiting. One stays together, with its servers.
+WORKERS ?= 2
 
 .PHONY: demo test gates lint types imports protocol breaking wheel unit floors thorough bench bench-nightly bench-page \
 	programs components clean
@@ -73,15 +75,13 @@ wheel: $(VENV)/.installed
 	$(BIN)/uv build --quiet
 	$(BIN)/check-wheel-contents dist
 
-# Most of what tests do is waiting. A file of tests stays together, with the servers that it shares.
-WORKERS ?= 2
 unit: $(VENV)/.installed components
 	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 floors: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FLOORS)
 	$(BIN)/uv pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable . --group test
-	$(FLOORS)/bin/pytest tests/unit
+	$(FLOORS)/bin/pytest --numprocesses=$(WORKERS) --dist=loadfile tests/unit
 
 # Programs that the sync engine is measured beside. Those of PyPI get an environment of their own, for they pin
 # what ours needs in other versions.

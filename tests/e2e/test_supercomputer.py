@@ -99,6 +99,22 @@ def test_ranks_print_where_they_are_and_their_results_come_home(
     assert [] == cluster.queued()
 
 
+def test_what_the_cluster_does_not_have_is_refused_before_it_is_submitted(
+    cluster: Slurm, login: Site, sandbox: Sandbox
+) -> None:
+    root = new_project(sandbox, login, WHERE)
+
+    typo = sandbox.cli("run", "--set", "slurm.partition=shrot", cwd=root)
+    nowhere = sandbox.cli("run", "--set", "conditions.nodes=4", cwd=root)
+    listed = sandbox.cli("list", "--json", cwd=root)
+    sandbox.kill_everything()
+
+    assert (2, 2, b"") == (typo.returncode, nowhere.returncode, listed.stdout)
+    assert "slurm.partition: there is no partition 'shrot'; did you mean 'short'?" in typo.stderr.decode()
+    assert "\n  debug: 4 nodes is above 3\n  short: 4 nodes is above 2\n" in nowhere.stderr.decode()
+    assert typo.stderr.decode().endswith(f"pollinator executors show {NAME}\n")
+
+
 def test_an_image_is_converted_for_the_first_run_and_there_for_the_second(
     cluster: Slurm, login: Site, sandbox: Sandbox
 ) -> None:

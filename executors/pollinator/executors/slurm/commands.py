@@ -27,6 +27,8 @@ from pollinator.wire.errors import (
 QUERY_S = 30.0
 """A program that finds no controller gives up after 9 s; one of a busy cluster may take longer to answer."""
 SUBMIT_S = 60.0
+PIPES_S = 1.0
+"""So long what is left in the pipes of a program that has ended may take to be read."""
 TOGETHER = 4
 """Processes of one program at a time: a login node is shared by many people."""
 ALONE = frozenset({"squeue", "sacct"})
@@ -180,7 +182,17 @@ async def _end(process: asyncio.subprocess.Process) -> int:
         # Sites wrap these programs in scripts of their own: all that was started ends.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    return await process.wait()
+    code = await process.wait()
+    # Who stops in the middle has not come to the end of its pipes, where alone the loop lets go of them.
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(PIPES_S):
+            for pipe in (process.stdout, process.stderr):
+                while pipe is not None and await pipe.read(BLOCK_BYTES):
+                    pass
+            if process.stdin is not None:
+                process.stdin.close()
+                await process.stdin.wait_closed()
+    return code
 
 
 def _text(printed: bytearray) -> str:

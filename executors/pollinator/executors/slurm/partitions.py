@@ -30,7 +30,8 @@ def choose(probe: Probe, spec: RunSpec) -> str:
         # One that is hidden, or several with commas between, are for sbatch to judge.
         named = [each for each in probe.partitions if each.name == wish]
         if named and (lacks := lacking(named[0], spec, probe.accounts)):
-            raise _refusal([Violation("slurm.partition", f"{wish}: {lacks}")])
+            wrong = [Violation("slurm.partition", f"{wish}: {lacks}")]
+            raise _refusal("this run does not fit into the partition that it names", wrong)
         return wish
     fitting = [each for each in probe.partitions if not lacking(each, spec, probe.accounts)]
     for each in fitting:
@@ -38,7 +39,7 @@ def choose(probe: Probe, spec: RunSpec) -> str:
             return each.name
     if up := [each for each in fitting if each.up and not each.reserved]:
         return min(up, key=_size).name
-    raise _refusal(_nearest(probe, spec))
+    raise _refusal("this run fits into no partition of the cluster", _nearest(probe, spec))
 
 
 def lacking(partition: Partition, spec: RunSpec, accounts: tuple[str, ...] = ()) -> str:
@@ -178,9 +179,9 @@ def _why(partition: Partition, spec: RunSpec, accounts: tuple[str, ...]) -> str:
     return "; ".join(filter(None, [lacks, closed]))
 
 
-def _refusal(violations: Sequence[Violation]) -> InvalidInput:
+def _refusal(text: str, violations: Sequence[Violation]) -> InvalidInput:
     return InvalidInput(
-        "this run fits into no partition of the cluster",
+        text,
         reason="cannot_run_here",
         hint=f"all limits: {SHOW_EXECUTOR}",
         violations=violations,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, cast
 
@@ -117,9 +117,10 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     place = Place(tmp_path)
     yield place
+    await place.registry.close()
     place.records.close()
 
 

@@ -109,6 +109,7 @@ def test_what_a_partition_does_not_allow_is_said_with_both_numbers(wishes: dict[
     with pytest.raises(InvalidInput) as refused:
         choose(PROBE, spec(partition="short", **wishes))
 
+    assert "this run does not fit into the partition that it names" == refused.value.message
     assert ["slurm.partition"] == [each.where for each in refused.value.violations]
     assert f"short: {text}" == refused.value.violations[0].message
 
