@@ -76,12 +76,12 @@ wheel: $(VENV)/.installed
 	$(BIN)/check-wheel-contents dist
 
 unit: $(VENV)/.installed components
-	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 floors: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FLOORS)
 	$(BIN)/uv pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable . --group test
-	$(FLOORS)/bin/pytest --numprocesses=$(WORKERS) --dist=loadfile tests/unit
+	$(FLOORS)/bin/pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder tests/unit
 
 # Programs that the sync engine is measured beside. Those of PyPI get an environment of their own, for they pin
 # what ours needs in other versions.
