@@ -234,7 +234,8 @@ class ExecutorProcess(ExecutorUnderTest):
                 self.ask_to_end()
                 assert await self.ended() == 0
             # gRPC complains in its own name when a client goes while it is answered.
-            assert [] == [line for line in self.log.read_text().splitlines() if " ERROR pollinator" in line]
+            errors = [line for line in self.log.read_text().splitlines() if " ERROR pollinator" in line]
+            assert [] == errors, errors
         finally:
             await super().close()
             await asyncio.to_thread(self.profile.clean, self.box.folder)

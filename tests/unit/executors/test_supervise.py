@@ -135,7 +135,7 @@ def test_a_rank_that_does_not_listen_is_killed_after_the_grace(workspace: Worksp
 
 def test_a_process_in_a_session_of_its_own_is_told_as_well(workspace: Workspace) -> None:
     told = "trap 'echo told; exit' TERM; echo up; while :; do sleep 0.01; done"
-    record = workspace.run(shell(f'setsid sh -c "{told}" & wait'), walltime_ms=500)
+    record = workspace.run(shell(f'setsid sh -c "{told}" & wait'), walltime_ms=500, grace_ms=20_000)
 
     assert "time_limit" == record["reason"]
     assert b"told\n" in workspace.output()
