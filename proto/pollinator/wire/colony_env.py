@@ -11,13 +11,11 @@ from string import hexdigits
 
 from pollinator.v1.colony_pb2 import Colony
 from pollinator.wire.errors import InvalidInput, PollinatorError, Violation
-from pollinator.wire.store_env import store_settings_from_environment
+from pollinator.wire.store_env import flag, store_settings_from_environment
 
 _ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 """Of secp256k1: no key is larger."""
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
-_TRUE = ("1", "t", "true", "yes", "on")
-_FALSE = ("0", "f", "false", "no", "off")
 _MEANT = ("COLONIES_SERVER_HOST", "COLONIES_COLONY_NAME", "COLONIES_COLONY_ID")
 """Any of these says that a colony is meant. The last is of versions up to 1.6, and so is the second key."""
 _KEYS = ("COLONIES_PRVKEY", "COLONIES_EXECUTOR_PRVKEY")
@@ -54,7 +52,7 @@ def colony_from_environment(environ: Mapping[str, str]) -> Colony | None:
         port=_port(environ, wrong),
         tls=_tls(environ, host, wrong),
         ca_bundle=_ca_bundle(environ, wrong),
-        skip_verify=_flag(environ, "COLONIES_SKIPVERIFY", wrong) is True,
+        skip_verify=flag(environ, "COLONIES_SKIPVERIFY", wrong) is True,
         name=_name(environ, wrong),
         private_key=_key(environ, wrong),
         dashboard_url=environ.get("COLONYOS_DASHBOARD_URL", "").rstrip("/"),
@@ -102,7 +100,7 @@ def _port(environ: Mapping[str, str], wrong: list[Violation]) -> int:
 
 def _tls(environ: Mapping[str, str], host: str, wrong: list[Violation]) -> bool:
     """Both names are in use. Without either: as the last originals, but not for a server on this machine."""
-    said = {name: _flag(environ, name, wrong) for name in ("COLONIES_TLS", "COLONIES_SERVER_TLS")}
+    said = {name: flag(environ, name, wrong) for name in ("COLONIES_TLS", "COLONIES_SERVER_TLS")}
     values = {value for value in said.values() if value is not None}
     if len(values) == 2:
         wrong.append(Violation("COLONIES_SERVER_TLS", "contradicts COLONIES_TLS"))
@@ -198,11 +196,3 @@ def _set_files(colony: Colony, environ: Mapping[str, str], wrong: list[Violation
         return
     if store is not None:
         colony.files.CopyFrom(store.s3)
-
-
-def _flag(environ: Mapping[str, str], name: str, wrong: list[Violation]) -> bool | None:
-    """What a variable says; None when it is not set."""
-    text = environ.get(name, "").strip().lower()
-    if text and text not in _TRUE and text not in _FALSE:
-        wrong.append(Violation(name, f"write true or false, not {text!r}"))
-    return text in _TRUE if text else None

@@ -58,7 +58,7 @@ def _s3(environ: Mapping[str, str], bucket: str, prefix: str) -> S3Store:
         bucket=bucket,
         prefix=prefix,
         region=_first(environ, "AWS_S3_REGION", "AWS_S3_REGION_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"),
-        skip_verify=_flag(environ, "AWS_S3_SKIPVERIFY", violations) is True,
+        skip_verify=flag(environ, "AWS_S3_SKIPVERIFY", violations) is True,
         addressing=environ.get("AWS_S3_ADDRESSING", ""),
         ca_bundle=environ.get("AWS_CA_BUNDLE", ""),
     )
@@ -94,7 +94,7 @@ def _pair(
 
 def _endpoint(environ: Mapping[str, str], violations: list[Violation]) -> str:
     """The endpoint as a URL. That of the original has no scheme: ``AWS_S3_TLS`` decides."""
-    tls = _flag(environ, "AWS_S3_TLS", violations)
+    tls = flag(environ, "AWS_S3_TLS", violations)
     given = environ.get("AWS_S3_ENDPOINT", "")
     if not given:
         return _first(environ, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -119,7 +119,7 @@ def is_endpoint(url: str) -> bool:
     )
 
 
-def _flag(environ: Mapping[str, str], name: str, violations: list[Violation]) -> bool | None:
+def flag(environ: Mapping[str, str], name: str, violations: list[Violation]) -> bool | None:
     """What a variable says; None when it is not set."""
     text = environ.get(name, "").strip().lower()
     if text and text not in _TRUE and text not in _FALSE:
