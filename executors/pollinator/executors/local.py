@@ -167,7 +167,7 @@ class LocalExecutor(Executor):
         if _supervised(job):
             started = (job.workspace / STARTED).exists()
             state = RunState.RUN_STATE_RUNNING if started else RunState.RUN_STATE_STARTING
-            return Observation(state, nodes=(self._node,) * job.spec.nodes)
+            return Observation(state, nodes=self._nodes(job))
         if job.run_id in self._children:
             return Observation(RunState.RUN_STATE_STARTING)
         if (record := read_record(job.workspace / EXIT)) is not None:
@@ -305,7 +305,11 @@ class LocalExecutor(Executor):
     def _ended(self, job: Job, record: Record) -> Observation:
         # Its results may take long to store; others can have its cores meanwhile.
         self._taken.pop(job.run_id, None)
-        return Observation(state_of(record), outcome=outcome_of(record), usage=usage_of(record))
+        nodes = self._nodes(job) if (job.workspace / STARTED).exists() else ()
+        return Observation(state_of(record), nodes=nodes, outcome=outcome_of(record), usage=usage_of(record))
+
+    def _nodes(self, job: Job) -> tuple[str, ...]:
+        return (self._node,) * job.spec.nodes
 
     def _supervisor_gone(self, job: Job) -> Observation:
         """No lock, no exit record. It was killed with its run, or before that: then it is started again."""

@@ -71,6 +71,7 @@ def test_a_job_that_ended_meanwhile_is_seen_after_a_restart(site: Site) -> None:
     seen = site.wait(job, FAILED)
     assert seen.outcome is not None
     assert (OutcomeReason.OUTCOME_REASON_EXIT_CODE, 7) == (seen.outcome.reason, seen.outcome.exit_code)
+    assert 1 == len(seen.nodes)
 
 
 def supervisor_of(job: Job) -> int:

@@ -187,7 +187,7 @@ class SlurmExecutor(Executor):
             return self._alive(run, look, seen)
         usage = usage_of(record)
         self._memory_source = usage.memory_source or self._memory_source
-        return Observation(_state(record), outcome=outcome_of(record), usage=usage)
+        return Observation(_state(record), nodes=_nodes(look), outcome=outcome_of(record), usage=usage)
 
     def cancel(self, job: Job) -> None:
         """Tell the supervisor in the job, and Slurm."""
@@ -221,9 +221,8 @@ class SlurmExecutor(Executor):
         if run.note_attempt(run.attempt_of(look, seen)):
             return Observation(RunState.RUN_STATE_QUEUED, pending=self._pending(run, seen))
         if has_begun(look, seen):
-            assert look.started is not None
             run.note_starting()
-            return Observation(RunState.RUN_STATE_RUNNING, nodes=tuple(look.started["nodes"]))
+            return Observation(RunState.RUN_STATE_RUNNING, nodes=_nodes(look))
         waits = seen is None or seen.meaning.state == RunState.RUN_STATE_QUEUED
         if waits and not run.starting:
             return Observation(RunState.RUN_STATE_QUEUED, pending=self._pending(run, seen))
@@ -336,6 +335,10 @@ def _patience(look: Look, seen: JobSeen) -> float:
         # It was interrupted, and all that it started is gone; or it never had a node.
         return 0.0
     return LOST_S if seen.gone else RECORD_S
+
+
+def _nodes(look: Look) -> tuple[str, ...]:
+    return tuple(look.started["nodes"]) if look.started is not None else ()
 
 
 def _state(record: Record) -> RunState.ValueType:

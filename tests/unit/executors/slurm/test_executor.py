@@ -65,6 +65,18 @@ async def test_slurm_is_asked_at_once_why_it_ended_a_job(tmp_path: Path) -> None
         )
 
 
+async def test_where_a_run_was_is_known_of_one_that_was_over_at_the_first_look(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    write_json(job.workspace / NUMBER, {"job_id": "7"})
+    write_json(job.workspace / "started.json", {"restarts": 0, "nodes": ["n1", "n2"]})
+    write_exit(job.workspace, verdict("", 0, 0))
+
+    async with at_work(tmp_path, ":") as executor:
+        seen = executor.observe(job)
+
+    assert (RunState.RUN_STATE_SUCCEEDED, ("n1", "n2")) == (seen.state, seen.nodes)
+
+
 async def test_the_more_runs_there_are_the_seldomer_files_of_each_are_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
