@@ -115,6 +115,12 @@ class Serving:
         self._process.kill()
         self._process.wait()
 
+    def end(self) -> None:
+        """As a site does that stops it."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(20)
+
     def wait(self) -> int:
         """Wait until it ends by itself; its exit code."""
         assert self._process is not None

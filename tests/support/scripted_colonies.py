@@ -60,6 +60,13 @@ class Scripted:
     asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     lines: int = 0
     """Connections that were made."""
+    came: asyncio.Event = field(default_factory=asyncio.Event)
+    """It was asked something."""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """It answers; set, unless a test takes that away."""
+
+    def __post_init__(self) -> None:
+        self.ready.set()
 
     def colony(self, **fields: Any) -> Colony:
         """How to reach it."""
@@ -76,6 +83,8 @@ class Scripted:
                 if found := re.search(r"(?i)content-length: (\d+)", head):
                     sent = json.loads(await reader.readexactly(int(found[1])))
                     self.asked.append(json.loads(base64.b64decode(sent["payload"])) | {"sent": sent})
+                self.came.set()
+                await self.ready.wait()
                 answer = self.answer()
                 if answer == SILENT:
                     await reader.read()

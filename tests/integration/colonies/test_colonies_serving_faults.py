@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ pytestmark = pytest.mark.integration
 
 WAITING, RUNNING, SUCCESS, FAILED, CANCELLED = range(5)
 LINES = "".join(f"line {number}\n" for number in range(20))
+HELD_UP_S = 3.0
+"""Longer than an executor needs to start and to look into the log."""
 CRASH_POINTS = (
     "after_colony_assigned",
     "after_colony_kept",
@@ -134,6 +137,24 @@ def test_lost_answers_neither_lose_nor_repeat_anything(
 
     assert site.ended(process_id)["state"] == SUCCESS
     assert all(site.site.double.hits())
+    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+def test_a_line_that_is_on_its_way_when_the_executor_is_ended_is_there_once(
+    site: Serving, tmp_path: Path
+) -> None:
+    site.site.double.fault("delay", "addlogmsg", seconds=HELD_UP_S, caller=site.identity())
+    process_id = site.submit(counted(tmp_path))
+    wait_until(lambda: all(site.site.double.hits()), "a line is on its way")
+    there_at = time.monotonic() + HELD_UP_S
+
+    site.end()
+    site.start("containers.engines=none")
+    site.prints(process_id, "line 19\n")
+    wait_until(lambda: time.monotonic() > there_at + 0.2, "the server has done what it was asked")
+    (tmp_path / "go").touch()
+
+    assert site.ended(process_id)["state"] == SUCCESS
     assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
 
 

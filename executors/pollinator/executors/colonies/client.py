@@ -33,6 +33,7 @@ from pollinator.executors.colonies.messages import (
 )
 from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.rpc import Rpc
+from pollinator.executors.colonies.together import to_its_end
 from pollinator.v1.colony_pb2 import Colony
 from pollinator.wire.errors import AlreadyExists, NotFound, PollinatorError, TimedOut, Unavailable
 
@@ -45,6 +46,9 @@ EVER_S = 20 * 365 * 86400
 LOG_S = 120.0
 SLACK_S = 15.0
 """So much longer than the server says it waits its answer may take."""
+END_S = 2.0
+"""So long whoever is told to stop waits for the answer to what changes something: the server does
+what was sent all the same, and nobody would know when."""
 
 
 class Client:
@@ -186,7 +190,7 @@ class Client:
         """Add a row to the log of a process that runs here."""
         # It is better to wait for the answer than not to know.
         fields = {"processid": process_id, "message": message}
-        await self.rpc.call("addlogmsg", fields, timeout_s=LOG_S)
+        await to_its_end(self.rpc.call("addlogmsg", fields, timeout_s=LOG_S), END_S)
 
     async def logs(self, process_id: str, since_ns: int = 0, count: int = MOST_LOGS) -> list[LogRow]:
         """Rows after a moment, oldest first."""
@@ -300,7 +304,7 @@ class Client:
         return str(one(await self._read("versionmsg")).get("buildversion", ""))
 
     async def _call(self, kind: str, **fields: Any) -> Any:
-        return await self.rpc.call(kind, fields)
+        return await to_its_end(self.rpc.call(kind, fields), END_S)
 
     async def _read(self, kind: str, **fields: Any) -> Any:
         return await self.rpc.call(kind, fields, repeat=True)

@@ -55,6 +55,21 @@ async def in_thread(
         raise
 
 
+async def to_its_end(work: Coroutine[Any, Any, _Result], patience_s: float) -> _Result:
+    """Do something; whoever is told to stop meanwhile waits for its end first, but not longer than this."""
+    # Its owner is this function, which leaves none behind.
+    task = asyncio.get_running_loop().create_task(work, name="to its end")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=patience_s)
+        raise
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
 async def _group(works: Iterable[Coroutine[Any, Any, object]]) -> None:
     failed: list[Exception] = []
 

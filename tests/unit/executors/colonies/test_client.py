@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from pollinator.executors.colonies import client as client_module
 from pollinator.executors.colonies import rpc
 from pollinator.executors.colonies.client import Client
 from pollinator.executors.colonies.messages import ENDED, State
@@ -35,6 +36,7 @@ OBJECTS: dict[str, Method] = {
     "create_snapshot": lambda client: client.create_snapshot("/a", "n"),
     "snapshot": lambda client: client.snapshot("s"),
 }
+CHANGES: list[Method] = [lambda client: client.add_log("p", "row"), lambda client: client.submit({})]
 LISTS: dict[str, Method] = {
     "processes": lambda client: client.processes(State.WAITING),
     "logs": lambda client: client.logs("p"),
@@ -243,3 +245,58 @@ async def test_who_waits_can_be_cancelled(telling: Telling, client: Client) -> N
         waiting.cancel()
 
     assert waiting.cancelled()
+
+
+# Whoever is told to stop
+
+
+async def asked(answer: Awaitable[object]) -> None:
+    await answer
+
+
+@pytest.mark.parametrize("method", CHANGES)
+async def test_the_answer_to_what_changes_something_is_waited_for(method: Method) -> None:
+    async with serving(said({"processid": "p"})) as server, asyncio.TaskGroup() as group:
+        server.ready.clear()
+        client = Client(server.colony())
+        asking = group.create_task(asked(method(client)))
+        await server.came.wait()
+        asking.cancel()
+        await asyncio.sleep(0.05)
+        waited = not asking.done()
+        server.ready.set()
+        await asyncio.wait([asking])
+        await client.version()
+        await client.close()
+
+    assert waited
+    assert asking.cancelled()
+    # Its line was not cut: it serves the next call.
+    assert (1, 2) == (server.lines, len(server.asked))
+
+
+async def test_a_server_that_is_silent_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "END_S", 0.05)
+    async with serving(SILENT) as server, asyncio.TaskGroup() as group:
+        client = Client(server.colony())
+        adding = group.create_task(client.add_log("p", "row"))
+        await server.came.wait()
+        adding.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait([adding])
+        await client.close()
+
+    assert adding.cancelled()
+
+
+async def test_what_only_reads_is_left_at_once() -> None:
+    async with serving(SILENT) as server, asyncio.TaskGroup() as group:
+        client = Client(server.colony())
+        reading = group.create_task(client.logs("p"))
+        await server.came.wait()
+        reading.cancel()
+        async with asyncio.timeout(client_module.END_S / 2):
+            await asyncio.wait([reading])
+        await client.close()
+
+    assert reading.cancelled()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pollinator.executors.colonies.together import AT_ONCE, alongside, in_thread, together
+from pollinator.executors.colonies.together import AT_ONCE, alongside, in_thread, to_its_end, together
 from pollinator.wire.errors import NotFound
 
 
@@ -85,4 +85,57 @@ async def test_a_thread_has_ended_when_who_waits_for_it_is_told_to_stop(threads:
         go_on.set()
 
     assert [True] == ended
+    assert task.cancelled()
+
+
+async def test_whoever_is_told_to_stop_waits_for_the_end() -> None:
+    end, done = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await end.wait()
+        done.set()
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(to_its_end(work(), 60.0))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        end.set()
+
+    assert done.is_set()
+    assert task.cancelled()
+
+
+async def test_but_not_for_ever_and_leaves_nothing_behind() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(to_its_end(work(), 0.01))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    assert ended.is_set()
+    assert task.cancelled()
+
+
+async def test_a_failure_after_the_word_to_stop_is_nobodys() -> None:
+    end = asyncio.Event()
+
+    async def work() -> None:
+        await end.wait()
+        raise NotFound("it is not there", reason="gone")
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(to_its_end(work(), 60.0))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        end.set()
+
     assert task.cancelled()
