@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ import grpc
 import pytest
 
 from pollinator.executors.conformance.asking import make_spec
+from pollinator.executors.conformance.trees import Listing
 from pollinator.v1.executor_pb2 import ExplainRequest, PreflightRequest
 from pollinator.v1.run_pb2 import OutcomeReason, Run, Secret, StartRunRequest
 from pollinator.wire.errors import PollinatorError
@@ -45,9 +47,11 @@ async def taken(public: Public) -> dict[str, Any]:
     return spec
 
 
-async def begun(executor: Handing, public: Public, program: str = "", **changes: Any) -> Run:
+async def begun(
+    executor: Handing, public: Public, program: str = "", data: Listing | None = None, **changes: Any
+) -> Run:
     """A run that this executor of the colony is to take."""
-    return await executor.begins(program, **{"executor_names": [public.name], **changes})
+    return await executor.begins(program, data, **{"executor_names": [public.name], **changes})
 
 
 async def refusal(executor: Handing, request: StartRunRequest) -> PollinatorError:
@@ -112,6 +116,28 @@ async def test_a_run_has_only_what_it_left_itself(executor: Handing, public: Pub
         ended = await executor.follow(run.id)
 
         assert [content] == list(await executor.results(ended.run))
+
+
+async def test_runs_with_other_data_do_not_disturb_each_other(
+    executor: Handing, public: Public, colony: Site, rclone_s3: S3Server
+) -> None:
+    data: list[dict[bytes, bytes]] = [{b"a": number, b"b": b"x"} for number in (b"1", b"2", b"1")]
+    publics = [public, *(Public(colony, rclone_s3) for _ in data[1:])]
+    runs: list[Run] = []
+    for one, listing in zip(publics, data, strict=True):
+        runs.append(await begun(executor, one, data=listing))
+        await taken(one)
+    found = [await asyncio.to_thread(one.data) for one in publics]
+    folders = [one.data_folder() for one in publics]
+    for one, run in zip(publics, runs, strict=True):
+        one.closes()
+        await executor.follow(run.id)
+
+    assert found == [
+        {name.decode(): hashlib.sha256(content).hexdigest() for name, content in listing.items()}
+        for listing in data
+    ]
+    assert folders[0] == folders[2] != folders[1]
 
 
 async def test_output_is_seen_while_a_process_runs_also_of_hundreds_of_rows_at_once(
@@ -253,6 +279,7 @@ async def test_the_function_spec_is_shown_without_anything_being_done(
     assert answer.script.startswith('{\n    "nodename": "",\n')
     assert "pollinator-<run>" == shown["label"]
     assert "<snapshot>" == shown["fs"]["snapshots"][0]["snapshotid"]
+    assert "/pollinator/demo/<content>/data" == shown["fs"]["dirs"][1]["dir"]
     assert ["/cfs/pollinator/demo/<run>/src/main.py"] == shown["kwargs"]["args"]
     assert [public.name] == shown["conditions"]["executornames"]
     assert before == (colony.double.processes(colony.name), colony.double.snapshots(colony.name))

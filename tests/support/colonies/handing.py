@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pollinator.executors.conformance.asking import make_spec, start_request
+from pollinator.executors.conformance.trees import Listing
 from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.run_pb2 import Run, RunState, StartRunRequest
 from pollinator.v1.spec_pb2 import RunSpec
@@ -28,9 +29,11 @@ class Handing(ExecutorProcess):
         super().__init__("colonies", box, specs, PROFILE)
         self.colony = colony
 
-    async def request(self, program: str = "", **changes: Any) -> StartRunRequest:
+    async def request(
+        self, program: str = "", data: Listing | None = None, **changes: Any
+    ) -> StartRunRequest:
         """A request for a run of one small program."""
-        snapshot = await self.publish({b"main.py": program.encode()})
+        snapshot = await self.publish({b"main.py": program.encode()}, data or {})
         return self.of(make_spec(**changes), snapshot)
 
     def of(
@@ -45,9 +48,9 @@ class Handing(ExecutorProcess):
         """Start it."""
         return (await self.runs.StartRun(request, timeout=CALL_S, wait_for_ready=True)).run
 
-    async def begins(self, program: str = "", **changes: Any) -> Run:
+    async def begins(self, program: str = "", data: Listing | None = None, **changes: Any) -> Run:
         """Start a run of one small program."""
-        return await self.ask(await self.request(program, **changes))
+        return await self.ask(await self.request(program, data, **changes))
 
     async def reaches(self, name: str, state: str, attempt: int = 1) -> Run:
         """A run, once it is in this state."""

@@ -92,6 +92,27 @@ class Public:
                 found[f"{below}/{file['name']}".lstrip("/")] = body
         return found
 
+    def data_folder(self) -> str:
+        """Where it keeps the data of the process."""
+        return str(self._data()["dir"])
+
+    def data(self) -> dict[str, str]:
+        """The data of the process as its label has it now, by path: checksums."""
+        root = self._data()["label"]
+        asked = {"colonyname": self.site.name, "name": root, "exact": False}
+        labels = self.site.line.ask(self.member, "getfilelabelsmsg", **asked).granted or ()
+        found: dict[str, str] = {}
+        for label in [each["name"] for each in labels if f"{each['name']}/".startswith(f"{root}/")]:
+            rows = self.site.line.ask(
+                self.member, "getfilesmsg", colonyname=self.site.name, label=label
+            ).granted
+            found |= {f"{label}/{row['name']}".removeprefix(f"{root}/"): row["checksum"] for row in rows}
+        return found
+
+    def _data(self) -> dict[str, str]:
+        mounts: list[dict[str, str]] = self.process["spec"]["fs"]["dirs"]
+        return next(each for each in mounts if each["dir"].endswith("/data"))
+
     def closes(self) -> None:
         """It went well."""
         self.play.close(self.id).granted  # noqa: B018

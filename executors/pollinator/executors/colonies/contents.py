@@ -74,6 +74,11 @@ class TreeContents:
         self.left_out = tuple(left_out)
         """What a colony cannot keep, each with the reason."""
 
+    def name(self) -> str:
+        """Names all of it: the same where the same bytes are at the same paths."""
+        rows = (f"{path}\0{source.key.hex()}\n" for path, source in sorted(self.sources.items()))
+        return digest_of("".join(rows).encode()).hex()
+
     def read(self, paths: Iterable[str]) -> Iterator[tuple[str, Iterator[Data]]]:
         """Small files in groups, with few requests to the store; large ones piece by piece."""
         group: list[str] = []

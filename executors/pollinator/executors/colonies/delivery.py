@@ -58,8 +58,12 @@ async def stage(
     for name, tree in (("src", snapshot.src), ("data", snapshot.data)):
         contents = await in_thread(threads, TreeContents, reader, tree)
         told = _from(done, tell)
-        kept = await files.publish(label_of(run.job.spec.project, name), contents, run.job.run_id, told)
-        mounts.append(Mount(kept.label, kept.id))
+        # Public executors read the label of data, and again when the run has ended.
+        live = name == "data" and not choice.ours
+        label = label_of(run.job.spec.project, name)
+        kept = await files.publish(label, contents, run.job.run_id, told, live=live)
+        content = await in_thread(threads, contents.name) if name == "data" else ""
+        mounts.append(Mount(kept.label, kept.id, content))
         left_out += [f"{name}/{each}" for each in contents.left_out]
         done += sum(each.size for each in contents.sources.values())
         crash_point(f"after_{name}")

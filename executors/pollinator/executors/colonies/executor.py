@@ -33,7 +33,7 @@ SURVEY_S = 10.0
 """So long whoever submits a run waits for what the colony says of it."""
 AGAIN_S = 2.0
 PREVIEW = "RUNTHATISNOTTHERE"
-RUN, SNAPSHOT = "<run>", "<snapshot>"
+RUN, SNAPSHOT, CONTENT = "<run>", "<snapshot>", "<content>"
 """Stand for ids where there is no run yet; the first of them only once the command is written."""
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class ColoniesExecutor(Executor):
             choice.type,
             choice.ours,
             Mount(label_of(spec.project, "src"), SNAPSHOT),
-            Mount(label_of(spec.project, "data"), SNAPSHOT),
+            Mount(label_of(spec.project, "data"), SNAPSHOT, CONTENT),
         )
         text = json.dumps(function_spec(spec, target), indent=4, ensure_ascii=False)
         return Preview(text.replace(PREVIEW, RUN))

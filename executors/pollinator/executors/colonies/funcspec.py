@@ -63,6 +63,8 @@ class Mount:
     label: str
     snapshot_id: str
     """Empty where it is what the label holds."""
+    content: str = ""
+    """Names all that it holds, for data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def function_spec(spec: RunSpec, target: Target) -> dict[str, Any]:
             "docker-image": spec.image,
             # One that is told to build it anew forgets the process.
             "rebuild-image": False,
-            **_command(spec, target.run_id),
+            **_command(spec, target),
             OURS: _ours(spec, target),
         },
         "priority": PRIORITY,
@@ -133,6 +135,12 @@ def function_spec(spec: RunSpec, target: Target) -> dict[str, Any]:
 def folder_of(project: str, run_id: str) -> str:
     """The working folder of a run at a public executor."""
     return f"{MOUNT}{ROOT}/{project}/{run_id}"
+
+
+def data_folder(project: str, data: Mount | None) -> str:
+    """Where public executors keep data for runs that have the same."""
+    content = data.content if data is not None else ""
+    return "/".join(filter(None, (ROOT, project, content, "data")))
 
 
 def _conditions(spec: RunSpec, target: Target, seconds: int) -> dict[str, Any]:
@@ -175,22 +183,22 @@ def _files(project: str, target: Target) -> dict[str, Any]:
         "keepfiles": False,
         "onconflicts": at_the_end,
     }
-    # The same folder for all runs: an executor fetches only what has changed.
+    # The same folder for all runs with this content, which is fetched once, and for no others.
     data = {
         "label": target.data.label,
-        "dir": label_of(project, "data"),
+        "dir": data_folder(project, target.data),
         "keepfiles": True,
         "onconflicts": never,
     }
     return {"mount": MOUNT, "snapshots": [src], "dirs": [result, data]}
 
 
-def _command(spec: RunSpec, run_id: str) -> dict[str, Any]:
+def _command(spec: RunSpec, target: Target) -> dict[str, Any]:
     """The command in the words of public executors, with the working folder that every run has."""
-    work = folder_of(spec.project, run_id)
-    ready = f"ln -sfn {MOUNT}{label_of(spec.project, 'data')} {work}/data;cd {work}"
+    work = folder_of(spec.project, target.run_id)
+    ready = f"ln -sfn {MOUNT}{data_folder(spec.project, target.data)} {work}/data;cd {work}"
     words = _words(spec, f"{work}/src")
-    variables = _variables(spec, run_id)
+    variables = _variables(spec, target.run_id)
     plain = all(map(WORD.fullmatch, words)) and "=" not in words[0]
     if plain and _PLAIN.fullmatch(spec.init_command) and all(map(_is_word, variables.values())):
         init = f"{ready};{spec.init_command}" if spec.init_command else ready

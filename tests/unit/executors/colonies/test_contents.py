@@ -138,3 +138,12 @@ def test_what_the_original_leaves_in_folders_is_not_sent() -> None:
 
     assert {"ok"} == contents.sources.keys()
     assert () == contents.left_out
+
+
+def test_it_has_one_name_wherever_the_same_bytes_are_at_the_same_paths() -> None:
+    tree: Listing = {b"a": b"1", b"b": {b"c": b"2"}}
+    same: Listing = {b"a": File(b"1", 0o755), b"b": {b"c": b"2"}, b"empty": {}}
+    others: list[Listing] = [{b"a": b"1"}, {b"a": b"2", b"b": {b"c": b"1"}}, {b"a": b"1", b"c": b"2"}]
+
+    assert contents_of(tree).name() == contents_of(same).name()
+    assert contents_of(tree).name() not in {contents_of(each).name() for each in others}

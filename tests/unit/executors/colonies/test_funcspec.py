@@ -22,7 +22,7 @@ EXPECTED: dict[str, Any] = {
     "kwargs": {
         "docker-image": "python:3.12-rc-bookworm",
         "rebuild-image": False,
-        "init-cmd": "ln -sfn /cfs/pollinator/PROJ/data /cfs/pollinator/PROJ/RUN/data;"
+        "init-cmd": "ln -sfn /cfs/pollinator/PROJ/C0/data /cfs/pollinator/PROJ/RUN/data;"
         "cd /cfs/pollinator/PROJ/RUN;pip3 install numpy",
         "cmd": "python3",
         "args": ["/cfs/pollinator/PROJ/RUN/src/main.py"],
@@ -66,7 +66,7 @@ EXPECTED: dict[str, Any] = {
             },
             {
                 "label": "/pollinator/PROJ/data",
-                "dir": "/pollinator/PROJ/data",
+                "dir": "/pollinator/PROJ/C0/data",
                 "keepfiles": True,
                 "onconflicts": {"onstart": {"keeplocal": False}, "onclose": {"keeplocal": False}},
             },
@@ -109,7 +109,7 @@ def target(**changes: Any) -> Target:
         "run_id": "RUN",
         "executor_names": ["lumi-std"],
         "src": Mount("/pollinator/PROJ/src", "SNAP"),
-        "data": Mount("/pollinator/PROJ/data", "DATA"),
+        "data": Mount("/pollinator/PROJ/data", "DATA", "C0"),
     }
     return Target(**fields | changes)
 
