@@ -19,7 +19,14 @@ from pollinator.executors.colonies.client import Client
 from pollinator.executors.colonies.contents import Contents
 from pollinator.executors.colonies.landing import land
 from pollinator.executors.colonies.ledger import Ledger
-from pollinator.executors.colonies.matching import Count, Matching, beside, revisions, rows_of
+from pollinator.executors.colonies.matching import (
+    Count,
+    Matching,
+    beside,
+    is_in_use,
+    revisions,
+    rows_of,
+)
 from pollinator.executors.colonies.messages import FileRow, Snapshot
 from pollinator.executors.colonies.naming import Spot, check_label, is_marker, path_of
 from pollinator.executors.colonies.objects import Objects
@@ -152,6 +159,27 @@ class ColonyFiles:
             good = {path: row for path, row in good.items() if path in paths}
         return await self._land(label, good, folder, refused, tell, begin)
 
+    def have(self, parent: str, label: str) -> None:
+        """Note that the files of a label below another are here."""
+        self._desk.ledger.note_results(self._desk.colony, parent, label)
+
+    async def thin_out(self, parent: str, count: int) -> None:
+        """Of the labels below one whose files are here, keep so many of the newest, and remove the others.
+
+        None is removed as long as a process that has not ended reads all of them, as those of the original
+        program do.
+
+        Raises:
+            PollinatorError: it cannot be done, or not all of it.
+        """
+        ledger, colony = self._desk.ledger, self._desk.colony
+        async with ledger.turn(colony, check_label(parent)):
+            old = ledger.results(colony, parent)[:-count]
+            if old and not await is_in_use(self._desk, parent):
+                for label in old:
+                    await together(await rows_of(self._desk, label), self._remove_file)
+                    ledger.drop_results(colony, label)
+
     async def pull_snapshot(
         self, snapshot_id: str, folder: Path, tell: Tell = nobody, begin: Tell = nobody
     ) -> Pulled:
@@ -200,6 +228,14 @@ class ColonyFiles:
 
         await together(rows.items(), bring)
         return Pulled(len(rows), size, frozenset(rows), tuple(refused))
+
+    async def _remove_file(self, spot: Spot) -> None:
+        client, objects = self._desk.client, self._desk.objects
+        with suppress(NotFound):
+            # The bytes first: nobody finds those of a file that is gone.
+            for file in await client.revisions(*spot):
+                await in_thread(self._desk.threads, objects.delete, file.object)
+            await client.remove_file(*spot)
 
     async def _tidy(self, root: str) -> None:
         """See to what was left by whoever was killed, or could not reach the colony."""

@@ -227,6 +227,13 @@ class Client:
         )
         return _newest(found, f"{label}/{name}")
 
+    async def revisions(self, label: str, name: str) -> list[File]:
+        """All revisions of a file; raises NotFound."""
+        found = await self._read(
+            "getfilemsg", colonyname=self.colony, fileid="", label=label, name=name, latest=False
+        )
+        return [file_of(each) for each in objects(found)]
+
     async def file_by_id(self, file_id: str) -> File:
         """One revision of a file; raises NotFound."""
         found = await self._read(

@@ -31,6 +31,8 @@ NAMED = 10
 LEFT_S = 30.0
 """So long an executor of ours may take to end a run that was cancelled, and to bring what it has left."""
 LOOK_S = 0.5
+KEPT = 100
+"""Of so many runs of a project the results stay in the colony, for those who look there."""
 
 
 async def stage(
@@ -106,15 +108,17 @@ async def fetch(run: Handover, line: Line, tell: Tell) -> Fetched:
     if end.left:
         await _until_left(files, label)
     pulled = await files.pull(label, folder, tell=tell)
+    files.have(label_of(run.job.spec.project, "result"), label)
     refused = [_warning("not_collected", f"not collected: result/{text}") for text in pulled.refused[:NAMED]]
     return Fetched(_read_left(folder / LEFT), (*end.notices, *refused))
 
 
 async def release(run: Handover, line: Line) -> None:
-    """Nobody needs its snapshots in the colony any more."""
-    staged = run.staged
-    if staged is not None and staged.src is not None:
-        await (await line.files()).release(run.job.run_id)
+    """Nobody needs its snapshots in the colony any more, nor the results of runs that are long over."""
+    if run.staged is not None:
+        files = await line.files()
+        await files.release(run.job.run_id)
+        await files.thin_out(label_of(run.job.spec.project, "result"), KEPT)
 
 
 async def _until_left(files: ColonyFiles, label: str) -> None:

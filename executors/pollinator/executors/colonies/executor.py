@@ -196,7 +196,7 @@ class ColoniesExecutor(Executor):
         try:
             await release(run, line)
         except PollinatorError as error:
-            _log.warning("run %s: its snapshots stay in the colony: %s", run.job.run_id, error.message)
+            _log.warning("run %s: what nobody needs stays in the colony: %s", run.job.run_id, error.message)
 
     def _function_spec(self, run: Handover) -> Mapping[str, Any]:
         source = run.job.source

@@ -19,8 +19,7 @@ from pollinator.executors.colonies.messages import File
 from pollinator.executors.colonies.naming import Spot
 from pollinator.wire.errors import Unavailable
 
-_VERSION = 1
-_SCHEMA = f"""
+_FIRST = """
 BEGIN;
 CREATE TABLE sums (key BLOB PRIMARY KEY, sum BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE colonies (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -42,9 +41,17 @@ CREATE TABLE snapshots (
     colony INTEGER, id TEXT, root TEXT NOT NULL, holder TEXT NOT NULL, PRIMARY KEY (colony, id)
 ) WITHOUT ROWID;
 CREATE TABLE beside (colony INTEGER, root TEXT, label TEXT, UNIQUE (colony, root, label));
-PRAGMA user_version = {_VERSION};
+PRAGMA user_version = 1;
 COMMIT;
 """
+_SECOND = """
+BEGIN;
+CREATE TABLE results (colony INTEGER, parent TEXT, label TEXT, UNIQUE (colony, parent, label));
+PRAGMA user_version = 2;
+COMMIT;
+"""
+STEPS = (_FIRST, _SECOND)
+"""From each version to the next."""
 OTHERS = b""
 """Key of a file that somebody else has put there, and that is none of ours."""
 
@@ -245,6 +252,24 @@ class Ledger:
         with self._changing() as database:
             database.execute("INSERT OR IGNORE INTO beside VALUES (?, ?, ?)", (colony, root, label))
 
+    # Results that are here
+
+    def note_results(self, colony: int, parent: str, label: str) -> None:
+        """The files of a label below another are here."""
+        with self._changing() as database:
+            database.execute("INSERT OR IGNORE INTO results VALUES (?, ?, ?)", (colony, parent, label))
+
+    def results(self, colony: int, parent: str) -> list[str]:
+        """The labels below one whose files are here; the oldest first."""
+        query = "SELECT label FROM results WHERE colony = ? AND parent = ? ORDER BY rowid"
+        with _failing():
+            return [row[0] for row in self._database.execute(query, (colony, parent))]
+
+    def drop_results(self, colony: int, label: str) -> None:
+        """A label is gone."""
+        with self._changing() as database:
+            database.execute("DELETE FROM results WHERE colony = ? AND label = ?", (colony, label))
+
     @staticmethod
     def _put(
         database: sqlite3.Connection, colony: int, root: str, entries: Iterable[tuple[Spot, Entry]]
@@ -275,10 +300,10 @@ def _open(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:
-            raise sqlite3.DatabaseError(f"its schema has version {version}, this program knows {_VERSION}")
-        if not version:
-            database.executescript(_SCHEMA)
+        if version > len(STEPS):
+            raise sqlite3.DatabaseError(f"its schema has version {version}, this program knows {len(STEPS)}")
+        for step in STEPS[version:]:
+            database.executescript(step)
     except sqlite3.DatabaseError:
         database.close()
         raise

@@ -210,7 +210,7 @@ class Matching:
         if not self._gone() and not (self._live and self._missing()):
             return False
         held = self._desk.ledger.snapshots(self._desk.colony, self._root)
-        return any(held.values()) or await self._is_in_use()
+        return any(held.values()) or await is_in_use(self._desk, self._root)
 
     async def _remove(self, spot: Spot) -> None:
         try:
@@ -220,14 +220,6 @@ class Matching:
             await self._desk.client.remove_file(*spot)
         for name in self._desk.ledger.forget(self._desk.colony, self._root, spot):
             await in_thread(self._desk.threads, self._desk.objects.delete, name)
-
-    async def _is_in_use(self) -> bool:
-        """A process that has not ended reads this label, or there are too many to say."""
-        for state in (State.WAITING, State.RUNNING):
-            processes = await self._desk.client.processes(state)
-            if len(processes) >= MOST_PROCESSES or any(self._root in labels_of(each) for each in processes):
-                return True
-        return False
 
     async def _agrees(self, taken: Snapshot) -> bool:
         """The files of a snapshot are those that are wanted; notes their revisions."""
@@ -262,6 +254,15 @@ class Count:
         with self._lock:
             self._done += more
             self._tell(self._done)
+
+
+async def is_in_use(desk: Desk, root: str) -> bool:
+    """A process that has not ended reads a label, or there are too many to say."""
+    for state in (State.WAITING, State.RUNNING):
+        processes = await desk.client.processes(state)
+        if len(processes) >= MOST_PROCESSES or any(root in labels_of(each) for each in processes):
+            return True
+    return False
 
 
 async def rows_of(desk: Desk, root: str) -> dict[Spot, FileRow]:

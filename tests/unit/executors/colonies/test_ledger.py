@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pollinator.executors.colonies.ledger import Begun, Entry, Ledger
+from pollinator.executors.colonies.ledger import STEPS, Begun, Entry, Ledger
 from pollinator.executors.colonies.messages import File
 from pollinator.executors.colonies.naming import Spot
 from pollinator.wire.errors import Unavailable
@@ -47,6 +49,9 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     first.hold(colony, ROOT, "s1", "run 1")
     first.add_beside(colony, ROOT, f"{ROOT}.2")
     first.add_beside(colony, ROOT, f"{ROOT}.1")
+    for label in ("/p/result/2", "/p/result/1", "/p/result/2", "/p/result/3"):
+        first.note_results(colony, "/p/result", label)
+    first.drop_results(colony, "/p/result/3")
     first.close()
 
     second = opened()
@@ -58,6 +63,7 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     assert [Begun("o2", OTHER, b"k", "u")] == second.begun(colony, ROOT)
     assert {"s1": "run 1"} == second.snapshots(colony, ROOT)
     assert [f"{ROOT}.2", f"{ROOT}.1"] == second.beside(colony, ROOT)
+    assert ["/p/result/2", "/p/result/1"] == second.results(colony, "/p/result")
 
 
 def test_colonies_and_labels_do_not_mix(opened: Opener) -> None:
@@ -128,6 +134,19 @@ def test_a_damaged_ledger_is_begun_anew(opened: Opener, tmp_path: Path, content:
     ledger = opened()
 
     assert {} == ledger.there(ledger.colony("dev"), ROOT)
+
+
+def test_one_of_the_first_version_is_used(opened: Opener, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+        database.executescript(STEPS[0])
+        database.execute("INSERT INTO snapshots VALUES (1, 's1', ?, 'run 1')", (ROOT,))
+        database.commit()
+
+    now = opened()
+    now.note_results(1, "/p/result", "/p/result/1")
+
+    assert {"s1": "run 1"} == now.snapshots(1, ROOT)
+    assert ["/p/result/1"] == now.results(1, "/p/result")
 
 
 def test_a_ledger_that_cannot_be_opened_is_an_error_and_stays(opened: Opener, tmp_path: Path) -> None:
