@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,6 +31,9 @@ ENDS = (
     RunState.RUN_STATE_CANCELLED,
     RunState.RUN_STATE_LOST,
 )
+
+HOLD_S = 1.5
+"""Of a run that waits no longer it is not said why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class TerminalView:
             else RawOutput(terminal.write)
         )
         self._waiting_for = ""
+        self._pending = PendingReason()
+        self._held: asyncio.TimerHandle | None = None
         self._started = run.HasField("start_time")
 
     def take(self, message: WatchRunResponse) -> None:
@@ -102,8 +108,29 @@ class TerminalView:
         what = "the run goes on" if self._started else "the run waits for it"
         self._terminal.warn(f"no word from the executor, {what}{': ' * bool(detail)}{detail}")
 
+    def _wait(self, pending: PendingReason) -> None:
+        """Tell why it waits once it does for a moment: most runs go on at once."""
+        self._pending = pending
+        if self._waiting_for:
+            self.tell_pending(pending)
+        elif self._held is None:
+            self._held = asyncio.get_running_loop().call_later(HOLD_S, self._tell_held)
+
+    def _tell_held(self) -> None:
+        self._held = None
+        self._bar.clear()
+        self.tell_pending(self._pending)
+
+    def _go_on(self) -> None:
+        """It does not wait any more."""
+        self._waiting_for = ""
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+
     def end(self, run: Run) -> None:
         """Complete the output; say how the run ended, what happened, and what to do."""
+        self._go_on()
         self._output.finish()
         if not self._style.events:
             return
@@ -132,7 +159,7 @@ class TerminalView:
             case "state_changed":
                 self._moved(event.state_changed)
             case "pending":
-                self.tell_pending(event.pending)
+                self._wait(event.pending)
             case "notice":
                 tell_notice(self._terminal, event.notice)
             case "cancel_requested":
@@ -144,6 +171,7 @@ class TerminalView:
                 pass
 
     def _moved(self, change: StateChanged) -> None:
+        self._go_on()
         if change.state == RunState.RUN_STATE_RUNNING:
             self._tell_start()
         elif change.state == RunState.RUN_STATE_QUEUED and change.attempt > 1:

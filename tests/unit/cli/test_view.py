@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from pollinator.cli import view
 from pollinator.cli.terminal import Terminal
 from pollinator.cli.view import JsonView, Style, TerminalView
 from pollinator.v1.run_pb2 import (
@@ -67,6 +70,13 @@ def waiting(text: str, action: str = "") -> WatchRunResponse:
     return happened(RunEvent(pending=PendingReason(code="cpu", text=text, action=action)))
 
 
+async def told(streams: Streams, times: int = 1) -> None:
+    """It was said so often that the run waits."""
+    async with asyncio.timeout(10):
+        while streams.err.count("Waiting") < times:  # noqa: ASYNC110 - as a user looks
+            await asyncio.sleep(0.001)
+
+
 def test_one_rank_is_raw_and_several_are_labelled() -> None:
     alone, together = Streams(ONE), Streams(TWO)
 
@@ -95,12 +105,69 @@ def test_one_rank_of_several_is_raw() -> None:
     assert streams.out == "yes\n"
 
 
-def test_why_a_run_waits_is_told_once_for_each_change() -> None:
+async def test_why_a_run_waits_is_told_once_for_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "HOLD_S", 0.0)
     streams = Streams()
 
-    streams.take(waiting("all cores are taken", "wait"), waiting("all cores are taken"), waiting("memory"))
+    streams.take(waiting("all cores are taken", "wait"))
+    await told(streams)
+    streams.take(waiting("all cores are taken", "wait"), waiting("memory"))
 
     assert streams.err == "Waiting: all cores are taken\nHint: wait\nWaiting: memory\n"
+
+
+async def test_of_several_reasons_at_once_the_last_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "HOLD_S", 0.0)
+    streams = Streams()
+
+    streams.take(waiting("it is handed over"), waiting("memory"))
+    await told(streams)
+
+    assert streams.err == "Waiting: memory\n"
+
+
+@pytest.mark.parametrize("state", [RunState.RUN_STATE_STARTING, RunState.RUN_STATE_RUNNING])
+async def test_of_a_run_that_goes_on_at_once_it_is_not_said_that_it_waits(
+    monkeypatch: pytest.MonkeyPatch, state: RunState.ValueType
+) -> None:
+    monkeypatch.setattr(view, "HOLD_S", 0.0)
+    streams = Streams()
+
+    streams.take(waiting("the next that asks is given it"), moved(state))
+    await asyncio.sleep(0.01)
+
+    assert "Waiting" not in streams.err
+
+
+async def test_a_reason_that_is_not_known_yet_keeps_none_from_being_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(view, "HOLD_S", 0.0)
+    streams = Streams()
+
+    streams.take(waiting(""))
+    await asyncio.sleep(0.01)
+    streams.take(waiting("memory"))
+    await told(streams)
+
+    assert streams.err == "Waiting: memory\n"
+
+
+async def test_a_run_that_waits_again_says_so_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "HOLD_S", 0.0)
+    streams = Streams()
+
+    streams.take(waiting("memory"))
+    await told(streams)
+    streams.take(moved(RunState.RUN_STATE_RUNNING), moved(RunState.RUN_STATE_QUEUED, 2), waiting("memory"))
+    await told(streams, 2)
+
+    assert streams.err.splitlines() == [
+        "Waiting: memory",
+        "Process started  ProcessID=abc",
+        "Process queued again  ProcessID=abc  Attempt=2",
+        "Waiting: memory",
+    ]
 
 
 def test_events_are_told_on_stderr() -> None:
@@ -228,12 +295,12 @@ def test_a_cancelled_run_is_no_error() -> None:
 
 def test_as_json_each_message_is_one_object_and_the_run_comes_last() -> None:
     out = io.StringIO()
-    view = JsonView(Terminal(out, io.StringIO(), {}), Style())
+    lines = JsonView(Terminal(out, io.StringIO(), {}), Style())
 
-    view.take(moved(RunState.RUN_STATE_RUNNING))
-    view.take(printed(0, b"text\n"))
-    view.take(printed(0, b"\xff"))
-    view.end(Run(id="abc"))
+    lines.take(moved(RunState.RUN_STATE_RUNNING))
+    lines.take(printed(0, b"text\n"))
+    lines.take(printed(0, b"\xff"))
+    lines.end(Run(id="abc"))
 
     event, text, binary, last = [json.loads(line) for line in out.getvalue().splitlines()]
     assert event["event"]["state_changed"]["state"] == "running"
