@@ -49,7 +49,7 @@ def wanted(spec: Json, process_id: str) -> Wanted:
     if spec.get("funcname") != FUNCTION:
         wrong.append(Violation("funcname", f"only {FUNCTION} is known here, not {spec.get('funcname')!r}"))
     ours = one(one(spec.get("kwargs")).get(OURS))
-    trees = _trees(one(spec.get("fs")), wrong)
+    trees = _trees(one(spec.get("fs")), process_id, wrong)
     if ours.get("version") == VERSION:
         found = _wanted_of_ours(ours, trees, wrong)
     else:
@@ -63,7 +63,12 @@ def wanted(spec: Json, process_id: str) -> Wanted:
     return found
 
 
-def _trees(files: Json, wrong: list[Violation]) -> dict[str, Mount]:
+def _told(text: str, process_id: str) -> str:
+    """With the id of the process in its place, as public executors do it: once."""
+    return text.replace("{processid}", process_id, 1)
+
+
+def _trees(files: Json, process_id: str, wrong: list[Violation]) -> dict[str, Mount]:
     """Which is which is what the last part of its folder says."""
     trees: dict[str, Mount] = {}
     for kind, mounts in (
@@ -71,7 +76,7 @@ def _trees(files: Json, wrong: list[Violation]) -> dict[str, Mount]:
         ("dirs", objects(files.get("dirs"))),
     ):
         for mount in mounts:
-            folder, label = _text(mount, "dir"), _text(mount, "label")
+            folder, label = _text(mount, "dir"), _told(_text(mount, "label"), process_id)
             tree = folder.rpartition("/")[2]
             if tree not in ("src", "data", "result") or not label.startswith("/"):
                 wrong.append(Violation(f"fs.{kind}", f"{folder!r} is none of src, data and result"))
@@ -118,19 +123,14 @@ def _wanted_of_others(spec: Json, process_id: str, trees: dict[str, Mount], wron
     if not _text(arguments, "cmd").strip():
         wrong.append(Violation("kwargs.cmd", "is missing"))
         return Wanted(found, "", trees, None)
-    _set_command(found, arguments, process_id, _places(one(spec.get("fs")), given))
+    _set_command(found, arguments, process_id, _places(one(spec.get("fs")), given, process_id))
     return Wanted(found, "", trees, None)
 
 
 def _set_command(found: RunSpec, arguments: Json, process_id: str, places: Mapping[str, str]) -> None:
     """A line for a shell, as it was meant; where a shell has nothing to do, what it would come to."""
-
-    def told(text: str) -> str:
-        # As public executors do: once in each.
-        return text.replace("{processid}", process_id, 1)
-
-    init, command = _text(arguments, "init-cmd"), told(_text(arguments, "cmd"))
-    given: list[str] = [told(str(each)) for each in items(arguments.get("args"))]
+    init, command = _text(arguments, "init-cmd"), _told(_text(arguments, "cmd"), process_id)
+    given: list[str] = [_told(str(each), process_id) for each in items(arguments.get("args"))]
     source, rest = "", given
     for place, tree in places.items():
         if tree == "src" and given and given[0].startswith(f"{place}/"):
@@ -148,14 +148,14 @@ def _set_command(found: RunSpec, arguments: Json, process_id: str, places: Mappi
     found.command = shlex.join(["sh", "-c", line])
 
 
-def _places(files: Json, variables: Mapping[str, str]) -> dict[str, str]:
+def _places(files: Json, variables: Mapping[str, str], process_id: str) -> dict[str, str]:
     """Folders as the command may name them, and what they are here, below the working folder."""
     mount = _text(files, "mount") or MOUNT
     places: dict[str, str] = {}
     if work := variables.get("PROJECT_DIR", ""):
         places[work] = ""
     for each in (*objects(files.get("snapshots")), *objects(files.get("dirs"))):
-        folder = _text(each, "dir")
+        folder = _told(_text(each, "dir"), process_id)
         places[f"{mount}{folder}"] = folder.rpartition("/")[2]
     return places
 

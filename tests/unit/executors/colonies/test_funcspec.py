@@ -275,6 +275,17 @@ def test_the_id_of_the_process_is_put_in_its_place_once_in_each() -> None:
     )
 
 
+def test_so_it_is_in_labels_and_folders() -> None:
+    spec = of_the_original(**{"init-cmd": "", "cmd": "echo x > /cfs/out/{processid}/result/x;", "args": []})
+    (result, data) = spec["fs"]["dirs"]
+    result |= {"label": "/out/{processid}/{processid}/result", "dir": "/out/{processid}/result"}
+    found = wanted(spec, "PROCESS")
+
+    assert Mount("/out/PROCESS/{processid}/result", "") == found.trees["result"]
+    assert Mount(data["label"], "") == found.trees["data"]
+    assert shlex.join(["sh", "-c", "echo x > ${PROJECT_DIR}/result/x;"]) == found.spec.command
+
+
 def test_lists_may_be_null() -> None:
     spec = of_the_original(args=None)
     spec["fs"] = {"mount": "", "snapshots": None, "dirs": None}
