@@ -59,6 +59,8 @@ class Observation:
     nodes: tuple[str, ...] = ()
     outcome: Outcome | None = None
     usage: Usage | None = None
+    notices: tuple[Notice, ...] = ()
+    """What the user should know by now."""
 
 
 Tell = Callable[[int], None]

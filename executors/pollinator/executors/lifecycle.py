@@ -208,11 +208,13 @@ class Lifecycle:
             run = folder.append(moved(seen.state, run.attempt + again))
         if seen.pending is not None and seen.pending != run.pending:
             folder.append(RunEvent(pending=seen.pending))
-        self._note_nodes(folder, seen)
+        self._note_besides(folder, seen)
         if seen.state == _S.RUN_STATE_RUNNING and not run.spec.requeue:
             folder.drop_secrets()
 
-    def _note_nodes(self, folder: RunFolder, seen: Observation) -> None:
+    def _note_besides(self, folder: RunFolder, seen: Observation) -> None:
+        for said in seen.notices:
+            tell(folder, said)
         if seen.nodes and tuple(folder.run.nodes) != seen.nodes:
             folder.append(RunEvent(nodes_assigned=NodesAssigned(nodes=seen.nodes)))
 
@@ -223,7 +225,7 @@ class Lifecycle:
             _S.RUN_STATE_STARTING,
         ):
             folder.append(moved(_S.RUN_STATE_RUNNING))
-        self._note_nodes(folder, seen)
+        self._note_besides(folder, seen)
         if seen.usage is not None and seen.usage.memory_source:
             folder.append(RunEvent(usage=seen.usage))
         collecting = moved(_S.RUN_STATE_COLLECTING)

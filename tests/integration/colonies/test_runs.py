@@ -302,6 +302,18 @@ async def test_why_a_process_waits_is_told(executor: Handing, public: Public) ->
     assert told.pending.text == explained.pending.text
 
 
+async def test_where_people_look_at_the_process_is_told(executor: Handing, public: Public) -> None:
+    request = await executor.request(executor_names=[public.name])
+    request.snapshot.colony.dashboard_url = "https://dashboard.example.org"
+    run = await executor.ask(request)
+    await taken(public)
+    public.closes()
+    ended = await executor.follow(run.id)
+
+    link = f"Follow process at https://dashboard.example.org/process?processid={public.id}"
+    assert [link] == [each.text for each in ended.run.notices if each.code == "dashboard"]
+
+
 async def test_a_process_that_is_put_back_is_another_attempt(executor: Handing, public: Public) -> None:
     run = await begun(executor, public, walltime_ms=3000)
     spec = await taken(public)

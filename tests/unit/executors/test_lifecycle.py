@@ -16,6 +16,7 @@ from pollinator.executors.boot import boot_id
 from pollinator.executors.conformance.trees import File, Link, Listing
 from pollinator.v1.run_pb2 import (
     CancelRequested,
+    Notice,
     Outcome,
     RunEvent,
     RunState,
@@ -109,6 +110,21 @@ async def test_a_run_is_laid_out_handed_over_collected_and_cleaned(place: Place)
     assert (1, len("result")) == (result.files, result.bytes)
     assert ["run1"] == place.backend.forgotten
     assert [] == at_rest(place)
+
+
+async def test_what_a_backend_has_to_say_of_a_run_is_told_once(place: Place) -> None:
+    link = Notice(code="link", text="look there")
+    async with hosting(place) as host:
+        await host.runs.StartRun(place.request())
+        await host.state(QUEUED)
+        place.backend.now = Observation(RUNNING, notices=(link,))
+        await host.until(lambda run: bool(run.notices))
+        place.backend.now = Observation(
+            SUCCEEDED, outcome=Outcome(), notices=(link, Notice(text="it is over"))
+        )
+        run = await host.state(SUCCEEDED)
+
+    assert ["look there", "it is over"] == [notice.text for notice in run.notices]
 
 
 async def test_secrets_are_dropped_as_soon_as_the_ranks_run(place: Place) -> None:

@@ -13,7 +13,7 @@ from pollinator.executors.colonies.ends import NODES, End, Told, outcome_text, r
 from pollinator.executors.colonies.funcspec import Mount
 from pollinator.executors.colonies.messages import Process, State
 from pollinator.executors.records import STARTED, read_record, write_json
-from pollinator.v1.run_pb2 import Outcome, OutcomeReason, PendingReason, RunState
+from pollinator.v1.run_pb2 import Notice, Outcome, OutcomeReason, PendingReason, RunState, Severity
 from pollinator.wire.errors import PollinatorError
 
 STAGED = "staged.json"
@@ -154,9 +154,17 @@ class Handover:
         """How the run looks now."""
         if self.ended is not None:
             end = self.ended
-            return Observation(end.state, nodes=self.nodes, outcome=end.outcome, usage=end.usage)
-        waits = self.state == _S.RUN_STATE_QUEUED
-        return Observation(self.state, pending=self.pending if waits else None, nodes=self.nodes)
+            return Observation(end.state, None, self.nodes, end.outcome, end.usage, self._link())
+        pending = self.pending if self.state == _S.RUN_STATE_QUEUED else None
+        return Observation(self.state, pending, self.nodes, notices=self._link())
+
+    def _link(self) -> tuple[Notice, ...]:
+        """Where people look at its process, if that is known."""
+        dashboard = self.job.source.colony.dashboard_url
+        if not dashboard or not self.process_id:
+            return ()
+        text = f"Follow process at {dashboard}/process?processid={self.process_id}"
+        return (Notice(severity=Severity.SEVERITY_INFO, code="dashboard", text=text),)
 
     def end(self, end: End, process: Process | None = None) -> None:
         """It is over, as its process says if there was one."""
