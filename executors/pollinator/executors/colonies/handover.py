@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,16 +11,15 @@ from pollinator.executors.base import Job, Observation
 from pollinator.executors.colonies.ends import NODES, End, Told, outcome_text, read_outcome
 from pollinator.executors.colonies.funcspec import Mount
 from pollinator.executors.colonies.messages import Process, State
+from pollinator.executors.intent import Intent
 from pollinator.executors.records import STARTED, read_record, write_json
 from pollinator.v1.run_pb2 import Notice, Outcome, OutcomeReason, PendingReason, RunState, Severity
 from pollinator.wire.errors import PollinatorError
 
 STAGED = "staged.json"
 """Where its files are in the colony, and who may take it."""
-INTENT = "submit.json"
-"""Is there before it is submitted: from then on there may be a process."""
 PROCESS = "process.json"
-"""Which one it is, and what was heard of it last."""
+"""Which process it is, and what was heard of it last."""
 ENDED = "ended.json"
 CANCEL = "cancel"
 LOG = "log.json"
@@ -52,15 +50,13 @@ class Handover:
         self.pending: PendingReason | None = None
         """Why it waits."""
         self.ended: End | None = _read_end(read_record(self.path / ENDED))
-        self.unsure_until = 0.0
-        """Until then a process may appear of which the server has not told."""
         known = read_record(self.path / PROCESS) or {}
         self.process_id = str(known.get("id", ""))
         self.state = RunState.ValueType(known.get("state", _S.RUN_STATE_QUEUED))
         self.nodes: tuple[str, ...] = tuple(known.get("nodes", ()))
         self.retries = int(known.get("retries", 0))
-        self.since = float((read_record(self.path / INTENT) or {}).get("time", 0.0))
-        """When it may have been submitted; 0 when it was not."""
+        self.intent = Intent(self.path)
+        """There may be a process."""
         if self.cancelled:
             self.cancel_wished.set()
 
@@ -85,19 +81,6 @@ class Handover:
         write_json(self.path / STAGED, asdict(staged), durable=True)
 
     # Handing over
-
-    def intend(self) -> None:
-        """From now on there may be a process."""
-        if not self.since:
-            now = time.time()
-            write_json(self.path / INTENT, {"time": now}, durable=True)
-            # Only once it is on disk: it may be full, and then this is tried again.
-            self.since = now
-
-    def retract(self) -> None:
-        """The colony has no process of it, for sure."""
-        self.since = 0.0
-        (self.path / INTENT).unlink(missing_ok=True)
 
     def withdraw(self) -> bool:
         """End the run, which has no process, if that is wished."""

@@ -24,10 +24,6 @@ from pollinator.wire.faults import crash_point
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
-SOON_S = 3.0
-"""A process may appear so long after it was submitted by somebody who is gone."""
-UNKNOWN_S = 15.0
-"""The same when the answer was lost on the way."""
 FIND_S = 0.5
 REFUSED_S = 120.0
 """So long a refusal may pass: a server whose database is away takes nobody for a member."""
@@ -48,13 +44,13 @@ async def hand_over(run: Handover, client: Client, write_spec: WriteSpec) -> Non
     pause_s, refused_at = FIRST_PAUSE_S, 0.0
     while not run.process_id and run.ended is None:
         try:
-            if run.since or not run.withdraw():
+            if run.intent.since or not run.withdraw():
                 await _once(run, client, write_spec)
             continue
         except PollinatorError as error:
             refused_at = refused_at or time.monotonic()
             passes = error.retryable or isinstance(error, Denied)
-            if not run.since and (not passes or _is_over(error, refused_at)):
+            if not run.intent.since and (not passes or _is_over(error, refused_at)):
                 run.refused(error)
                 continue
             _log.warning("run %s: %s", run.job.run_id, error.message)
@@ -77,7 +73,7 @@ def _is_over(error: PollinatorError, since: float) -> bool:
 
 async def _pause(run: Handover, pause_s: float) -> None:
     """Wait; not for long where it is wished that a run ends which the colony does not have."""
-    if run.cancelled and not run.since:
+    if run.cancelled and not run.intent.since:
         return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(pause_s):
@@ -85,9 +81,9 @@ async def _pause(run: Handover, pause_s: float) -> None:
 
 
 async def _once(run: Handover, client: Client, write_spec: WriteSpec) -> None:
-    process_id = await _find(run, client) if run.since else ""
+    process_id = await _find(run, client) if run.intent.since else ""
     if not process_id:
-        run.retract()
+        run.intent.retract()
         if run.withdraw():
             return
         process_id = await _submit(run, client, write_spec)
@@ -109,22 +105,22 @@ async def _find(run: Handover, client: Client) -> str:
             for process in others:
                 await client.cancel(process.id)
             return first.id
-        if time.time() > max(run.since + SOON_S, run.unsure_until):
+        if not run.intent.may_appear:
             return ""
         await asyncio.sleep(FIND_S)
 
 
 async def _submit(run: Handover, client: Client, write_spec: WriteSpec) -> str:
     spec = write_spec(run)
-    run.intend()
+    run.intent.note()
     crash_point("before_process")
     try:
         process = await client.submit(spec)
     except Unanswered:
-        run.unsure_until = time.time() + UNKNOWN_S
+        run.intent.doubt()
         raise
     except PollinatorError:
-        run.retract()
+        run.intent.retract()
         raise
     crash_point("after_submitted")
     return process.id

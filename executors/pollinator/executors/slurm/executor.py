@@ -207,7 +207,7 @@ class SlurmExecutor(Executor):
             run = Handover(job, partial(self._script, job.spec, job.run_id))
             self._runs[job.run_id] = run
             if run.job_id:
-                self._cluster.follow(run.job_id, run.since)
+                self._cluster.follow(run.job_id, run.intent.since)
         return self._runs[job.run_id]
 
     def _look_s(self, seen: JobSeen | None) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pollinator.executors.base import Job
+from pollinator.executors.intent import Intent
 from pollinator.executors.records import (
     EXIT,
     MAX_REQUEUES,
@@ -28,10 +29,8 @@ from pollinator.executors.slurm.seen import JobSeen
 from pollinator.v1.run_pb2 import PendingReason
 from pollinator.wire.errors import PollinatorError
 
-INTENT = "submit.json"
-"""Is there before sbatch is asked: from then on there may be a job."""
 NUMBER = "job.json"
-"""Which one it is."""
+"""Which job it is."""
 
 TOLD_S = 60.0
 """So long Slurm may take to tell that a job waits again which it has put back."""
@@ -58,8 +57,6 @@ class Handover:
         """When Slurm is to end the job, if that is wished."""
         self.left = False
         """The run is over."""
-        self.unsure_until = 0.0
-        """Until then a job may appear of which sbatch has not told."""
         self.pending: PendingReason | None = None
         """Why Slurm does not have it yet."""
         self.ended_at: float | None = None
@@ -79,10 +76,8 @@ class Handover:
         self.goes_on = bool(self.past) and not self.job_id
         """Its job has ended, and it is to have another attempt."""
         self._back: tuple[int, float] | None = None
-        intent = read_record(self.path / INTENT) or {}
-        # One for a job that has ended says nothing about the next.
-        is_of_this = len(self.past) == int(intent.get("past", 0))
-        self.since = float(intent.get("time", 0.0)) if is_of_this else 0.0
+        self.intent = Intent(self.path, len(self.past))
+        """There may be a job."""
 
     @property
     def path(self) -> Path:
@@ -93,19 +88,6 @@ class Handover:
     def cancelled(self) -> bool:
         """It is wished that the run ends."""
         return (self.path / "cancel").exists()
-
-    def intend(self) -> None:
-        """From now on there may be a job."""
-        if not self.since:
-            now = time.time()
-            write_json(self.path / INTENT, {"time": now, "past": len(self.past)}, durable=True)
-            # Only once it is on disk: it may be full, and then this is tried again.
-            self.since = now
-
-    def retract(self) -> None:
-        """Slurm has no job of it, for sure."""
-        self.since = 0.0
-        (self.path / INTENT).unlink(missing_ok=True)
 
     def withdraw(self) -> bool:
         """End the run, which has no job, if that is wished."""
@@ -161,7 +143,8 @@ class Handover:
         """Make ready for another job: this one has ended for good. Repeating it after a crash is harmless."""
         if self.job_id:
             self.past.append(self.job_id)
-            self.job_id, self.since = "", 0.0
+            self.job_id = ""
+            self.intent.renew(len(self.past))
             self._save()
         claim = self.path / CLAIM
         # The next job can be there already, and have it.

@@ -21,10 +21,6 @@ from pollinator.wire.faults import crash_point
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
-SOON_S = 3.0
-"""A job may appear so long after sbatch was asked, by somebody who is gone."""
-UNKNOWN_S = 15.0
-"""The same when its answer was lost on the way."""
 ORPHAN_S = 120.0
 """Longer than any sbatch takes."""
 FIND_S = 1.0
@@ -104,7 +100,7 @@ class Submission:
     async def _is_handed_over(self, run: Handover) -> bool:
         """Try it; True when nothing is left to do."""
         try:
-            if run.since or not run.withdraw():
+            if run.intent.since or not run.withdraw():
                 await self._once_or_refused(run)
             return True
         except PollinatorError as error:
@@ -124,7 +120,7 @@ class Submission:
             await self._once(run)
         except PollinatorError as error:
             # As long as there may be a job of it, nobody can say that there is none.
-            if error.retryable or run.since:
+            if error.retryable or run.intent.since:
                 raise
             run.refused(error)
 
@@ -137,7 +133,7 @@ class Submission:
         run.is_job(job_id or await self._sbatch(run))
         crash_point("after_job")
         run.pending = None
-        self._cluster.follow(run.job_id, run.since)
+        self._cluster.follow(run.job_id, run.intent.since)
         self._end_now.set()
 
     async def _put_back(self, run: Handover) -> bool:
@@ -164,33 +160,33 @@ class Submission:
 
     async def _find(self, run: Handover) -> str:
         """The job that an earlier try has led to, or empty."""
-        if not run.since:
+        if not run.intent.since:
             return ""
         patience = time.monotonic() + ORPHAN_S
         while run.being_submitted() and time.monotonic() < patience:  # noqa: ASYNC110 - by another process
             await asyncio.sleep(FIND_S / 10)
         while True:
-            known = await self._cluster.find(run.job.run_id, run.since)
+            known = await self._cluster.find(run.job.run_id, run.intent.since)
             found = [each for each in known if each not in run.past]
             if found:
                 # Others may be there although all was done; they would find nothing to do.
                 await self._cluster.cancel([each for each in found if each != run.claimed_by(found)])
                 return run.claimed_by(found)
-            if time.time() > max(run.since + SOON_S, run.unsure_until):
+            if not run.intent.may_appear:
                 return ""
             await asyncio.sleep(FIND_S)
 
     async def _sbatch(self, run: Handover) -> str:
         script = run.write_script()
-        run.intend()
+        run.intent.note()
         crash_point("before_sbatch")
         try:
             job_id = await self._cluster.submit(script, run.path)
         except PollinatorError as error:
             if error.reason == "submit_unknown":
-                run.unsure_until = time.time() + UNKNOWN_S
+                run.intent.doubt()
             else:
-                run.retract()
+                run.intent.retract()
             raise
         crash_point("after_sbatch")
         return job_id

@@ -12,12 +12,13 @@ import pytest
 from pollinator.executors.base import Job
 from pollinator.executors.containers.engines import ON_A_CLUSTER
 from pollinator.executors.containers.use import Containers
+from pollinator.executors.intent import INTENT
 from pollinator.executors.records import Record, attempts, read_record, write_exit, write_json
 from pollinator.executors.slurm import handover
 from pollinator.executors.slurm.batch import INTERRUPTED, claim, verdict
 from pollinator.executors.slurm.cluster import Cluster
 from pollinator.executors.slurm.executor import SlurmExecutor
-from pollinator.executors.slurm.handover import INTENT, NUMBER, Handover
+from pollinator.executors.slurm.handover import NUMBER, Handover
 from pollinator.executors.slurm.pace import Pace
 from pollinator.executors.slurm.probe import keep
 from pollinator.executors.slurm.seen import BREAK
@@ -121,7 +122,7 @@ def test_making_ready_for_another_job_may_be_repeated_from_anywhere(tmp_path: Pa
     run.release()
 
     assert (1, False, True) == (attempts(job.workspace), run.goes_on, claim(job.workspace, "8"))
-    assert (["7"], "", 0.0) == (run.past, run.job_id, run.since)
+    assert (["7"], "", 0.0) == (run.past, run.job_id, run.intent.since)
     assert not {"started.json", "exit.json"} & {each.name for each in job.workspace.iterdir()}
 
 
@@ -134,7 +135,7 @@ def test_making_ready_leaves_alone_what_the_next_job_has_begun(tmp_path: Path) -
     run = Handover(job, str)
     run.release()
 
-    assert (5.0, False) == (run.since, claim(job.workspace, "9"))
+    assert (5.0, False) == (run.intent.since, claim(job.workspace, "9"))
     assert read_record(job.workspace / "started.json") is not None
 
 

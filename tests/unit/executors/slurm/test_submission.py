@@ -14,7 +14,7 @@ import pytest
 
 from pollinator.executors.base import Job
 from pollinator.executors.slurm.cluster import Cluster
-from pollinator.executors.slurm.handover import INTENT, Handover
+from pollinator.executors.slurm.handover import Handover
 from pollinator.executors.slurm.submission import Submission
 from pollinator.v1.spec_pb2 import RunSpec
 from support.scripted_executor import until
@@ -38,19 +38,6 @@ async def working(folder: Path, **scripts: str) -> AsyncGenerator[Submission]:
         task = group.create_task(made.run())
         yield made
         task.cancel()
-
-
-def test_an_intent_that_could_not_be_written_is_none(tmp_path: Path) -> None:
-    run = a_run(tmp_path / "r1")
-    (run.path / "submit.new").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        run.intend()
-    before = run.since
-    (run.path / "submit.new").rmdir()
-    run.intend()
-
-    assert not before
-    assert run.since == json.loads((run.path / INTENT).read_text())["time"]
 
 
 async def test_a_run_that_is_withdrawn_while_the_disk_is_full_ends_when_it_has_room(
@@ -86,7 +73,7 @@ async def test_a_refusal_that_cannot_be_written_down_is_told_later(
 
 async def test_a_run_that_may_have_a_job_is_not_refused_because_nobody_can_look(tmp_path: Path) -> None:
     run = a_run(tmp_path / "r1")
-    run.intend()
+    run.intent.note()
     words = "echo 'squeue: fatal: Unable to process configuration file' >&2; exit 1"
     async with working(tmp_path, squeue=words) as submission:
         submission.submit(run)
