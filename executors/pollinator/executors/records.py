@@ -33,11 +33,16 @@ def read_record(path: Path) -> Record | None:
 
 
 def write_json(path: Path, value: Record, *, durable: bool = False) -> None:
-    """Write a file that only this user can read, atomically; it survives a power cut if it is ``durable``."""
+    """Write a record that only this user can read, atomically; ``durable`` ones survive a power cut."""
+    write_private(path, json.dumps(value).encode(), durable=durable)
+
+
+def write_private(path: Path, body: bytes, *, durable: bool = False) -> None:
+    """The same of any bytes. One at a time: what a kill leaves, which may be secret, is written over."""
     temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(value, file)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(body)
         if durable:
             file.flush()
             os.fsync(file.fileno())

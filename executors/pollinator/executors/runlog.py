@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from pollinator.executors.base import Job
 from pollinator.executors.growth import Growth
+from pollinator.executors.records import write_private
 from pollinator.executors.trees import PRISTINE, remove_tree
 from pollinator.model.run import InvalidMove, apply, is_terminal
 from pollinator.v1.run_pb2 import (
@@ -336,15 +337,6 @@ class RunFolders:
     async def changed(self, run_id: str, seen: int, timeout_s: float) -> None:
         """Sleep until there is news of the run, or the time is over."""
         await self.folder(run_id).growth.changed(seen, timeout_s)
-
-
-def write_private(path: Path, body: bytes) -> None:
-    """Write a file that only this user can read, atomically."""
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(body)
-    temporary.replace(path)
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:

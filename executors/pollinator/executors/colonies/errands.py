@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pollinator.executors.runlog import write_private
+from pollinator.executors.records import write_private
 
 VERSION = 1
 _LONGEST = 64

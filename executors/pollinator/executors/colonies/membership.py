@@ -21,7 +21,7 @@ from pollinator.executors.colonies.funcspec import FUNCTION, OURS, TYPE
 from pollinator.executors.colonies.identity import Key
 from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.targets import APPROVED
-from pollinator.executors.runlog import write_private
+from pollinator.executors.records import write_private
 from pollinator.v1.colony_pb2 import Colony
 from pollinator.wire.colony_env import colony_from_environment
 from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, PollinatorError, Violation
