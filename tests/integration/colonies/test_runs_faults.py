@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from support.colonies.public import Public
 from support.colonies.sites import Site
 from support.executing import CALL_S
 from support.s3_servers import S3Server
+from support.scripted_executor import until
 
 pytestmark = pytest.mark.integration
 
@@ -53,6 +55,12 @@ def processes(colony: Site, run: str) -> list[dict[str, Any]]:
     """Those that there are of a run."""
     found = colony.double.processes(colony.name)
     return [each for each in found if each["spec"]["label"] == f"pollinator-{run}"]
+
+
+def holders(executor: Handing) -> set[str]:
+    """Runs whose snapshots have to stay, as the executor notes it."""
+    with closing(sqlite3.connect(executor.state / "colonies.db")) as database:
+        return {holder for (holder,) in database.execute("SELECT holder FROM snapshots")} - {""}
 
 
 async def taken(public: Public) -> None:
@@ -118,6 +126,7 @@ async def test_a_kill_at_any_point_leads_to_one_process_and_all_of_its_output(
     assert {0: b"one\ntwo\n"} == ended.output
     assert b"result" == (await executor.results(ended.run))[b"r"][2]
     assert 1 == len(processes(colony, run.id))
+    await until(lambda: not holders(executor), "no run needs a snapshot of its files any more")
 
 
 async def test_a_kill_between_rows_leaves_no_gap_and_no_repeat(executor: Handing, public: Public) -> None:

@@ -127,7 +127,8 @@ class ColonyFiles:
 
     async def release(self, holder: str) -> None:
         """Somebody needs no snapshot any more: his are removed, now or before the next one is made."""
-        for snapshot_id in self._desk.ledger.let_go(self._desk.colony, holder):
+        self._desk.ledger.let_go(holder)
+        for snapshot_id in self._desk.ledger.needless(self._desk.colony):
             try:
                 await self._remove_snapshot(snapshot_id)
             except PollinatorError as error:

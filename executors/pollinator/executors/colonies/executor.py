@@ -171,6 +171,11 @@ class ColoniesExecutor(Executor):
     def forget(self, job: Job) -> None:
         """Its snapshots are not needed any more."""
         known = self._runs.pop(job.run_id, None)
+        try:
+            # Whoever is killed before these are removed has no more keys for the colony.
+            self._lines.let_go(job.run_id)
+        except PollinatorError as error:
+            _log.warning("run %s: its snapshots stay in the colony: %s", job.run_id, error.message)
         if known is not None:
             self._leaving.append(known)
             self._wake.set()

@@ -224,11 +224,16 @@ class Ledger:
             query = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)"
             database.execute(query, (colony, snapshot_id, root, holder))
 
-    def let_go(self, colony: int, holder: str) -> list[str]:
-        """Somebody needs no snapshot any more; returns those that he had."""
+    def let_go(self, holder: str) -> None:
+        """Somebody needs no snapshot any more, of any colony."""
         with self._changing() as database:
-            query = "UPDATE snapshots SET holder = '' WHERE colony = ? AND holder = ? RETURNING id"
-            return [row[0] for row in database.execute(query, (colony, holder))]
+            database.execute("UPDATE snapshots SET holder = '' WHERE holder = ?", (holder,))
+
+    def needless(self, colony: int) -> list[str]:
+        """Snapshots that nobody needs."""
+        query = "SELECT id FROM snapshots WHERE colony = ? AND holder = ''"
+        with _failing():
+            return [row[0] for row in self._database.execute(query, (colony,))]
 
     def removed(self, colony: int, snapshot_id: str) -> None:
         """It is gone."""

@@ -81,6 +81,14 @@ class Lines:
             self._lines[name] = Line(colony, self._ledger, self.threads)
         return self._lines[name]
 
+    def let_go(self, holder: str) -> None:
+        """Somebody needs no snapshot of any colony any more.
+
+        Raises:
+            Unavailable: that cannot be noted.
+        """
+        self._ledger.let_go(holder)
+
     async def close(self) -> None:
         """Close all of them."""
         for line in self._lines.values():
