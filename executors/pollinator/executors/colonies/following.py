@@ -92,6 +92,7 @@ class _Followed:
         """The server tells when it changes."""
         self._look_s = FIRST_LOOK_S
         self._read_s = FIRST_READ_S
+        self._begun = time.monotonic()
         self._look_at = 0.0
         self._lost_at: float | None = None
         self._refused_at: float | None = None
@@ -207,7 +208,8 @@ class _Followed:
         staged = self._run.staged or Staged((), "", ours=False)
         choice = Choice(tuple(staged.names), staged.type, staged.ours)
         executors = await self._line.executors()
-        waiting = await self._line.waiting()
+        # One of an earlier moment does not have it, and so not who is ahead of it either.
+        waiting = await self._line.waiting(self._begun)
         mine = next((each for each in waiting if each.id == self._run.process_id), None)
         ahead = sum(_is_ahead(each, mine) for each in waiting) if mine is not None else 0
         self._run.pending = pending(choice, executors, ahead, datetime.now(UTC))

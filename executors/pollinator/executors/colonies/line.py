@@ -120,9 +120,11 @@ class _Heard(Generic[_Value]):
         self._at = float("-inf")
         self._value: _Value | None = None
 
-    async def __call__(self) -> _Value:
+    async def __call__(self, after: float = float("-inf")) -> _Value:
+        """It, asked after a moment of the monotonic clock."""
         async with self._asking:
-            if self._value is None or time.monotonic() > self._at + KNOWN_S:
+            now = time.monotonic()
+            if self._value is None or now > self._at + KNOWN_S or self._at < after:
                 self._value = await self._ask()
-                self._at = time.monotonic()
+                self._at = now
             return self._value
