@@ -40,6 +40,11 @@ def out_of_reach(tmp_path: Path) -> tuple[Path, StoreSettings]:
     return way, StoreSettings(folder=FolderStore(path=str(way)))
 
 
+def pausing(executor: ExecutorProcess) -> bytes:
+    """Says that it is there, and goes on once that was heard."""
+    return f"import time\nprint('up')\ntime.sleep({executor.profile.lag_s})\n".encode()
+
+
 def cut_off(way: Path) -> None:
     way.unlink(missing_ok=True)
     # The system gives up after so many links: an error, but not one that says that nothing is there.
@@ -90,7 +95,7 @@ async def test_results_wait_for_a_store_that_cannot_be_reached(
 ) -> None:
     way, settings = out_of_reach(tmp_path)
     within_reach(way)
-    program = b"import time\nprint('up')\ntime.sleep(0.2)\n" + WRITES.encode()
+    program = pausing(executor) + WRITES.encode()
     snapshot = await executor.publish({b"main.py": program}, store=open_store(settings, "demo"))
     run = await executor.launch(make_spec(), snapshot, settings=settings)
     await executor.printed(run.id, b"up\n")
@@ -119,9 +124,11 @@ async def test_results_that_the_store_refuses_fail_the_run_and_stay_where_they_a
 ) -> None:
     way, settings = out_of_reach(tmp_path)
     within_reach(way)
-    program = b"import time\nprint('up')\ntime.sleep(0.2)\n" + WRITES.encode() + b"raise SystemExit(4)\n"
+    program = pausing(executor) + WRITES.encode() + b"raise SystemExit(4)\n"
     snapshot = await executor.publish({b"main.py": program}, store=open_store(settings, "demo"))
-    run = await executor.launch(make_spec(), snapshot, settings=settings, secrets={"TOKEN": "hunter2"})
+    run = await executor.launch(
+        make_spec(), snapshot, settings=settings, secrets=executor.secrets(TOKEN="hunter2")
+    )
     await executor.printed(run.id, b"up\n")
     way.unlink()
     way.write_text("no folder")
@@ -143,7 +150,7 @@ async def test_nothing_of_an_ended_run_but_its_record_stays(executor: ExecutorPr
         b"text": File(b"files-of-the-run" * 20, 0o444),
     }
     snapshot = await executor.publish(src)
-    run = await executor.launch(make_spec(), snapshot, secrets={"TOKEN": "hunter2"})
+    run = await executor.launch(make_spec(), snapshot, secrets=executor.secrets(TOKEN="hunter2"))
     ended = await executor.follow(run.id)
     await gone(executor.state / "runs" / run.id / "work")
 

@@ -237,6 +237,22 @@ def test_every_module_is_on_the_map() -> None:
     assert {module for module in modules if Path(module).stem not in named} == set()
 
 
+def test_tests_that_documents_name_are_there() -> None:
+    named = re.findall(
+        r"`((?:unit|property|integration|contract|e2e)/[\w/]+\.py)(?:::(\w+))?`",
+        "".join(text_of(document) for document in documents()),
+    )
+    lost = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / "tests" / path).is_file()
+        or (name and f"def {name}(" not in (ROOT / "tests" / path).read_text())
+    ]
+
+    assert [] == lost
+    assert len(named) > 30
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
     names = [re.split(r"[^\w-]", each)[0] for each in project["dependencies"]]

@@ -67,6 +67,7 @@ Printed = tuple[list[str], dict[str, str], str]
             lambda found: [EnvironmentVariable(name=name, value=found[name]) for name in sorted(found)]
         ),
         executor_names=st.lists(TEXTS),
+        location=TEXTS,
         requeue=st.booleans(),
         slurm=st.builds(Slurm, partition=TEXTS, modules=st.lists(TEXTS)),
     ),

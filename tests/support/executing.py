@@ -17,14 +17,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
 
 from pollinator.chunks.store import Store
 from pollinator.executors.conformance.client import CALL_S, FEATURES, ExecutorUnderTest, Followed
-from pollinator.v1.executor_pb2 import Capabilities
+from pollinator.v1.executor_pb2 import Capabilities, PreflightRequest
 from pollinator.v1.run_pb2 import StartRunRequest
 from support import slurm_of_contract
 from support.colonies import contract
@@ -57,10 +57,14 @@ class Profile:
     """Ends what was started elsewhere by an executor that has its state below this folder."""
     unlimited: str = ""
     """Why nobody can say what it has room for."""
-    prepare: Callable[[StartRunRequest], None] = lambda request: None
-    """Adds to a request for a run what is the same for all."""
+    prepare: Callable[[StartRunRequest | PreflightRequest], None] = lambda request: None
+    """Adds to a request what is the same for all."""
     store: Callable[[str], Store] | None = None
     """That of a project, where its runs do not have theirs beside the executor."""
+    process_id: Callable[[str], str] = str
+    """What ranks are told as the id of their process, from the id of their run."""
+    lag_s: float = 0.2
+    """What is printed is told so late at most."""
     crash_points: tuple[str, ...] = ()
     """Points of its own at which its process may be killed while it hands a run over."""
 
@@ -70,11 +74,12 @@ PROFILES = {
         without={
             "secrets": "all members of a colony see what a process is given",
             "containers": "the executor that serves the colony runs commands on the host",
-            "cancel": "of a process that was cancelled no more output is told",
         },
         unlimited="others run what it is given",
         prepare=contract.prepare,
         store=contract.store,
+        process_id=contract.process_id,
+        lag_s=1.5,
     ),
     "local": Profile(
         settings={"containers.engines": "none"},
@@ -117,8 +122,11 @@ CRASH_POINTS = (
 """Points at which the process of any executor may be killed in the course of a run."""
 
 _REGISTERED = {point.name for point in importlib.metadata.entry_points(group="pollinator.executors")}
-KINDS = sorted((_REGISTERED | PROFILES.keys()) - {"colonies"})
-"""Every kind that runs something itself has a profile of this name, and may have more."""
+EVERY = sorted(_REGISTERED | PROFILES.keys())
+"""Every kind has a profile of this name, and may have more."""
+
+KINDS = [kind for kind in EVERY if kind != "colonies"]
+"""Those that run something themselves."""
 
 
 class ExecutorProcess(ExecutorUnderTest):
@@ -135,8 +143,8 @@ class ExecutorProcess(ExecutorUnderTest):
         self.log = box.folder / "executor.log"
         self._process: subprocess.Popen[bytes] | None = None
         super().__init__(f"unix:{self.socket}", name, specs, self.profile.without)
-        self._start_run = self.runs.StartRun
-        cast("Any", self.runs).StartRun = self._prepared
+        self._prepare(self.runs, "StartRun")
+        self._prepare(self.about, "Preflight")
 
     async def limits(self) -> Capabilities:
         """What it offers; skips the test where that is up to others."""
@@ -148,9 +156,18 @@ class ExecutorProcess(ExecutorUnderTest):
         """Its own store, as it lends it, or the one that stands for that."""
         return self.profile.store(project) if self.profile.store else super().store(project)
 
-    def _prepared(self, request: StartRunRequest, **named: Any) -> Any:
-        self.profile.prepare(request)
-        return self._start_run(request, **named)
+    async def process_id(self, run: str) -> str:
+        """What the ranks of a run are told as the id of their process."""
+        return await asyncio.to_thread(self.profile.process_id, run)
+
+    def _prepare(self, service: Any, name: str) -> None:
+        call = getattr(service, name)
+
+        def prepared(request: StartRunRequest | PreflightRequest, **named: Any) -> Any:
+            self.profile.prepare(request)
+            return call(request, **named)
+
+        setattr(service, name, prepared)
 
     # Its process
 
@@ -294,7 +311,7 @@ async def started(kind: str, *, dies_at: str = "", **environment: str) -> AsyncG
         await under_test.close()
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=EVERY)
 async def executor(request: pytest.FixtureRequest) -> AsyncIterator[ExecutorProcess]:
     """One of each kind for all tests of a module."""
     async with started(request.param) as under_test:

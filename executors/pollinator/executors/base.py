@@ -34,6 +34,11 @@ class Job:
     """What was asked for, with the keys of store and colony until the run has ended."""
 
     @property
+    def known_as(self) -> str:
+        """Its id for the ranks: that of the run which a colony has brought here, if one has."""
+        return self.source.origin.run_id or self.run_id
+
+    @property
     def work(self) -> Path:
         """The ranks' working folder: holds src, data and result."""
         return self.workspace / "work"
@@ -61,6 +66,8 @@ class Observation:
     usage: Usage | None = None
     notices: tuple[Notice, ...] = ()
     """What the user should know by now."""
+    attempt: int = 0
+    """Which one it is, where the backend counts them; else each that waits again is another."""
 
 
 Tell = Callable[[int], None]

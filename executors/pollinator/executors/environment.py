@@ -55,7 +55,7 @@ def rank_environment(job: Job, place: RankPlace, work: str = "") -> dict[str, st
     """
     spec, work = job.spec, work or str(job.work)
     contract = {
-        "POLLINATOR_RUN_ID": job.run_id,
+        "POLLINATOR_RUN_ID": job.known_as,
         "POLLINATOR_PROJECT": spec.project,
         "POLLINATOR_SRC": f"{work}/src",
         "POLLINATOR_DATA": f"{work}/data",
@@ -70,7 +70,7 @@ def rank_environment(job: Job, place: RankPlace, work: str = "") -> dict[str, st
         "MASTER_ADDR": place.master_address,
         "MASTER_PORT": str(place.master_port),
         "PROJECT_DIR": work,
-        "COLONIES_PROCESS_ID": job.run_id,
+        "COLONIES_PROCESS_ID": job.source.origin.process_id or job.run_id,
     }
     # Output is followed while it is written, so it must not wait in a buffer.
     usual = {"PYTHONUNBUFFERED": "1"}

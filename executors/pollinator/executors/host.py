@@ -53,6 +53,7 @@ from pollinator.v1.run_pb2 import (
     Run,
     RunEvent,
     RunState,
+    Severity,
     StartRunRequest,
     StartRunResponse,
     WatchRunRequest,
@@ -248,6 +249,9 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         check_spec(request.spec)
         check_contract(request.spec)
         answer = PreflightResponse(notices=self._executor.preflight(request.spec))
+        if request.spec.location and not request.colony.name:
+            text = "conditions.location is left out: only executors of a colony say where they are"
+            answer.notices.add(severity=Severity.SEVERITY_WARNING, code="not_known_there", text=text)
         answer.notices.extend(await self._executor.survey(request.spec, request.colony, ()))
         if request.script or request.estimate:
             preview = await self._executor.preview(

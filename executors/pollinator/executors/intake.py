@@ -79,11 +79,16 @@ def _check_source(source: SnapshotSource) -> None:
             reason="source_incomplete",
             violations=violations,
         )
-    if not _RUN_ID.fullmatch(source.run_id):
+    ids = {
+        "snapshot.run_id": source.run_id,
+        "snapshot.origin.run_id": source.origin.run_id or source.run_id,
+        "snapshot.origin.process_id": source.origin.process_id or source.run_id,
+    }
+    if bad := [field for field, name in ids.items() if not _RUN_ID.fullmatch(name)]:
         raise InvalidInput(
-            f"{source.run_id!r} is not the id of a run",
+            f"{ids[bad[0]]!r} is not the id of a run",
             reason="bad_run_id",
-            violations=[Violation("snapshot.run_id", "write letters and digits, at most 64")],
+            violations=[Violation(bad[0], "write letters and digits, at most 64")],
         )
     check_key(source.snapshot.key)
     namespace(source.spec.project)

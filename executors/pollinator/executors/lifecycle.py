@@ -19,7 +19,7 @@ from pollinator.executors.base import Executor, Fetched, Observation
 from pollinator.executors.boot import boot_id
 from pollinator.executors.files import Files, OpenStore
 from pollinator.executors.records import attempts
-from pollinator.executors.remarks import moved, note_results, notice, tell, while_wanted
+from pollinator.executors.remarks import moved, note_attempts, note_results, notice, tell, while_wanted
 from pollinator.executors.runlog import BEFORE_RANKS, RunFolder
 from pollinator.executors.trees import remove_tree
 from pollinator.model.run import is_terminal
@@ -103,10 +103,7 @@ class Lifecycle:
         try:
             if not _is_laid_out(folder) and not folder.run.cancel_requested:
                 crash_point("before_lay_out")
-                what = "stage" if self._executor.stages else "files"
-                await self._telling(
-                    ProgressKind.PROGRESS_KIND_LAY_OUT, what, self._place, folder, FILES_PATIENCE_S
-                )
+                await self._place(folder)
                 crash_point("after_lay_out")
         except PollinatorError as error:
             if not folder.run.cancel_requested:
@@ -128,31 +125,39 @@ class Lifecycle:
             return False
         return True
 
-    async def _place(self, teller: Teller, folder: RunFolder) -> None:
+    async def _place(self, folder: RunFolder) -> None:
         """Have the files where the ranks will find them."""
-        await self._in_thread(self._lease_source, folder)
+        kind = ProgressKind.PROGRESS_KIND_LAY_OUT
         if self._executor.stages:
-            store = await self._in_thread(self._open_store, folder.request())
-            try:
-                notices = await self._executor.stage(folder.job, store, while_wanted(folder, teller))
-            finally:
-                await self._in_thread(lambda opened: opened.close(), store)
-            for said in notices:
-                tell(folder, said)
+            lease = partial(self._in_thread, self._lease_source)
+            await self._patiently("files", lease, folder, FILES_PATIENCE_S)
+            await self._telling(kind, "stage", self._stage, folder, FILES_PATIENCE_S)
+        else:
+            await self._telling(kind, "files", self._in_place, folder, FILES_PATIENCE_S)
+
+    async def _stage(self, teller: Teller, folder: RunFolder) -> None:
+        """Have the files where the backend finds them."""
+        store = await self._in_thread(self._open_store, folder.request())
+        try:
+            notices = await self._executor.stage(folder.job, store, while_wanted(folder, teller))
+        finally:
+            await self._in_thread(lambda opened: opened.close(), store)
+        for said in notices:
+            tell(folder, said)
+        await self._in_thread(_note_laid_out, folder)
+
+    async def _in_place(self, teller: Teller, folder: RunFolder) -> None:
+        await self._in_thread(self._lease_source, folder)
         await self._in_thread(partial(self._lay_out, teller), folder)
 
     def _lay_out(self, teller: Teller, folder: RunFolder) -> None:
-        work = folder.job.work
-        if not self._executor.stages:
-            self._files.lay_out(
-                folder.request(),
-                work,
-                while_wanted(folder, teller),
-                lambda found: teller.begin(found.src.bytes + found.data.bytes),
-            )
-        with disk_errors(work):
-            (work / "result").mkdir(mode=0o755, parents=True, exist_ok=True)
-            (folder.path / _LAID_OUT).write_bytes(boot_id().encode())
+        self._files.lay_out(
+            folder.request(),
+            folder.job.work,
+            while_wanted(folder, teller),
+            lambda found: teller.begin(found.src.bytes + found.data.bytes),
+        )
+        _note_laid_out(folder)
 
     async def _image(self, teller: Teller, folder: RunFolder) -> list[Notice]:
         prepare = partial(self._executor.prepare_image, tell=while_wanted(folder, teller))
@@ -199,13 +204,14 @@ class Lifecycle:
             await asyncio.sleep(LOOK_S if looks < LOOKS else SLOW_LOOK_S)
 
     def _note(self, folder: RunFolder, seen: Observation) -> None:
+        note_attempts(folder, seen.attempt)
         run = folder.run
         if seen.state != run.state and not (
             run.state == _S.RUN_STATE_RUNNING and seen.state == _S.RUN_STATE_STARTING
         ):
             # What started and waits again is another attempt.
             again = seen.state == _S.RUN_STATE_QUEUED and run.state != _S.RUN_STATE_LAUNCHING
-            run = folder.append(moved(seen.state, run.attempt + again))
+            run = folder.append(moved(seen.state, seen.attempt or run.attempt + again))
         if seen.pending is not None and seen.pending != run.pending:
             folder.append(RunEvent(pending=seen.pending))
         self._note_besides(folder, seen)
@@ -219,6 +225,7 @@ class Lifecycle:
             folder.append(RunEvent(nodes_assigned=NodesAssigned(nodes=seen.nodes)))
 
     def _note_end(self, folder: RunFolder, seen: Observation) -> None:
+        note_attempts(folder, seen.attempt)
         if (folder.path / "started.json").exists() and folder.run.state in (
             _S.RUN_STATE_LAUNCHING,
             _S.RUN_STATE_QUEUED,
@@ -356,6 +363,13 @@ def _lease(folder: RunFolder, store: Store, lease: Lease) -> None:
         write_lease(store, folder.run.id, lease)
     except (Corrupt, Denied, InvalidInput) as error:
         notice(folder, "not_leased", f"the store takes no lease of this run: {error.message}")
+
+
+def _note_laid_out(folder: RunFolder) -> None:
+    result = folder.job.work / "result"
+    with disk_errors(result):
+        result.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (folder.path / _LAID_OUT).write_bytes(boot_id().encode())
 
 
 def _is_laid_out(folder: RunFolder) -> bool:

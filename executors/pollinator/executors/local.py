@@ -314,7 +314,7 @@ class LocalExecutor(Executor):
     def _supervisor_gone(self, job: Job) -> Observation:
         """No lock, no exit record. It was killed with its run, or before that: then it is started again."""
         if (job.workspace / STARTED).exists():
-            killed = _kill_leftovers(job.run_id)
+            killed = _kill_leftovers(job)
             detail = "the run's supervisor was killed, for example because this machine was restarted"
             if killed:
                 detail += f"; {killed} processes it had left were killed"
@@ -348,11 +348,11 @@ def _supervised(job: Job) -> bool:
     return False
 
 
-def _kill_leftovers(run_id: str) -> int:
+def _kill_leftovers(job: Job) -> int:
     """Kill every process of a run whose supervisor is gone; returns how many."""
-    killed = kill_group(run_id)
+    killed = kill_group(job.run_id)
     # Again, for what was started while the others were killed.
-    while found := _marked(run_id) - killed:
+    while found := _marked(job.known_as) - killed:
         for pid in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

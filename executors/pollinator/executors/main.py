@@ -273,7 +273,7 @@ async def _serve(
             "garbage": own.keep_tidy(threads),
         }
         if site is not None:
-            beside["colony"] = site.serve(f"unix:{socket}", own.of, executor.capabilities())
+            beside["colony"] = site.serve(f"unix:{socket}", own.of, executor.capabilities)
         tasks = [group.create_task(work, name=name) for name, work in beside.items()]
         await stop.wait()
         for task in tasks:

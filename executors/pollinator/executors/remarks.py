@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pollinator.chunks.capture import Captured
 from pollinator.executors.base import Tell
-from pollinator.executors.runlog import RunFolder
+from pollinator.executors.records import STARTED
+from pollinator.executors.runlog import BEFORE_RANKS, RunFolder
 from pollinator.v1.run_pb2 import Notice, RunEvent, RunState, Severity, StateChanged
 from pollinator.wire.errors import WrongState
 
@@ -39,6 +40,14 @@ def note_results(folder: RunFolder, captured: Captured | None) -> None:
     for text in skipped:
         notice(folder, "not_collected", text)
     folder.append(RunEvent(collected=captured.ref))
+
+
+def note_attempts(folder: RunFolder, attempt: int) -> None:
+    """Have the run in this attempt, as a backend counts them; some began and ended between two looks."""
+    while folder.run.attempt < attempt:
+        if folder.run.state in BEFORE_RANKS and (folder.path / STARTED).exists():
+            folder.append(moved(RunState.RUN_STATE_RUNNING))
+        folder.append(moved(RunState.RUN_STATE_QUEUED, folder.run.attempt + 1))
 
 
 def while_wanted(folder: RunFolder, note: Tell) -> Tell:

@@ -120,7 +120,11 @@ class Registry:
         """Somebody here is meant; where the spec names nobody that is the default."""
         if spec.executor_names:
             return any(name in self._links for name in spec.executor_names)
-        return spec.executor_type in ("", *(link.place.kind for link in self._links.values()))
+        # Only executors of a colony say where they are.
+        return not spec.location and spec.executor_type in (
+            "",
+            *(link.place.kind for link in self._links.values()),
+        )
 
     def choose(self, names: list[str], kind: str) -> ExecutorLink:
         """The first known executor of ``names``, else one of ``kind``, else the default.

@@ -166,6 +166,9 @@ KEYS: Mapping[str, Key] = {
     "conditions.executorType": Key(
         "executor_type", _name, str, _STRING, "Kind of executor that may take the run."
     ),
+    "conditions.location": Key(
+        "location", line, str, _STRING, "Where executors of a colony have to be that may take the run."
+    ),
     "conditions.nodes": Key("nodes", _count(1), str, _counted(1), "Number of nodes."),
     "conditions.processesPerNode": Key(
         "processes_per_node", _count(1), str, _counted(1), "Number of ranks on each node."

@@ -896,6 +896,7 @@ class SnapshotSource(message.Message):
     STORE_FIELD_NUMBER: builtins.int
     SPEC_FIELD_NUMBER: builtins.int
     COLONY_FIELD_NUMBER: builtins.int
+    ORIGIN_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Id for the run, made by the caller."""
     @builtins.property
@@ -916,6 +917,10 @@ class SnapshotSource(message.Message):
     def colony(self) -> colony_pb2.Colony:
         """For an executor that hands runs over to a colony."""
 
+    @builtins.property
+    def origin(self) -> Origin:
+        """What its ranks are told of where it came from; empty unless a colony gave it to the executor."""
+
     def __init__(
         self,
         *,
@@ -924,10 +929,35 @@ class SnapshotSource(message.Message):
         store: store_pb2.StoreSettings | None = ...,
         spec: spec_pb2.RunSpec | None = ...,
         colony: colony_pb2.Colony | None = ...,
+        origin: Origin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "origin", b"origin", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "run_id", b"run_id", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "origin", b"origin", "run_id", b"run_id", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Origin(message.Message):
+    """Origin is what a run was before a colony gave it to an executor."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    PROCESS_ID_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """The run that became it, or empty where another program submitted it."""
+    process_id: builtins.str
+    """The process of the colony."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        process_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["process_id", b"process_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

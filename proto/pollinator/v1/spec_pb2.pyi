@@ -50,6 +50,7 @@ class RunSpec(message.Message):
     REQUEUE_FIELD_NUMBER: builtins.int
     MAX_REQUEUES_FIELD_NUMBER: builtins.int
     SLURM_FIELD_NUMBER: builtins.int
+    LOCATION_FIELD_NUMBER: builtins.int
     project: builtins.str
     """Name of the project, the namespace of its files in every store."""
     nodes: builtins.int
@@ -88,6 +89,8 @@ class RunSpec(message.Message):
     """
     max_requeues: builtins.int
     """How often at most; 0 is the executor's choice."""
+    location: builtins.str
+    """Where executors of a colony have to be that may take the run, as they say it themselves; or empty."""
     @builtins.property
     def gpu(self) -> Gpu:
         """GPUs for each node."""
@@ -139,10 +142,11 @@ class RunSpec(message.Message):
         requeue: builtins.bool = ...,
         max_requeues: builtins.int = ...,
         slurm: Slurm | None = ...,
+        location: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["gpu", b"gpu", "slurm", b"slurm", "tunnel", b"tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["allow_external_links", b"allow_external_links", "arguments", b"arguments", "command", b"command", "cpu_millis", b"cpu_millis", "engine", b"engine", "environment", b"environment", "executor_names", b"executor_names", "executor_type", b"executor_type", "gpu", b"gpu", "image", b"image", "init_command", b"init_command", "max_requeues", b"max_requeues", "memory_bytes", b"memory_bytes", "nodes", b"nodes", "processes_per_node", b"processes_per_node", "project", b"project", "rebuild_image", b"rebuild_image", "requeue", b"requeue", "require_container", b"require_container", "signal", b"signal", "slurm", b"slurm", "source", b"source", "tunnel", b"tunnel", "walltime_ms", b"walltime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allow_external_links", b"allow_external_links", "arguments", b"arguments", "command", b"command", "cpu_millis", b"cpu_millis", "engine", b"engine", "environment", b"environment", "executor_names", b"executor_names", "executor_type", b"executor_type", "gpu", b"gpu", "image", b"image", "init_command", b"init_command", "location", b"location", "max_requeues", b"max_requeues", "memory_bytes", b"memory_bytes", "nodes", b"nodes", "processes_per_node", b"processes_per_node", "project", b"project", "rebuild_image", b"rebuild_image", "requeue", b"requeue", "require_container", b"require_container", "signal", b"signal", "slurm", b"slurm", "source", b"source", "tunnel", b"tunnel", "walltime_ms", b"walltime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

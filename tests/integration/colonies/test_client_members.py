@@ -104,7 +104,7 @@ async def test_capabilities_are_told(stage: Stage) -> None:
     await stage.owner.add_executor(member.identity, member.name, "kind", capabilities)
 
     [found] = [each for each in await stage.user.executors() if each.name == member.name]
-    assert (("pollinator",), 0, None) == (found.software, found.state, found.last_heard)
+    assert ({"pollinator": ""}, 0, None) == (found.software, found.state, found.last_heard)
 
 
 async def test_the_server_says_its_version_to_anybody(stage: Stage) -> None:

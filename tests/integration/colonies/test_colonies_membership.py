@@ -12,12 +12,13 @@ import pytest
 
 from support.colonies.asking import Member, stranger
 from support.colonies.sites import Site
-from support.colony_site import serving
+from support.colony_site import Serving, serving
+from support.containers import apptainer
 from support.sandbox import wait_until
 
 pytestmark = pytest.mark.integration
 
-SUCCESS = 2
+WAITING, SUCCESS = 0, 2
 UNSET = {"COLONIES_COLONY_PRVKEY": "", "COLONIES_EXECUTOR_NAME": ""}
 
 
@@ -103,6 +104,44 @@ def test_who_submits_work_sees_that_it_is_one_of_ours(colony: Site) -> None:
 
         there = next(each for each in named if each["executorname"] == site.name)
         assert ["pollinator"] == [each["name"] for each in there["capabilities"]["software"]]
+
+
+def test_what_the_colony_says_of_images_is_what_is_so_now(colony: Site) -> None:
+    apptainer()
+    with serving(colony, "local", "containers.engines=apptainer") as site:
+        site.identity()
+        before = runs_in(site)
+
+        site.restart("containers.engines=none")
+
+        wait_until(lambda: runs_in(site) != before, "it is told")
+        assert ("containers", "host") == (before, runs_in(site))
+
+
+def runs_in(site: Serving) -> str:
+    """Where its commands run, as the colony says."""
+    (software,) = site.site.executor_named(site.name)["capabilities"]["software"]
+    return str(software["type"])
+
+
+def test_one_that_says_where_it_is_takes_what_is_to_be_there(colony: Site) -> None:
+    with serving(colony, "local", "containers.engines=none", COLONIES_EXECUTOR_LOCATION="Lund") as site:
+        site.identity()
+        elsewhere = site.submit("true", conditions=site.conditions(locationname="Luleå"))
+        here = site.submit("true", conditions=site.conditions(locationname="lund"))
+
+        assert SUCCESS == site.ended(here)["state"]
+        assert WAITING == site.process(elsewhere)["state"]
+
+
+def test_where_it_is_stays_as_it_was_registered_which_is_said(colony: Site) -> None:
+    with serving(colony, "local", "containers.engines=none", COLONIES_EXECUTOR_LOCATION="Lund") as site:
+        site.identity()
+
+        site.restart("containers.engines=none", COLONIES_EXECUTOR_LOCATION="Luleå")
+
+        wait_until(lambda: "not at 'Luleå'" in site.log.read_text(), "it is said")
+        assert "Lund" == site.site.executor_named(site.name)["locationname"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from support.colonies.sites import Site
 from support.colony_site import Serving, serving
+from support.containers import apptainer
 from support.sandbox import wait_until
 
 pytestmark = pytest.mark.integration
@@ -279,3 +281,19 @@ def test_no_more_are_taken_than_there_are_places_for(colony: Site, tmp_path: Pat
         (tmp_path / "go").touch()
 
         assert [SUCCESS] * 6 == [site.ended(each)["state"] for each in [*ids, nothing]]
+
+
+def test_an_image_that_never_comes_holds_up_no_other_process(colony: Site) -> None:
+    apptainer()
+    settings = ("colonies.processes=4", "containers.engines=apptainer")
+    with socket.create_server(("127.0.0.1", 0)) as silent, serving(colony, "local", *settings) as site:
+        silent.settimeout(30)
+        image = f"127.0.0.1:{silent.getsockname()[1]}/slow:1"
+        waits = site.submit("", kwargs={"docker-image": image, "cmd": "true", "args": []})
+        asked, _ = silent.accept()
+
+        other = site.ended(site.submit("echo meanwhile"))
+
+        assert (SUCCESS, RUNNING) == (other["state"], site.process(waits)["state"])
+        site.ask("cancelprocessmsg", processid=waits)
+        asked.close()

@@ -328,3 +328,26 @@ async def test_a_process_that_is_put_back_is_another_attempt(executor: Handing, 
     assert (2, spec["label"]) == (spec["maxexectime"], again["label"])
     assert {0: b"first attempt\nsecond attempt\n"} == ended.output
     assert (2, "SUCCEEDED") == (ended.run.attempt, ended.states[-1])
+
+
+async def test_attempts_are_counted_also_those_that_nobody_saw(executor: Handing, public: Public) -> None:
+    run = await begun(executor, public)
+    await taken(public)
+    public.runs_on("n1")
+    await executor.reaches(run.id, "RUNNING")
+    for attempt in (2, 3, 4):
+        public.tells(f"POLLINATOR_ATTEMPT_{attempt}", "")
+    public.says("the last\n")
+    public.closes()
+    ended = await executor.follow(run.id)
+
+    assert (4, "SUCCEEDED") == (ended.run.attempt, ended.states[-1])
+    assert (4, 4) == (ended.states.count("QUEUED"), ended.states.count("RUNNING"))
+    assert {0: b"the last\n"} == ended.output
+
+
+async def test_a_run_goes_only_where_it_is_to_be(executor: Handing, public: Public) -> None:
+    request = await executor.request(executor_names=[public.name], location="Lund")
+    error = await refusal(executor, request)
+
+    assert ["conditions.location"] == [each.where for each in error.violations]

@@ -11,11 +11,13 @@ import pytest
 from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.v1.colony_pb2 import Colony
-from pollinator.v1.run_pb2 import StartRunRequest
+from pollinator.v1.executor_pb2 import PreflightRequest
+from pollinator.v1.run_pb2 import SnapshotSource, StartRunRequest
 from pollinator.v1.store_pb2 import StoreSettings
 from support.colonies.double import Double
-from support.colonies.sites import site_of
+from support.colonies.sites import GivenS3, real_site, site_of
 from support.colony_site import Serving, serving
+from support.private import CALLER
 from support.s3_servers import S3Server
 
 KIND = "colonies"
@@ -32,15 +34,27 @@ class _There:
 _there: list[_There] = []
 
 
-def prepare(request: StartRunRequest) -> None:
+def prepare(request: StartRunRequest | PreflightRequest) -> None:
     """Have a run go to the colony, and be taken by the executor that serves it."""
-    if _there and request.WhichOneof("what") == "snapshot":
-        (there,) = _there
-        request.snapshot.colony.CopyFrom(there.colony)
-        if request.snapshot.store.HasField("own"):
-            request.snapshot.store.CopyFrom(there.store)
-        if not request.snapshot.spec.executor_names:
-            request.snapshot.spec.executor_names.append(there.serving.name)
+    asked: SnapshotSource | PreflightRequest
+    if isinstance(request, PreflightRequest):
+        asked = request
+    elif request.WhichOneof("what") == "snapshot":
+        asked = request.snapshot
+        if asked.store.HasField("own"):
+            asked.store.CopyFrom(_there[0].store)
+    else:
+        return
+    asked.colony.CopyFrom(_there[0].colony)
+    if not asked.spec.executor_names:
+        asked.spec.executor_names.append(_there[0].serving.name)
+
+
+def process_id(run: str) -> str:
+    """The process that a run became."""
+    asked = {"count": 1, "state": 2, "executortype": "", "initiator": "", "label": f"pollinator-{run}"}
+    (process,) = _there[0].serving.site.look("getprocessesmsg", **asked)
+    return str(process["processid"])
 
 
 def store(project: str) -> Store:
@@ -54,9 +68,9 @@ def _colony_of_contract(request: pytest.FixtureRequest) -> Iterator[None]:
     if not any(_needs(item) for item in request.session.items):
         yield
         return
-    bucket: S3Server = request.getfixturevalue("rclone_s3")
     with ExitStack() as stack:
-        site = site_of(stack.enter_context(Double()))
+        site = real_site(CALLER) or site_of(stack.enter_context(Double()))
+        bucket: S3Server = GivenS3(CALLER) if site.is_real else request.getfixturevalue("rclone_s3")
         settings = ("containers.engines=none", "colonies.processes=16")
         serves = stack.enter_context(serving(site, "local", *settings, **bucket.environment()))
         serves.identity()
@@ -64,6 +78,8 @@ def _colony_of_contract(request: pytest.FixtureRequest) -> Iterator[None]:
         _there.append(_There(colony, serves, bucket.settings()))
         yield
         _there.clear()
+        if site.is_real:
+            site.tidy()
 
 
 def _needs(item: pytest.Item) -> bool:

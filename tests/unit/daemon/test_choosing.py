@@ -63,6 +63,14 @@ async def test_what_nobody_here_knows_is_for_the_colony(
     assert expected == registry.for_run(asked, spec, colony=True).place.name
 
 
+async def test_a_run_that_says_where_in_a_colony_it_is_to_be_goes_there(registry: Registry) -> None:
+    spec = RunSpec(location="Lund")
+
+    assert "colonies" == registry.for_run("", spec, colony=True).place.name
+    assert "local" == registry.for_run("", spec, colony=False).place.name
+    assert "local" == registry.for_run("local", spec, colony=True).place.name
+
+
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [("", "executor_missing"), ("hub", "executor_missing"), ("colonies", "colony_missing")],

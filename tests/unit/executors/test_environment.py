@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pollinator.executors.base import Job
 from pollinator.executors.environment import CONTRACT, RankPlace, base_environment, rank_environment
+from pollinator.v1.run_pb2 import Origin, SnapshotSource
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 
 
@@ -37,6 +38,15 @@ def test_the_contract_is_complete() -> None:
         "PYTHONUNBUFFERED": "1",
     } == environment()
     assert set(environment()) - {"PYTHONUNBUFFERED"} == CONTRACT
+
+
+def test_what_a_colony_brought_here_is_called_as_it_was_there() -> None:
+    source = SnapshotSource(origin=Origin(run_id="RUN", process_id="PROCESS"))
+    spec = RunSpec(project="p", nodes=1, processes_per_node=1)
+    place = RankPlace(0, 0, 0, ("n0",), "n0", 29500)
+    seen = rank_environment(Job("run1", spec, Path("/w"), source), place)
+
+    assert ("RUN", "PROCESS") == (seen["POLLINATOR_RUN_ID"], seen["COLONIES_PROCESS_ID"])
 
 
 def test_a_project_may_set_what_is_usual_but_nothing_of_the_contract() -> None:

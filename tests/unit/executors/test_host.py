@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from pollinator.executors.base import Observation
+from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.executor_pb2 import DescribeRequest, ExplainRequest, PreflightRequest
 from pollinator.v1.run_pb2 import (
     CancelRunRequest,
@@ -167,6 +168,15 @@ async def test_preflight_says_what_will_be_different(place: Place) -> None:
         answer = await host.about.Preflight(PreflightRequest(spec=spec))
 
     assert ["noted"] == [notice.code for notice in answer.notices]
+
+
+@pytest.mark.parametrize(("colony", "codes"), [("", ["not_known_there"]), ("dev", [])])
+async def test_a_place_means_something_in_a_colony_only(place: Place, colony: str, codes: list[str]) -> None:
+    spec = RunSpec(project="p", command="a", nodes=1, processes_per_node=1, location="Lund")
+    async with hosting(place) as host:
+        answer = await host.about.Preflight(PreflightRequest(spec=spec, colony=Colony(name=colony)))
+
+    assert codes == [notice.code for notice in answer.notices]
 
 
 async def listed(host: Host, request: ListRunsRequest) -> list[list[str]]:

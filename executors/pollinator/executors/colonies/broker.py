@@ -17,7 +17,7 @@ import grpc
 
 from pollinator.executors.colonies.client import Client
 from pollinator.executors.colonies.errands import Errand, is_id
-from pollinator.executors.colonies.membership import Membership, has_company, join
+from pollinator.executors.colonies.membership import Membership, join, look_around
 from pollinator.executors.colonies.messages import Process
 from pollinator.executors.colonies.serving import Desk, Served
 from pollinator.v1.run_pb2 import GetRunRequest
@@ -137,7 +137,7 @@ class Broker:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_S
-            self._in_company = await has_company(self._client, self._member)
+            self._in_company = await look_around(self._client, self._member)
         return min(self._pace.wait_s, self._pace.company_s) if self._in_company else self._pace.wait_s
 
     def _is_full(self) -> bool:

@@ -272,7 +272,13 @@ class Client:
         return [executor_of(each) for each in objects(found)]
 
     async def add_executor(
-        self, identity: str, name: str, kind: str, capabilities: Mapping[str, Any] | None = None
+        self,
+        identity: str,
+        name: str,
+        kind: str,
+        capabilities: Mapping[str, Any] | None = None,
+        *,
+        location: str = "",
     ) -> None:
         """Register an executor; needs the key of the colony.
 
@@ -281,6 +287,7 @@ class Client:
             name: which nobody else in the colony has.
             kind: its type, which function specs ask for.
             capabilities: what it is made of. Versions before 1.9.6 want another form; all take none.
+            location: where it is; versions before 1.9.6 do not keep that.
         """
         executor: dict[str, Any] = {
             "executorid": identity,
@@ -290,7 +297,15 @@ class Client:
         }
         if capabilities is not None:
             executor["capabilities"] = capabilities
+        if location:
+            executor["locationname"] = location
         await self._call("addexecutormsg", executor=executor)
+
+    async def update_executor(self, name: str, capabilities: Mapping[str, Any]) -> None:
+        """Say anew what this executor is made of; it alone may."""
+        await self._call(
+            "updateexecutormsg", colonyname=self.colony, executorname=name, capabilities=capabilities
+        )
 
     async def approve_executor(self, name: str) -> None:
         """Let an executor take work; needs the key of the colony."""

@@ -15,15 +15,15 @@ from pollinator.chunks.store import Store
 from pollinator.executors.base import Fetched, Tell
 from pollinator.executors.colonies.cfs import ColonyFiles
 from pollinator.executors.colonies.contents import TreeContents
-from pollinator.executors.colonies.ends import LEFT, read_outcome
+from pollinator.executors.colonies.ends import LEFT, Told, read_outcome
 from pollinator.executors.colonies.funcspec import Mount, Stored, label_of, result_label
 from pollinator.executors.colonies.handover import Handover, Staged
 from pollinator.executors.colonies.line import Line
+from pollinator.executors.colonies.printed import add_rest
 from pollinator.executors.colonies.targets import choose
 from pollinator.executors.colonies.together import in_thread
 from pollinator.executors.records import STARTED
-from pollinator.v1.run_pb2 import Notice, Severity, SnapshotSource
-from pollinator.v1.tree_pb2 import SnapshotRef
+from pollinator.v1.run_pb2 import Notice, Outcome, Severity, SnapshotSource
 from pollinator.wire.faults import crash_point
 
 NAMED = 10
@@ -49,7 +49,7 @@ async def stage(
     source = run.job.source
     choice = choose(run.job.spec, line.colony.name, await line.client.executors(), datetime.now(UTC))
     if choice.ours and stored_of(source) is not None:
-        run.stage(Staged(choice.names, choice.type, choice.ours))
+        run.stage(Staged(choice.names, choice.type, choice.ours, location=choice.location))
         return ()
     files = await line.files()
     reader = SnapshotReader(store)
@@ -70,7 +70,7 @@ async def stage(
         done += sum(each.size for each in contents.sources.values())
         crash_point(f"after_{name}")
     src, data = mounts
-    run.stage(Staged(choice.names, choice.type, choice.ours, src, data))
+    run.stage(Staged(choice.names, choice.type, choice.ours, src, data, choice.location))
     return _named(left_out)
 
 
@@ -110,7 +110,9 @@ async def fetch(run: Handover, line: Line, tell: Tell) -> Fetched:
     pulled = await files.pull(label, folder, tell=tell)
     files.have(label_of(run.job.spec.project, "result"), label)
     refused = [_warning("not_collected", f"not collected: result/{text}") for text in pulled.refused[:NAMED]]
-    return Fetched(_read_left(folder / LEFT), (*end.notices, *refused))
+    left = _read_left(folder / LEFT)
+    add_rest(run.job.output, left.printed)
+    return Fetched(left.result, (*end.notices, *left.notices, *refused))
 
 
 async def release(run: Handover, line: Line) -> None:
@@ -129,14 +131,14 @@ async def _until_left(files: ColonyFiles, label: str) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def _read_left(path: Path) -> SnapshotRef | None:
-    """Where the results are, as an executor of ours has left word last of all."""
+def _read_left(path: Path) -> Told:
+    """Where the results are, and what was printed last, as an executor of ours has left word."""
     try:
         told = read_outcome(path.read_text("utf-8", "replace"))
     except FileNotFoundError:
-        return None
-    path.unlink()
-    return told.result if told is not None else None
+        told = None
+    path.unlink(missing_ok=True)
+    return told or Told(Outcome())
 
 
 def _named(left_out: Sequence[str]) -> list[Notice]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
-from pollinator.executors.colonies.messages import Process, State
+from pollinator.executors.colonies.messages import Process, State, one
 from pollinator.v1.run_pb2 import Notice, Outcome, OutcomeReason, RunState, Usage
 from pollinator.v1.tree_pb2 import SnapshotRef
 
 NODES = "NODES"
 """Names of nodes in rank order, with commas between; public executors set it as well."""
 OUTCOME = "POLLINATOR_OUTCOME"
+ATTEMPT = "POLLINATOR_ATTEMPT_"
+"""With a number, from 2 on: our executor runs it again by itself, for that time."""
 LEFT = ".pollinator"
 """Name of a file that holds the same, in the label of the results: nothing can be told of a process that was
 cancelled, but its results come home all the same, and this one last."""
@@ -49,6 +53,15 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of what a rank printed."""
+
+    start: int
+    """Offset of its first byte in all that the rank printed."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What an executor of ours tells."""
 
@@ -57,6 +70,8 @@ class Told:
     """In the bucket that the snapshot came from, if that is where they are."""
     usage: Usage | None = None
     notices: tuple[Notice, ...] = ()
+    printed: Mapping[int, Piece] = field(default_factory=dict[int, Piece])
+    """By rank: what was printed and is in no log."""
 
 
 def end_of(process: Process, *, ours: bool, wished: bool) -> End:
@@ -93,6 +108,11 @@ def _outcome_of_errors(errors: tuple[str, ...]) -> Outcome:
     return Outcome(reason=_R.OUTCOME_REASON_BACKEND, exit_code=1, detail=text)
 
 
+def _piece(told: Any) -> Piece:
+    start, data = told
+    return Piece(int(start), base64.b64decode(data))
+
+
 def outcome_text(told: Told) -> str:
     """What the attribute ``OUTCOME`` holds."""
     outcome = told.outcome
@@ -104,6 +124,10 @@ def outcome_text(told: Told) -> str:
         text["usage"] = MessageToDict(told.usage, preserving_proto_field_name=True)
     if told.notices:
         text["notices"] = [MessageToDict(each, preserving_proto_field_name=True) for each in told.notices]
+    if told.printed:
+        text["printed"] = {
+            rank: [piece.start, base64.b64encode(piece.data).decode()] for rank, piece in told.printed.items()
+        }
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -111,7 +135,8 @@ def read_outcome(text: str) -> Told | None:
     """What an attribute says; None when it cannot be read."""
     try:
         told = json.loads(text)
-        result, usage, notices = (told.pop(name, None) for name in ("result", "usage", "notices"))
+        parts = ("result", "usage", "notices", "printed")
+        result, usage, notices, printed = (told.pop(name, None) for name in parts)
         reason = f"{_REASON}{told.pop('reason', 'unspecified').upper()}"
         outcome = ParseDict(told, Outcome(), ignore_unknown_fields=True)
         # A reason that is not known here is one all the same.
@@ -122,6 +147,7 @@ def read_outcome(text: str) -> Told | None:
             SnapshotRef(key=result["key"], digest=bytes.fromhex(result["digest"])) if result else None,
             ParseDict(usage, Usage(), ignore_unknown_fields=True) if usage else None,
             tuple(ParseDict(each, Notice(), ignore_unknown_fields=True) for each in notices or ()),
+            {int(rank): _piece(told) for rank, told in one(printed).items()},
         )
     except (ValueError, TypeError, AttributeError, KeyError, ParseError):
         return None

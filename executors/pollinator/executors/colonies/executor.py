@@ -84,7 +84,9 @@ class ColoniesExecutor(Executor):
 
     def capabilities(self) -> Capabilities:
         """What is the same for all colonies."""
-        return Capabilities(features=["cancel", "time_limit"], memory_source=self._memory_source)
+        return Capabilities(
+            features=["memory_limit", "time_limit", "cancel"], memory_source=self._memory_source
+        )
 
     # What would become of a run
 
@@ -129,6 +131,7 @@ class ColoniesExecutor(Executor):
             PREVIEW,
             choice.names,
             choice.type,
+            choice.location,
             choice.ours,
             Mount(label_of(spec.project, "src"), SNAPSHOT),
             Mount(label_of(spec.project, "data"), SNAPSHOT, CONTENT),
@@ -215,6 +218,7 @@ class ColoniesExecutor(Executor):
                 run.job.run_id,
                 staged.names,
                 staged.type,
+                staged.location,
                 staged.ours,
                 staged.src,
                 staged.data,

@@ -206,7 +206,7 @@ class _Followed:
 
     async def _explain(self) -> None:
         staged = self._run.staged or Staged((), "", ours=False)
-        choice = Choice(tuple(staged.names), staged.type, staged.ours)
+        choice = Choice(tuple(staged.names), staged.type, staged.ours, staged.location)
         executors = await self._line.executors()
         # One of an earlier moment does not have it, and so not who is ahead of it either.
         waiting = await self._line.waiting(self._begun)
@@ -260,6 +260,9 @@ def _is_ahead(other: Process, mine: Process) -> bool:
         return False
     wishes = [each.spec.get("conditions", {}) for each in (other, mine)]
     if wishes[0].get("executortype") != wishes[1].get("executortype"):
+        return False
+    places = {str(each.get("locationname") or "").lower() for each in wishes} - {""}
+    if len(places) > 1:
         return False
     names = [set(each.get("executornames") or ()) for each in wishes]
     return not names[0] or not names[1] or bool(names[0] & names[1])

@@ -76,6 +76,8 @@ class Target:
     executor_names: Sequence[str]
     """Those of the colony that may take it; empty is any of the type."""
     executor_type: str = TYPE
+    location: str = ""
+    """Where those have to be, in their own words; empty is anywhere."""
     ours: bool = False
     """All that may take it are ours."""
     src: Mount | None = None
@@ -151,6 +153,7 @@ def _conditions(spec: RunSpec, target: Target, seconds: int) -> dict[str, Any]:
         "colonyname": target.colony,
         "executornames": list(target.executor_names),
         "executortype": target.executor_type,
+        **({"locationname": target.location} if target.location else {}),
         "dependencies": [],
         "nodes": spec.nodes,
         "cpu": f"{millis}m",

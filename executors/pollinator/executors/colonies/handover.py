@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pollinator.executors.base import Job, Observation
-from pollinator.executors.colonies.ends import NODES, End, Told, outcome_text, read_outcome
+from pollinator.executors.colonies.ends import ATTEMPT, NODES, End, Told, outcome_text, read_outcome
 from pollinator.executors.colonies.funcspec import Mount
 from pollinator.executors.colonies.messages import Process, State
 from pollinator.executors.intent import Intent
@@ -26,6 +27,10 @@ LOG = "log.json"
 """How far its log was read."""
 
 _S = RunState
+_TAKEN = (_S.RUN_STATE_STARTING, _S.RUN_STATE_RUNNING)
+_ATTEMPT = re.compile(rf"{ATTEMPT}([1-9][0-9]{{0,3}})")
+_MOST = 1000
+"""Nobody means more attempts than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Staged:
     """Executors of ours take it."""
     src: Mount | None = None
     data: Mount | None = None
+    location: str = ""
 
 
 class Handover:
@@ -54,7 +60,10 @@ class Handover:
         self.process_id = str(known.get("id", ""))
         self.state = RunState.ValueType(known.get("state", _S.RUN_STATE_QUEUED))
         self.nodes: tuple[str, ...] = tuple(known.get("nodes", ()))
-        self.retries = int(known.get("retries", 0))
+        self.again = int(known.get("again", 0))
+        """How often it was run again, as its server and our executors count."""
+        self.put_back = int(known.get("put_back", 0))
+        """How often besides."""
         self.intent = Intent(self.path)
         """There may be a process."""
         if self.cancelled:
@@ -74,7 +83,8 @@ class Handover:
         if told is None:
             return None
         mounts = {name: Mount(**told[name]) if told[name] else None for name in ("src", "data")}
-        return Staged(told["names"], told["type"], told["ours"], **mounts)
+        location = told.get("location", "")
+        return Staged(told["names"], told["type"], told["ours"], **mounts, location=location)
 
     def stage(self, staged: Staged) -> None:
         """From now on its files are there."""
@@ -111,17 +121,24 @@ class Handover:
             process: as it is now.
             printed: it has said something.
         """
-        before = self.state, self.nodes, self.retries
+        before = self.state, self.nodes, self.again
         nodes = _nodes_of(process)
-        if process.state == State.WAITING or process.retries > self.retries:
+        again = _again(process)
+        if again > max(0, process.retries):
+            # Whether that was seen or not.
+            self._note_start()
+        if process.state == State.WAITING and self.state in _TAKEN and again == self.again:
+            # Its executor is gone, which no server counts.
+            self.put_back += 1
+        if process.state == State.WAITING or again > self.again:
             # Its time was over, or its executor is gone, and it was put back: another may have it already.
             self.state, self.nodes = _S.RUN_STATE_QUEUED, ()
         elif process.state == State.RUNNING:
             self.nodes = nodes or self.nodes
             begun = bool(nodes) or printed or self.state == _S.RUN_STATE_RUNNING
             self.state = _S.RUN_STATE_RUNNING if begun else _S.RUN_STATE_STARTING
-        self.retries = process.retries
-        if (self.state, self.nodes, self.retries) != before:
+        self.again = again
+        if (self.state, self.nodes, self.again) != before:
             self._save()
             if self.state == _S.RUN_STATE_RUNNING:
                 self._note_start()
@@ -137,9 +154,11 @@ class Handover:
         """How the run looks now."""
         if self.ended is not None:
             end = self.ended
-            return Observation(end.state, None, self.nodes, end.outcome, end.usage, self._link())
+            return Observation(
+                end.state, None, self.nodes, end.outcome, end.usage, self._link(), self._attempt
+            )
         pending = self.pending if self.state == _S.RUN_STATE_QUEUED else None
-        return Observation(self.state, pending, self.nodes, notices=self._link())
+        return Observation(self.state, pending, self.nodes, notices=self._link(), attempt=self._attempt)
 
     def _link(self) -> tuple[Notice, ...]:
         """Where people look at its process, if that is known."""
@@ -152,6 +171,7 @@ class Handover:
     def end(self, end: End, process: Process | None = None) -> None:
         """It is over, as its process says if there was one."""
         if process is not None and process.started is not None:
+            self.again = _again(process)
             self.nodes = _nodes_of(process) or self.nodes
             self._save()
             self._note_start()
@@ -163,6 +183,10 @@ class Handover:
         write_json(self.path / ENDED, told, durable=True)
         self.ended = end
 
+    @property
+    def _attempt(self) -> int:
+        return 1 + self.again + self.put_back
+
     def _note_start(self) -> None:
         if not (self.path / STARTED).exists():
             write_json(self.path / STARTED, {"nodes": list(self.nodes)})
@@ -172,9 +196,15 @@ class Handover:
             "id": self.process_id,
             "state": int(self.state),
             "nodes": list(self.nodes),
-            "retries": self.retries,
+            "again": self.again,
+            "put_back": self.put_back,
         }
         write_json(self.path / PROCESS, known, durable=True)
+
+
+def _again(process: Process) -> int:
+    told = [int(found[1]) for found in map(_ATTEMPT.fullmatch, process.attributes) if found]
+    return min(max(0, process.retries) + max(told, default=1) - 1, _MOST)
 
 
 def _nodes_of(process: Process) -> tuple[str, ...]:

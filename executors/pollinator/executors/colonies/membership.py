@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 from pollinator.executors.colonies.client import Client
 from pollinator.executors.colonies.funcspec import FUNCTION, OURS, TYPE
 from pollinator.executors.colonies.identity import Key
+from pollinator.executors.colonies.messages import Executor
 from pollinator.executors.colonies.refusals import Unanswered
 from pollinator.executors.colonies.targets import APPROVED
 from pollinator.executors.records import write_private
@@ -45,6 +46,10 @@ class Membership:
     """Private key of the colony, or empty."""
     mark: Path
     """Says that this name was registered for this key."""
+    location: str = ""
+    """Where it is, as it says when it registers."""
+    runs_in: Callable[[], str] = str
+    """Where commands run now, as ``targets`` has words for it."""
 
 
 def membership_from_environment(environ: Mapping[str, str], folder: Path) -> Membership:
@@ -76,7 +81,8 @@ def membership_from_environment(environ: Mapping[str, str], folder: Path) -> Mem
             violations=wrong,
         )
     kind = environ.get("COLONIES_EXECUTOR_TYPE", "") or TYPE
-    return Membership(colony, name, kind, owner_key, folder / "registered")
+    location = environ.get("COLONIES_EXECUTOR_LOCATION", "")
+    return Membership(colony, name, kind, owner_key, folder / "registered", location)
 
 
 async def join(client: Client, member: Membership) -> None:
@@ -86,8 +92,16 @@ async def join(client: Client, member: Membership) -> None:
         Denied: it is not, and nothing here can change that.
         PollinatorError: the server does not answer, or refuses.
     """
-    standing = await _standing(client)
-    if standing == APPROVED:
+    found = await _found(client)
+    if found is not None and found.state == APPROVED:
+        if member.location not in ("", found.location):
+            _log.warning(
+                "the colony has %s at %r, not at %r: that stays as it was registered, under one name",
+                found.name,
+                found.location,
+                member.location,
+            )
+        await _keep_up(client, member, found)
         return
     if not member.owner_key:
         raise Denied(
@@ -97,7 +111,7 @@ async def join(client: Client, member: Membership) -> None:
         )
     owner = Client(_with_key(member))
     try:
-        if standing is None:
+        if found is None:
             await _register(owner, member, client.rpc.identity)
         await owner.approve_executor(member.name)
     finally:
@@ -110,26 +124,47 @@ async def join(client: Client, member: Membership) -> None:
         _log.info("the colony does not list what this executor can do: %s", error.message)
 
 
-async def has_company(client: Client, member: Membership) -> bool:
-    """Others of this type were heard of not long ago: they may wait for work as well."""
+async def look_around(client: Client, member: Membership) -> bool:
+    """Keep what the colony says of this executor true, and see who else there is.
+
+    Returns:
+        Others of this type were heard of not long ago: they may wait for work as well.
+    """
     since = datetime.now(UTC) - COMPANY
+    executors = await client.executors()
+    for each in executors:
+        if each.id == client.rpc.identity:
+            await _keep_up(client, member, each)
     return any(
         each.type == member.kind
         and each.state == APPROVED
         and each.id != client.rpc.identity
         and each.last_heard is not None
         and each.last_heard > since
-        for each in await client.executors()
+        for each in executors
     )
 
 
-async def _standing(client: Client) -> int | None:
-    """The state of this executor in the colony; None when it is no member."""
+async def _found(client: Client) -> Executor | None:
+    """This executor as the colony has it; None when it is no member."""
     try:
         found = await client.executors()
     except Denied:
         return None
-    return next((each.state for each in found if each.id == client.rpc.identity), None)
+    return next((each for each in found if each.id == client.rpc.identity), None)
+
+
+async def _keep_up(client: Client, member: Membership, found: Executor) -> None:
+    """Say anew what this executor is made of, where that is not so any more.
+
+    What somebody else has registered is theirs to say.
+    """
+    if found.software.get(OURS) in (None, member.runs_in()):
+        return
+    try:
+        await client.update_executor(found.name, {"software": [_made_of(member)]})
+    except PollinatorError as error:
+        _log.info("the colony is not told what this executor is made of: %s", error.message)
 
 
 async def _register(owner: Client, member: Membership, identity: str) -> None:
@@ -152,13 +187,19 @@ async def _register(owner: Client, member: Membership, identity: str) -> None:
 
 
 async def _add(owner: Client, member: Membership, identity: str) -> None:
-    # By this whoever submits work knows that it may be in words of our own.
-    made_of = {"name": OURS, "type": "", "version": importlib.metadata.version("pollinatord")}
+    made_of = _made_of(member)
     try:
-        await owner.add_executor(identity, member.name, member.kind, {"software": [made_of]})
+        await owner.add_executor(
+            identity, member.name, member.kind, {"software": [made_of]}, location=member.location
+        )
     except InvalidInput:
         # Servers before 1.9.6 take one only.
         await owner.add_executor(identity, member.name, member.kind, {"software": made_of})
+
+
+def _made_of(member: Membership) -> dict[str, str]:
+    """By this whoever submits work knows that it may be in words of our own, and whether images are used."""
+    return {"name": OURS, "type": member.runs_in(), "version": importlib.metadata.version("pollinatord")}
 
 
 def _with_key(member: Membership) -> Colony:

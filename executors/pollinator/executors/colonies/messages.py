@@ -115,8 +115,10 @@ class Executor:
     state: int
     """0 waits for approval, 1 is approved, 2 was rejected, 3 is gone."""
     last_heard: datetime | None
-    software: tuple[str, ...]
-    """Names of what it says it is made of."""
+    software: Mapping[str, str]
+    """What it says it is made of: names, and the type of each."""
+    location: str = ""
+    """Where it says it is."""
 
 
 def process_of(message: Json) -> Process:
@@ -187,7 +189,8 @@ def executor_of(message: Json) -> Executor:
         type=_text(message, "executortype"),
         state=_number(message, "state"),
         last_heard=moment(message.get("lastheardfromtime")),
-        software=tuple(_text(each, "name") for each in parts if each),
+        software={_text(each, "name"): _text(each, "type") for each in parts if each},
+        location=_text(message, "locationname"),
     )
 
 

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pollinator.chunks.layout import disk_errors
+from pollinator.executors.colonies.ends import Piece
 from pollinator.executors.colonies.messages import LogRow
 from pollinator.executors.colonies.rows import piece_of
 from pollinator.executors.records import read_record, write_json
+
+_GROWING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class Printed:
@@ -97,8 +101,7 @@ class Printed:
         for rank, texts in pieces.items():
             data = b"".join(texts)
             there = self._size(rank) - self._sizes.get(rank, 0)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            with os.fdopen(os.open(self._path(rank), flags, 0o600), "wb") as file:
+            with os.fdopen(os.open(self._path(rank), _GROWING, 0o600), "wb") as file:
                 file.write(data[there:])
         for rank, texts in pieces.items():
             self._sizes[rank] = self._sizes.get(rank, 0) + sum(map(len, texts))
@@ -115,6 +118,16 @@ class Printed:
             return self._path(rank).stat().st_size
         except FileNotFoundError:
             return 0
+
+
+def add_rest(folder: Path, rest: Mapping[int, Piece]) -> None:
+    """Add what ranks printed that came into no log any more. Harmless when repeated."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for rank, piece in rest.items():
+        descriptor = os.open(folder / str(rank), _GROWING, 0o600)
+        with disk_errors(folder), os.fdopen(descriptor, "wb") as file:
+            there = os.fstat(descriptor).st_size - piece.start
+            file.write(piece.data[max(0, there) :])
 
 
 def _digest(message: str) -> str:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -29,10 +29,13 @@ from pollinator.v1.run_pb2 import (
     CancelRunRequest,
     ForgetRunRequest,
     GetRunRequest,
+    Notice,
+    Origin,
     Outcome,
     OutcomeReason,
     Run,
     RunState,
+    Severity,
     SnapshotSource,
     StartRunRequest,
 )
@@ -183,6 +186,7 @@ class Served:
             snapshot=ref,
             store=self._desk.staging.store(found),
             spec=found.spec,
+            origin=Origin(run_id=found.run_id, process_id=self.errand.process_id),
         )
         request = StartRunRequest(request_id=self.errand.run_id, snapshot=source)
         with _refusing(_R.OUTCOME_REASON_LAUNCH):
@@ -236,7 +240,12 @@ class Served:
         """Whoever cancelled a run of ours waits for what it leaves, and is told that this was all."""
         if not found.run_id or self.holding.standing is not Standing.ENDED or self._closed_by_us:
             return
-        leave = partial(self._desk.staging.leave, found, outcome_text(told))
+        rest, lost = await self._telling.rest()
+        if lost:
+            text = f"{lost} bytes that it printed last are lost: it was cancelled while more of them waited"
+            notice = Notice(severity=Severity.SEVERITY_WARNING, code="output_lost", text=text)
+            told = replace(told, notices=(*told.notices, notice))
+        leave = partial(self._desk.staging.leave, found, outcome_text(replace(told, printed=rest)))
         try:
             await _patiently(leave, lambda: UNWANTED_PATIENCE_S)
         except PollinatorError as error:

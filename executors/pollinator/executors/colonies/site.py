@@ -15,6 +15,7 @@ from pollinator.executors.colonies.errands import Errands
 from pollinator.executors.colonies.membership import Membership, membership_from_environment
 from pollinator.executors.colonies.serving import Desk
 from pollinator.executors.colonies.staging import ColonyStaging
+from pollinator.executors.colonies.targets import IN_IMAGES, ON_HOST
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire.channel import open_channel
@@ -40,15 +41,22 @@ class Site:
     """So many processes at once; 0 is what the executor can do."""
     pace: Pace
 
-    async def serve(self, address: str, own: Callable[[str], FolderStore], can: Capabilities) -> None:
+    async def serve(
+        self, address: str, own: Callable[[str], FolderStore], can: Callable[[], Capabilities]
+    ) -> None:
         """Serve until cancelled.
 
         Args:
             address: of the executor that runs what comes.
             own: its stores, by project.
-            can: its limits.
+            can: its limits, as they are now.
         """
-        most = self.most or (MOST_OF_A_CLUSTER if can.HasField("cluster") else max(1, can.cpu_millis // 1000))
+
+        def runs_in() -> str:
+            return IN_IMAGES if can().container_engines else ON_HOST
+
+        member = replace(self.member, runs_in=runs_in)
+        most = self.most or _most(can())
         client = Client(self.member.colony)
         staging = ColonyStaging(client, self.member.colony.files, self.folder, own)
         try:
@@ -63,11 +71,17 @@ class Site:
                     asyncio.Semaphore(most),
                     lambda: max(LOOK_S, broker.count / LOOKS_A_SECOND),
                 )
-                broker = Broker(desk, self.member, most, self.pace)
+                broker = Broker(desk, member, most, self.pace)
                 await broker.serve()
         finally:
             staging.close()
             await client.close()
+
+
+def _most(can: Capabilities) -> int:
+    # Only a batch system may not know yet what it has.
+    is_cluster = can.HasField("cluster") or not can.cpu_millis
+    return MOST_OF_A_CLUSTER if is_cluster else max(1, can.cpu_millis // 1000)
 
 
 def site_from_environment(environ: Mapping[str, str], folder: Path, settings: Mapping[str, str]) -> Site:

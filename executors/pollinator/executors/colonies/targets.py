@@ -16,6 +16,8 @@ from pollinator.wire.errors import InvalidInput, Violation
 
 APPROVED, REJECTED, GONE = 1, 2, 3
 """States of an executor; any other waits to be approved."""
+ON_HOST, IN_IMAGES = "host", "containers"
+"""Types of the software that our executors register: where they run commands."""
 AWAY_S = 300.0
 """Public executors ask for work at least every 100 seconds."""
 
@@ -29,6 +31,8 @@ class Choice:
     type: str
     ours: bool
     """All of them are ours."""
+    location: str = ""
+    """Where they have to be, as they write it; empty is anywhere."""
     notices: tuple[Notice, ...] = ()
 
 
@@ -48,10 +52,12 @@ def choose(spec: RunSpec, colony: str, executors: Sequence[Executor], now: datet
     known = {each.name: each for each in executors if each.state != REJECTED}
     named = [known[name] for name in names if name in known]
     kind = _type(spec, named)
-    fitting = [each for each in (named if names else known.values()) if each.type == kind]
-    wrong = _wrong_names(names, kind, colony, known, fitting)
-    ours = bool(fitting) and all(OURS in each.software for each in fitting)
-    wrong += _wrong_wishes(spec, ours)
+    typed = [each for each in (named if names else known.values()) if each.type == kind]
+    fitting = [each for each in typed if _is_at(each, spec.location)]
+    wrong = _wrong_names(names, kind, colony, known, typed) or _wrong_place(spec.location, typed, fitting)
+    ours = bool(typed) and all(OURS in each.software for each in fitting or typed)
+    on_host = ours and all(each.software[OURS] == ON_HOST for each in fitting or typed)
+    wrong += _wrong_wishes(spec, ours=ours, on_host=on_host)
     if wrong:
         raise InvalidInput(
             f"this run cannot run in the colony {colony}",
@@ -62,7 +68,11 @@ def choose(spec: RunSpec, colony: str, executors: Sequence[Executor], now: datet
     notices = [*_not_known(names, colony, known), *_away(fitting, now)]
     if not ours:
         notices += _left_out(spec)
-    return Choice(tuple(each.name for each in named if each.type == kind), kind, ours, tuple(notices))
+    if on_host and spec.image:
+        notices.append(_without_image(spec))
+    chosen = tuple(each.name for each in fitting) if names else ()
+    location = fitting[0].location if spec.location else ""
+    return Choice(chosen, kind, ours, location, tuple(notices))
 
 
 def pending(choice: Choice, executors: Sequence[Executor], ahead: int, now: datetime) -> PendingReason:
@@ -77,9 +87,12 @@ def pending(choice: Choice, executors: Sequence[Executor], ahead: int, now: date
     fitting = [
         each
         for each in executors
-        if each.type == choice.type and (not choice.names or each.name in choice.names)
+        if each.type == choice.type
+        and (not choice.names or each.name in choice.names)
+        and _is_at(each, choice.location)
     ]
     shown = ", ".join(choice.names) or f"executors of type {choice.type}"
+    shown += f" at {choice.location}" if choice.location else ""
     if all(_absence(each, now) for each in fitting):
         why = (
             "; ".join(f"{each.name} {_absence(each, now)}" for each in fitting)
@@ -129,7 +142,23 @@ def _wrong_names(
     return [Violation("conditions.executorType", text)]
 
 
-def _wrong_wishes(spec: RunSpec, ours: bool) -> list[Violation]:
+def _is_at(executor: Executor, location: str) -> bool:
+    # As servers compare.
+    return not location or executor.location.lower() == location.lower()
+
+
+def _wrong_place(location: str, typed: Sequence[Executor], fitting: Sequence[Executor]) -> list[Violation]:
+    if fitting or not location:
+        return []
+    text = f"no executor that may take the run is at {location!r}"
+    if places := {each.location for each in typed if each.location}:
+        text += suggestion(location, places)
+    else:
+        text += ": none of them says where it is, as it can since version 1.9.6 of the server"
+    return [Violation("conditions.location", text)]
+
+
+def _wrong_wishes(spec: RunSpec, *, ours: bool, on_host: bool) -> list[Violation]:
     wrong = [
         Violation(where, f"a colony gives nobody more than {MOST}, and the run would wait for ever")
         for where, count in (
@@ -138,6 +167,9 @@ def _wrong_wishes(spec: RunSpec, ours: bool) -> list[Violation]:
         )
         if count > MOST
     ]
+    if on_host and spec.image and spec.require_container:
+        text = "cannot be used: no executor that may take the run has a container engine, and one is required"
+        wrong.append(Violation("environment.docker", text))
     if ours:
         return wrong
     if not spec.image:
@@ -201,6 +233,16 @@ def _left_out(spec: RunSpec) -> list[Notice]:
         text = "conditions.mem is not set; the executors of this colony want one, and are told 1000Mi"
         notices.append(_notice("usual_memory", text, Severity.SEVERITY_INFO))
     return notices
+
+
+def _without_image(spec: RunSpec) -> Notice:
+    text = (
+        f"no executor that may take the run has a container engine: the command runs there on the host, "
+        f"not in {spec.image}"
+    )
+    if spec.init_command:
+        text += ", and init-cmd, which is for the image, is left out"
+    return _notice("no_container_engine", text)
 
 
 def _notice(code: str, text: str, severity: Severity.ValueType = Severity.SEVERITY_WARNING) -> Notice:

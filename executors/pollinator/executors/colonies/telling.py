@@ -10,18 +10,21 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from pollinator.executors.colonies.client import Client
-from pollinator.executors.colonies.ends import NODES
+from pollinator.executors.colonies.ends import ATTEMPT, NODES, Piece
 from pollinator.executors.colonies.errands import Errand, Row
 from pollinator.executors.colonies.funcspec import OURS
 from pollinator.executors.colonies.messages import one
-from pollinator.executors.colonies.shipping import FULL_BYTES, PACE_S, Rows, Shipper
+from pollinator.executors.colonies.shipping import FULL_BYTES, MOST_BYTES, PACE_S, Rows, Shipper
 from pollinator.executors.colonies.standing import Gone, Holding
 from pollinator.v1.run_pb2 import OutputOffset, WatchRunRequest, WatchRunResponse
 from pollinator.v1.run_pb2_grpc import RunServiceStub
-from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, PollinatorError
+from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, NotFound, PollinatorError
 from pollinator.wire.streams import follow_run
 
 AGAIN_S = 1.0
+FULL_ROW_BYTES = MOST_BYTES // 2
+MOST_REST_BYTES = 4 * 1024 * 1024
+"""So much of what nobody could be told is left beside the results."""
 WORDS = -1
 """In the place of a rank: what is said to whoever submitted the process, not printed by it."""
 _log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class Telling:
         self._complete = False
         self._nodes = ""
         self._told = ""
+        self._attempt = self._told_attempt = 1
 
     async def follow(self) -> None:
         """Tell all of it; returns once the run has ended and what it printed is in the log, or unwanted."""
@@ -77,6 +81,26 @@ class Telling:
                     await self._take(message)
             self._complete = True
             self._news.set()
+
+    async def rest(self) -> tuple[dict[int, Piece], int]:
+        """What is in no log of a run that has ended, by rank, and how many more bytes there are."""
+        starts = {rank: offset for rank, offset in self._errand.offsets.items() if rank >= 0}
+        request = WatchRunRequest(run_id=self._errand.run_id, output=True)
+        request.offsets.extend(OutputOffset(rank=rank, offset=offset) for rank, offset in starts.items())
+        room, lost = MOST_REST_BYTES, 0
+        held: dict[int, bytearray] = {}
+        try:
+            async with aclosing(follow_run(self._runs, request, patience_s=math.inf)) as messages:
+                async for message in messages:
+                    if message.WhichOneof("kind") == "output":
+                        data = message.output.data[:room]
+                        held.setdefault(message.output.rank, bytearray()).extend(data)
+                        room -= len(data)
+                        lost += len(message.output.data) - len(data)
+        except NotFound:
+            # It was never started.
+            return {}, 0
+        return {rank: Piece(starts.get(rank, 0), bytes(data)) for rank, data in held.items()}, lost
 
     async def say(self, text: str) -> None:
         """Add a line of ours to the log, once.
@@ -112,6 +136,8 @@ class Telling:
         match message.WhichOneof("kind"):
             case "event" if message.event.WhichOneof("kind") == "nodes_assigned":
                 self._nodes = ",".join(message.event.nodes_assigned.nodes)
+            case "event" if message.event.WhichOneof("kind") == "state_changed":
+                self._attempt = max(self._attempt, message.event.state_changed.attempt)
             case "output" if self._wanted:
                 block = message.output
                 self._rows.add(block.rank, block.offset, block.data, time.monotonic())
@@ -138,13 +164,17 @@ class Telling:
             if self._nodes != self._told:
                 self._told = self._nodes
                 await self.attribute(NODES, self._nodes)
+            while self._told_attempt < self._attempt:
+                self._told_attempt += 1
+                await self.attribute(f"{ATTEMPT}{self._told_attempt}", "")
             complete = self._complete
             row = self._rows.take(time.monotonic(), ended=complete)
             if row is not None:
                 await self._shipper.ship(row)
                 if self._rows.held_bytes <= FULL_BYTES:
                     self._room.set()
-                await asyncio.sleep(PACE_S)
+                # One that is full has nothing to wait for.
+                await asyncio.sleep(PACE_S if row.end - row.start < FULL_ROW_BYTES else 0)
             elif complete:
                 return
             else:

@@ -110,6 +110,7 @@ def _wanted_of_others(spec: Json, process_id: str, trees: dict[str, Mount], wron
         memory_bytes=_amount(conditions, "mem", parse_bytes, wrong),
         walltime_ms=max(0, _number(conditions, "walltime")) * 1000,
         image=_text(arguments, "docker-image"),
+        location=_text(conditions, "locationname"),
         rebuild_image=arguments.get("rebuild-image") is True,
     )
     if count := _number(gpu, "count"):

@@ -98,6 +98,14 @@ class ExecutorUnderTest:
         if feature in self.without:
             pytest.skip(f"{self.name} opts out of {feature}: {self.without[feature]}")
 
+    def secrets(self, **values: str) -> dict[str, str]:
+        """These, where it takes secrets at all."""
+        return {} if "secrets" in self.without else values
+
+    async def process_id(self, run: str) -> str:
+        """What the ranks of a run are told as the id of their process."""
+        return run
+
     # Snapshots and results
 
     def store(self, project: str = "demo") -> Store:

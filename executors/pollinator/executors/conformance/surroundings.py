@@ -200,7 +200,7 @@ async def test_one_rank_sees_the_contract(executor: ExecutorUnderTest) -> None:
         "MASTER_ADDR": seen["env"]["MASTER_ADDR"],
         "MASTER_PORT": port,
         "PROJECT_DIR": seen["cwd"],
-        "COLONIES_PROCESS_ID": ended.run.id,
+        "COLONIES_PROCESS_ID": await executor.process_id(ended.run.id),
     }
 
     assert contract == {name: seen["env"].get(name) for name in contract}

@@ -106,7 +106,7 @@ class Containers:
         self.images.hold(job.run_id, ready.key)
         own = {name: value for name, value in env.items() if not name.startswith(_FOREIGN)}
         # By this the processes of a run are found whose supervisor was killed.
-        own["POLLINATOR_RUN_ID"] = job.run_id
+        own["POLLINATOR_RUN_ID"] = job.known_as
         return {
             "engine": ready.engine,
             "program": ready.program,

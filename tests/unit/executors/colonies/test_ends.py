@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pollinator.executors.colonies.ends import Told, end_of, outcome_text, read_outcome
+from pollinator.executors.colonies.ends import Piece, Told, end_of, outcome_text, read_outcome
 from pollinator.executors.colonies.messages import Process, State
 from pollinator.v1.run_pb2 import Notice, Outcome, OutcomeReason, RunState, Usage
 from pollinator.v1.tree_pb2 import SnapshotRef
@@ -20,10 +20,15 @@ OUTCOME = Outcome(
 @pytest.mark.parametrize("outcome", [Outcome(), OUTCOME])
 @pytest.mark.parametrize("usage", [None, Usage(peak_memory_bytes=2**40, memory_source="sampling")])
 @pytest.mark.parametrize("notices", [(), (Notice(code="not_collected", text="<é>"),)])
+@pytest.mark.parametrize("printed", [{}, {0: Piece(0, b"\0\xff"), 12: Piece(2**40, b"")}])
 def test_it_arrives_as_it_was(
-    outcome: Outcome, result: SnapshotRef | None, usage: Usage | None, notices: tuple[Notice, ...]
+    outcome: Outcome,
+    result: SnapshotRef | None,
+    usage: Usage | None,
+    notices: tuple[Notice, ...],
+    printed: dict[int, Piece],
 ) -> None:
-    told = Told(outcome, result, usage, notices)
+    told = Told(outcome, result, usage, notices, printed)
 
     assert told == read_outcome(outcome_text(told))
 
@@ -35,7 +40,9 @@ def test_a_reason_that_is_not_known_here_is_one() -> None:
     assert Outcome(reason=OutcomeReason.OUTCOME_REASON_BACKEND, exit_code=3) == read.outcome
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"exit_code": "x"}', '{"result": {"key": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"exit_code": "x"}', '{"result": {"key": 1}}', '{"printed": {"0": 7}}']
+)
 def test_what_cannot_be_read_says_nothing(text: str) -> None:
     assert read_outcome(text) is None
 

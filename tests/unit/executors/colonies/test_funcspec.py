@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pollinator.executors.colonies.funcspec import Mount, Stored, Target, function_spec
 from pollinator.executors.colonies.wanted import wanted
-from pollinator.v1.spec_pb2 import EnvironmentVariable, Gpu, RunSpec
+from pollinator.executors.slurm.script import Place, Site, job_script
+from pollinator.v1.spec_pb2 import EnvironmentVariable, Gpu, RunSpec, Slurm
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import InvalidInput
 
@@ -159,6 +161,14 @@ def test_accelerators_are_asked_for() -> None:
     assert {"name": "a100", "mem": "", "count": 2, "nodecount": 0} == found["conditions"]["gpu"]
 
 
+def test_a_place_is_asked_for_only_where_one_is_wished_for() -> None:
+    found = function_spec(spec_of_new(location="lund"), target(location="Lund"))
+
+    assert "Lund" == found["conditions"]["locationname"]
+    assert "lund" == wanted(found, "id").spec.location
+    assert "locationname" not in function_spec(spec_of_new(), target())["conditions"]
+
+
 def test_no_public_executor_is_told_to_build_an_image_anew() -> None:
     found = function_spec(spec_of_new(rebuild_image=True), target())
 
@@ -251,6 +261,17 @@ def test_what_the_original_asks_for_is_understood() -> None:
         "result": Mount("/pollinator/PROJ/result", ""),
     } == found.trees
     assert ("", None) == (found.run_id, found.stored)
+
+
+def test_accelerators_and_a_place_that_are_asked_for_are_understood() -> None:
+    asked = of_the_original()
+    asked["conditions"] |= {"gpu": {"name": "a100", "mem": "", "count": 2}, "locationname": "Lund"}
+    found = wanted(asked, "PROCESS").spec
+    script = job_script(found, Slurm(), Place("r", Path("/s"), ("true",), 5000), Site())
+
+    assert (Gpu(count=2, name="a100"), "Lund") == (found.gpu, found.location)
+    assert "#SBATCH --gres=gpu:a100:2\n" in script
+    assert "#SBATCH --mem=1000M\n" in script
 
 
 def test_a_program_for_which_no_shell_is_needed_is_run_without_one() -> None:

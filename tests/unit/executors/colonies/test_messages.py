@@ -142,7 +142,8 @@ def test_an_executor_says_what_it_is_made_of_in_both_forms() -> None:
     new = executor_of({**said, "capabilities": {"software": [software, {"name": "slurm"}]}})
     none = executor_of({**said, "capabilities": {"software": None}})
 
-    assert (("pollinator",), ("pollinator", "slurm"), ()) == (old.software, new.software, none.software)
+    named = {"pollinator": "executor"}
+    assert (named, {**named, "slurm": ""}, {}) == (old.software, new.software, none.software)
     assert ("e", "n", "t", 1, None) == (new.id, new.name, new.type, new.state, new.last_heard)
 
 

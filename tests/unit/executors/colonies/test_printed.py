@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pollinator.executors.colonies import printed as under_test
+from pollinator.executors.colonies.ends import Piece
 from pollinator.executors.colonies.messages import LogRow
-from pollinator.executors.colonies.printed import Printed
+from pollinator.executors.colonies.printed import Printed, add_rest
 from pollinator.executors.colonies.rows import row_of
 
 MOST = 5
@@ -166,3 +167,13 @@ def test_it_says_whether_there_was_anything(tmp_path: Path) -> None:
     assert (False, True) == (before, one.anything)
     assert not one.add([LogRow("x", 5)], full=False)
     assert one.add([LogRow("y", 5)], full=False)
+
+
+def test_what_came_into_no_log_is_added_where_it_belongs_and_once(tmp_path: Path) -> None:
+    read(tmp_path, Log((5, "one\ntwo\n")))
+    rest = {0: Piece(4, b"two\nthree\n"), 2: Piece(0, b"\xff")}
+    for _ in range(2):
+        add_rest(tmp_path / "output", rest)
+
+    assert b"one\ntwo\nthree\n" == (tmp_path / "output" / "0").read_bytes()
+    assert b"\xff" == (tmp_path / "output" / "2").read_bytes()

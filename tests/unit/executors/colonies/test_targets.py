@@ -14,6 +14,7 @@ from pollinator.wire.errors import InvalidInput
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TYPE = "container-executor"
+OURS = {"pollinator": "containers"}
 
 
 def site(name: str = "lumi-std", **changes: Any) -> Executor:
@@ -23,7 +24,7 @@ def site(name: str = "lumi-std", **changes: Any) -> Executor:
         "type": TYPE,
         "state": 1,
         "last_heard": NOW - timedelta(seconds=20),
-        "software": (),
+        "software": {},
     }
     return Executor(name=name, **fields | changes)
 
@@ -70,7 +71,7 @@ def test_the_type_of_the_one_that_is_named_is_asked_for() -> None:
 
 
 def test_ours_are_known_by_what_they_say_they_are_made_of() -> None:
-    ours = site(software=("pollinator",))
+    ours = site(software=OURS)
 
     assert choose(spec(), "dev", [ours], NOW).ours
     assert choose(spec(image="", walltime_ms=0), "dev", [ours], NOW).ours
@@ -100,6 +101,44 @@ def test_a_colony_without_executors_and_a_type_that_none_has_are_refused() -> No
     assert {"conditions.executorType": "is gpu, but lumi-std is of container-executor"} == (
         refused(spec(executor_type="gpu"), site())
     )
+
+
+def test_a_run_goes_only_where_it_is_to_be_and_in_the_words_of_who_is_there() -> None:
+    executors = [site("a", location="Luleå"), site("b"), site("c", location="Lund")]
+    named = choose(spec(executor_names=["a", "b"], location="LULEÅ"), "dev", executors, NOW)
+    any_of_them = choose(spec(executor_names=[], location="lund"), "dev", executors, NOW)
+
+    assert (("a",), "Luleå") == (named.names, named.location)
+    assert ((), "Lund") == (any_of_them.names, any_of_them.location)
+    assert "" == choose(spec(executor_names=["a"]), "dev", executors, NOW).location
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (("Luleå", "Lund"), "; did you mean 'Lund'?"),
+        (("Luleå", ""), "; known are Luleå"),
+        (("", ""), ": none of them says where it is"),
+    ],
+)
+def test_a_place_where_nobody_is_is_refused(places: tuple[str, str], said: str) -> None:
+    executors = [site(place or "x", location=place) for place in places]
+    wrong = refused(spec(executor_names=[], image="", location="Lundd"), *executors)
+
+    assert f"no executor that may take the run is at 'Lundd'{said}" in wrong["conditions.location"]
+
+
+def test_an_image_that_nobody_would_use_is_told_or_refused() -> None:
+    host, both = site(software={"pollinator": "host"}), site("b", software=OURS)
+    told = "no executor that may take the run has a container engine: the command runs there on the host"
+
+    assert [("no_container_engine", f"{told}, not in python:3.12")] == noticed(spec(), host)
+    assert noticed(spec(init_command="make"), host)[0][1].endswith(
+        "init-cmd, which is for the image, is left out"
+    )
+    assert ["environment.docker"] == list(refused(spec(require_container=True), host))
+    assert [] == noticed(spec(image=""), host)
+    assert [] == noticed(spec(executor_names=[], require_container=True), host, both)
 
 
 def test_one_that_was_rejected_is_not_there() -> None:
@@ -156,7 +195,7 @@ def test_what_public_executors_do_not_know_is_told() -> None:
         "slurm is not known to the executors of this colony, and left out",
         "conditions.mem is not set; the executors of this colony want one, and are told 1000Mi",
     ] == [text for _, text in noticed(wanted, site())]
-    assert [] == noticed(wanted, site(software=("pollinator",)))
+    assert [] == noticed(wanted, site(software=OURS))
 
 
 CHOICE = Choice(("lumi-std",), TYPE, ours=False)

@@ -66,6 +66,25 @@ async def test_slurm_is_asked_at_once_why_it_ended_a_job(tmp_path: Path) -> None
         )
 
 
+async def test_a_job_that_slurm_cleans_up_after_has_ended_as_its_own_record_says(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    row = "7|7|COMPLETING|None|n1|0|0|N/A|N/A|".replace("|", BREAK)
+    calls = tmp_path / "calls"
+    write_json(job.workspace / NUMBER, {"job_id": "7"})
+    write_json(job.workspace / "started.json", {"restarts": 0, "nodes": ["n1"]})
+    async with at_work(tmp_path, f'echo "{row}"; echo . >> {calls}') as executor:
+        executor.observe(job)
+        await until(lambda: calls.exists() and len(calls.read_text().split()) >= 2, "Slurm was asked")
+        before = executor.observe(job).state
+        write_exit(job.workspace, verdict("exit_code", 0, 3))
+        await until(lambda: executor.observe(job).outcome is not None, "its end is known", 5)
+        after = executor.observe(job)
+
+    assert RunState.RUN_STATE_SUCCEEDED != before
+    assert after.outcome is not None
+    assert (RunState.RUN_STATE_FAILED, 3) == (after.state, after.outcome.exit_code)
+
+
 async def test_where_a_run_was_is_known_of_one_that_was_over_at_the_first_look(tmp_path: Path) -> None:
     job = job_in(tmp_path)
     write_json(job.workspace / NUMBER, {"job_id": "7"})
