@@ -175,12 +175,19 @@ class Slurm:
         self._cancel_all()
         wait_until(self._back, "all nodes are idle")
 
+    def resume(self) -> None:
+        """Bring the nodes back, and wait until the controller uses them."""
+        wait_until(self._in_use, "all nodes are back")
+
     def _back(self) -> bool:
-        for name in self.nodes:
-            if self.node_state(name) not in (*_IN_USE, "completing"):
-                # Refused for one that only has to be heard of.
-                self.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
-        return self._all_idle()
+        return self._in_use() and self._all_idle()
+
+    def _in_use(self) -> bool:
+        away = [name for name in self.nodes if self.node_state(name) not in (*_IN_USE, "completing")]
+        for name in away:
+            # Refused for one that only has to be heard of.
+            self.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
+        return not away
 
     def _cancel_all(self) -> None:
         if jobs := self.queued():

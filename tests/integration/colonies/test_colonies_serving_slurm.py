@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,13 +42,9 @@ def test_a_process_runs_on_as_many_nodes_as_it_asks_for(site: Serving, slurm: Sl
 def test_a_queue_that_is_longer_than_a_process_may_take_leads_to_one_job(
     site: Serving, slurm: Slurm, tmp_path: Path
 ) -> None:
-    for node in slurm.nodes:
-        slurm.set_node(node, "drain")
-    process_id = site.submit(f"echo run >> {tmp_path}/runs; echo done", maxexectime=2, maxretries=-1)
-    wait_until(lambda: len(site.site.double.assignments(process_id)) > 2, "it is given out again and again")
-
-    for node in slurm.nodes:
-        slurm.set_node(node, "resume")
+    with full(slurm):
+        process_id = site.submit(f"echo run >> {tmp_path}/runs; echo done", maxexectime=2, maxretries=-1)
+        wait_until(lambda: site.process(process_id)["retries"] > 1, "it is given out again and again")
 
     assert site.ended(process_id, LONG_S)["state"] == SUCCESS
     assert ("run\n", "done\n") == ((tmp_path / "runs").read_text(), site.printed(process_id))
@@ -63,7 +60,18 @@ def test_cancelling_a_process_ends_its_job(site: Serving, tmp_path: Path) -> Non
     assert site.process(process_id)["state"] == CANCELLED
 
 
-def job_of(site: Serving, slurm: Slurm, process_id: str) -> str:
+@contextmanager
+def full(slurm: Slurm) -> Generator[None]:
+    """No job starts."""
+    for node in slurm.nodes:
+        slurm.set_node(node, "drain")
+    try:
+        yield
+    finally:
+        slurm.resume()
+
+
+def job_of(slurm: Slurm, process_id: str) -> str:
     """The job of a process, once Slurm has it."""
     found: list[str] = []
 
@@ -92,17 +100,11 @@ def test_a_controller_that_is_away_for_a_while_fails_no_process(site: Serving, s
 
 
 def test_a_job_that_somebody_cancels_while_it_waits_ends_its_process(site: Serving, slurm: Slurm) -> None:
-    for node in slurm.nodes:
-        slurm.set_node(node, "drain")
-    try:
+    with full(slurm):
         process_id = site.submit("echo ran")
-        job_id = job_of(site, slurm, process_id)
-        slurm.run("scancel", job_id)
+        slurm.run("scancel", job_of(slurm, process_id))
 
         ended = site.ended(process_id, LONG_S)
-    finally:
-        for node in slurm.nodes:
-            slurm.set_node(node, "resume")
 
     assert (FAILED, "") == (ended["state"], site.printed(process_id))
     assert "cancelled" in ended["errors"][0]
@@ -113,7 +115,7 @@ def test_slurm_is_asked_for_exactly_the_memory_and_the_gpus_that_a_process_asks_
 ) -> None:
     gpu = {"name": "", "mem": "", "count": 1, "nodecount": 0}
     process_id = site.submit("sleep 600", conditions=site.conditions(mem="1000Mi", gpu=gpu))
-    asked = slurm.job(job_of(site, slurm, process_id))
+    asked = slurm.job(job_of(slurm, process_id))
     site.ask("cancelprocessmsg", processid=process_id)
 
     assert ("1000M", "gres:gpu:1") == (asked["MinMemoryNode"], asked["TresPerNode"])
