@@ -193,6 +193,7 @@ async def test_nothing_is_added_to_what_has_ended(stage: Stage) -> None:
 # What only the double can be asked to do
 
 
+@pytest.mark.double_only("tells what it was asked")
 async def test_a_server_that_was_away_is_spoken_to_again(stage: Stage) -> None:
     process = await stage.running()
     double = stage.site.double
@@ -210,6 +211,7 @@ async def test_a_server_that_was_away_is_spoken_to_again(stage: Stage) -> None:
     assert process.id == (await stage.user.process(process.id)).id
 
 
+@pytest.mark.double_only("loses answers")
 async def test_an_answer_that_was_lost_may_have_been_a_yes(stage: Stage) -> None:
     label = stage.site.fresh("label")
     stage.site.double.fault("drop", "submitfuncspecmsg", caller=stage.user.rpc.identity)
@@ -220,6 +222,7 @@ async def test_an_answer_that_was_lost_may_have_been_a_yes(stage: Stage) -> None
     await stage.user.cancel(found.id)
 
 
+@pytest.mark.double_only("loses answers")
 async def test_lost_answers_to_questions_are_asked_for_again(stage: Stage) -> None:
     process = await stage.ended(State.SUCCESS)
     stage.site.double.fault("drop", "getprocessmsg", count=2, caller=stage.user.rpc.identity)
@@ -228,6 +231,7 @@ async def test_lost_answers_to_questions_are_asked_for_again(stage: Stage) -> No
     assert [2] == stage.site.double.hits()[-1:]
 
 
+@pytest.mark.double_only("loses its database")
 async def test_a_database_that_is_away_is_no_refusal(stage: Stage) -> None:
     for status in (400, 403, 500):
         stage.site.double.fault("refuse", "addlogmsg", status=status, caller=stage.executor.rpc.identity)

@@ -33,16 +33,16 @@ WORD = "a && b < c > d \"e\" 'f' $g"
 
 
 @pytest.fixture(scope="module")
-def site(colony: Site, rclone_s3: S3Server) -> Iterator[Serving]:
-    environment = rclone_s3.environment()
+def site(colony: Site, colony_s3: S3Server) -> Iterator[Serving]:
+    environment = colony_s3.environment()
     with serving(colony, "local", "colonies.processes=8", "containers.engines=none", **environment) as there:
         there.identity()
         yield there
 
 
 @pytest.fixture(scope="module")
-async def executor(site: Serving, rclone_s3: S3Server) -> AsyncIterator[Handing]:
-    seen = site.site.seen_by(site.user, rclone_s3.settings().s3)
+async def executor(site: Serving, colony_s3: S3Server) -> AsyncIterator[Handing]:
+    seen = site.site.seen_by(site.user, colony_s3.settings().s3)
     async with handing(seen, executor_names=[site.name]) as one:
         yield one
 
@@ -66,9 +66,9 @@ async def test_all_that_a_spec_says_holds_there_and_the_results_come_home(execut
 
 
 async def test_nothing_goes_through_the_files_of_the_colony_where_both_reach_the_bucket(
-    executor: Handing, rclone_s3: S3Server
+    executor: Handing, colony_s3: S3Server
 ) -> None:
-    settings = rclone_s3.settings(prefix="ours")
+    settings = colony_s3.settings(prefix="ours")
     snapshot = await executor.publish({b"main.py": PROGRAM.encode()}, store=open_store(settings, "demo"))
     request = await executor.request("", environment=environment(WORD=WORD, CODE="3"))
     run = await executor.ask(executor.of(request.snapshot.spec, snapshot, settings))

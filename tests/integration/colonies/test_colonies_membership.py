@@ -84,6 +84,7 @@ def test_it_makes_its_key_once_and_nobody_else_reads_it(colony: Site) -> None:
         assert keys[0].read_text() not in site.log.read_text()
 
 
+@pytest.mark.double_only("is set up in another way for a while")
 def test_a_name_that_somebody_else_has_is_not_taken_from_them(colony: Site) -> None:
     other = colony.executor("taken", "type-other")
     with (

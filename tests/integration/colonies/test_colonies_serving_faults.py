@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from support.sandbox import wait_until
 pytestmark = pytest.mark.integration
 
 WAITING, RUNNING, SUCCESS, FAILED, CANCELLED = range(5)
+APPROVED, GONE = 1, 3
 LINES = "".join(f"line {number}\n" for number in range(20))
 HELD_UP_S = 3.0
 """Longer than an executor needs to start and to look into the log."""
@@ -40,9 +42,8 @@ CRASH_POINTS = (
 @pytest.fixture
 def site(colony: Site) -> Iterator[Serving]:
     with serving(colony, "local", "colonies.processes=4", "containers.engines=none") as there:
-        colony.double.clear_faults()
         yield there
-        colony.double.clear_faults()
+        colony.clear_faults()
 
 
 def counted(folder: Path) -> str:
@@ -114,17 +115,15 @@ def test_a_server_that_is_down_for_a_while_misses_nothing(site: Serving, tmp_pat
     process_id = site.submit(counted(tmp_path))
     site.prints(process_id, "line 3\n")
 
-    site.site.double.stop()
-    try:
+    with site.site.stopped():
         (tmp_path / "go").touch()
         wait_until(lambda: site.log.read_text().count("no work from colony") > 2, "it is missed for a while")
-    finally:
-        site.site.double.start()
 
     assert site.ended(process_id, 60)["state"] == SUCCESS
     assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
 
 
+@pytest.mark.double_only("loses answers")
 @pytest.mark.parametrize("how", ["cut", "drop", "refuse"])
 @pytest.mark.parametrize(
     "kind", ["addlogmsg", "closesuccessfulmsg", "addattributemsg", "assignprocessmsg", "getprocessmsg"]
@@ -142,6 +141,7 @@ def test_lost_answers_neither_lose_nor_repeat_anything(
     assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
 
 
+@pytest.mark.double_only("holds an answer back")
 def test_a_line_that_is_on_its_way_when_the_executor_is_ended_is_there_once(
     site: Serving, tmp_path: Path
 ) -> None:
@@ -160,6 +160,7 @@ def test_a_line_that_is_on_its_way_when_the_executor_is_ended_is_there_once(
     assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
 
 
+@pytest.mark.double_only("loses answers")
 def test_the_same_line_again_and_again_is_counted(site: Serving) -> None:
     site.site.double.fault("drop", "addlogmsg", first=2, count=1)
     site.site.double.fault("cut", "addlogmsg", first=4, count=1)
@@ -176,7 +177,8 @@ def test_a_process_that_is_put_back_into_the_queue_while_it_runs_is_still_one_ru
     # There is no place for any other, but for this one there is.
     with serving(colony, "local", "colonies.processes=1", "containers.engines=none") as site:
         process_id = site.submit(counted(tmp_path), maxexectime=2)
-        wait_until(lambda: len(colony.double.assignments(process_id)) > 1, "it is given out again")
+        wait_until(lambda: site.process(process_id)["retries"] > 0, "it is put back")
+        site.reaches(process_id, RUNNING)
 
         (tmp_path / "go").touch()
 
@@ -232,34 +234,60 @@ def test_a_process_that_comes_back_after_it_was_given_up_is_run_anew(colony: Sit
         assert (2, LINES * 2) == (runs(tmp_path), site.printed(process_id))
 
 
+@pytest.mark.timeout(300)
 def test_a_process_is_not_taken_away_from_who_only_works(colony: Site, tmp_path: Path) -> None:
+    """Neither from one that has no place for more, and does not wait for work."""
     with (
-        colony.double.settings(stale_s=4.0, sweep_s=0.5),
-        serving(colony, "local", "colonies.processes=1", "containers.engines=none") as site,
+        colony.forgetful(4.0, 0.5) as gone_s,
+        serving(colony, "local", "colonies.processes=1", "containers.engines=none") as full,
+        serving(colony, "local", "colonies.processes=2", "containers.engines=none") as waiting,
     ):
-        process_id = site.submit("sleep 8; echo done")
+        silent = colony.executor("silent")
+        colony.line.ask(silent, "assignprocessmsg", colonyname=colony.name, timeout=-1)
+        works = {
+            site: site.submit(f"echo run >> {tmp_path}/runs; sleep {2 * gone_s}; echo done")
+            for site in (full, waiting)
+        }
+        given = {site: site.reaches(each, RUNNING)["starttime"] for site, each in works.items()}
 
-        assert site.ended(process_id)["state"] == SUCCESS
-        assert 1 == len(colony.double.assignments(process_id))
-        assert "done\n" == site.printed(process_id)
+        ended = {site: site.ended(each, 3 * gone_s + 30) for site, each in works.items()}
+
+        assert [SUCCESS] * 2 == [each["state"] for each in ended.values()]
+        assert given == {site: each["starttime"] for site, each in ended.items()}
+        assert (2, ["done\n"] * 2) == (runs(tmp_path), [site.printed(each) for site, each in works.items()])
+        standing = {each["executorname"]: each["state"] for each in colony.look("getexecutorsmsg")}
+        assert (GONE, APPROVED, APPROVED) == tuple(standing[each.name] for each in (silent, full, waiting))
 
 
-@pytest.mark.parametrize("reregister", [True, False])
-def test_who_was_taken_out_of_the_colony_is_back_as_the_same(
-    site: Serving, tmp_path: Path, reregister: bool
-) -> None:
-    with site.site.double.settings(reregister=reregister):
-        process_id = site.submit(counted(tmp_path))
-        site.prints(process_id, "line 3\n")
-        before = site.process(process_id)["assignedexecutorid"]
+def test_who_was_taken_out_of_the_colony_is_back_as_the_same(site: Serving, tmp_path: Path) -> None:
+    taken_out(site, tmp_path)
 
-        site.ask("removeexecutormsg", site.site.owner, colonyname=site.site.name, executorname=site.name)
-        wait_until(lambda: len(site.site.double.assignments(process_id)) > 1, "it is given out again")
-        (tmp_path / "go").touch()
 
-        ended = site.ended(process_id)
-        assert (SUCCESS, before) == (ended["state"], ended["assignedexecutorid"])
-        assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+@pytest.mark.double_only("is set up in another way for a while")
+def test_who_was_taken_out_is_back_also_where_nobody_is_added_again(site: Serving, tmp_path: Path) -> None:
+    with site.site.double.settings(reregister=False):
+        taken_out(site, tmp_path)
+
+
+def taken_out(site: Serving, tmp_path: Path) -> None:
+    """It goes on with what it has."""
+    process_id = site.submit(counted(tmp_path))
+    site.prints(process_id, "line 3\n")
+    before = site.process(process_id)
+
+    site.ask("removeexecutormsg", site.site.owner, colonyname=site.site.name, executorname=site.name)
+    wait_until(lambda: given_again(site, before), "it is given out again")
+    (tmp_path / "go").touch()
+
+    ended = site.ended(process_id)
+    assert (SUCCESS, before["assignedexecutorid"]) == (ended["state"], ended["assignedexecutorid"])
+    assert (1, LINES) == (runs(tmp_path), site.printed(process_id))
+
+
+def given_again(site: Serving, before: dict[str, Any]) -> bool:
+    """The process runs, and began later than that time."""
+    now = site.process(before["processid"])
+    return bool(now["state"] == RUNNING and now["starttime"] != before["starttime"])
 
 
 def test_no_more_are_taken_than_there_are_places_for(colony: Site, tmp_path: Path) -> None:

@@ -41,15 +41,15 @@ RESULTS = {"deep/er/answer.txt": b"Hello world!!", "empty": b""}
 
 
 @pytest.fixture(scope="module")
-def site(colony: Site, rclone_s3: S3Server) -> Iterator[Serving]:
-    environment = rclone_s3.environment()
+def site(colony: Site, colony_s3: S3Server) -> Iterator[Serving]:
+    environment = colony_s3.environment()
     with serving(colony, "local", "colonies.processes=8", "containers.engines=none", **environment) as there:
         yield there
 
 
 @pytest.fixture
-def project(site: Serving, rclone_s3: S3Server) -> ColonyProject:
-    made = ColonyProject(site.site, site.user, rclone_s3)
+def project(site: Serving, colony_s3: S3Server) -> ColonyProject:
+    made = ColonyProject(site.site, site.user, colony_s3)
     made.put("src", SOURCES)
     made.put("data", DATA)
     return made
@@ -160,11 +160,12 @@ def test_many_processes_of_one_project_at_once_all_see_their_own(
     assert [f"version {number}\n" for number in range(8)] == [site.printed(each) for each in ids]
 
 
+@pytest.mark.double_only("has a bucket that is stopped")
 def test_a_bucket_that_is_away_holds_up_nobody_who_does_not_need_it(
-    site: Serving, project: ColonyProject, rclone_s3: S3Server
+    site: Serving, project: ColonyProject, colony_s3: S3Server
 ) -> None:
     snapshot_id = project.snapshot()
-    rclone_s3.stop()
+    colony_s3.stop()
     try:
         waits = site.submit("", **project.spec(snapshot_id, "main.py"))
         wait_until(lambda: f"{waits}.json" in site.in_hand(), "it is in hand")
@@ -173,7 +174,7 @@ def test_a_bucket_that_is_away_holds_up_nobody_who_does_not_need_it(
 
         assert (SUCCESS, 1) == (other["state"], site.process(waits)["state"])
     finally:
-        rclone_s3.start()
+        colony_s3.start()
     assert site.ended(waits, 60)["state"] == SUCCESS
     assert RESULTS == project.results()
 
@@ -182,11 +183,11 @@ def test_a_bucket_that_is_away_holds_up_nobody_who_does_not_need_it(
     "point", ["before_colony_capture", "before_colony_start", "after_colony_results", "before_colony_close"]
 )
 def test_a_kill_on_the_way_loses_neither_files_nor_results(
-    colony: Site, rclone_s3: S3Server, tmp_path: Path, point: str
+    colony: Site, colony_s3: S3Server, tmp_path: Path, point: str
 ) -> None:
     crash = {"POLLINATOR_CRASH_AT": f"{point}@{tmp_path}"}
-    with serving(colony, "local", "containers.engines=none", **rclone_s3.environment(), **crash) as site:
-        project = ColonyProject(colony, site.user, rclone_s3)
+    with serving(colony, "local", "containers.engines=none", **colony_s3.environment(), **crash) as site:
+        project = ColonyProject(colony, site.user, colony_s3)
         project.put("src", SOURCES)
         project.put("data", DATA)
         process_id = site.submit("", **project.spec(project.snapshot(), "main.py"))

@@ -43,11 +43,25 @@ def test_a_queue_that_is_longer_than_a_process_may_take_leads_to_one_job(
     site: Serving, slurm: Slurm, tmp_path: Path
 ) -> None:
     with full(slurm):
-        process_id = site.submit(f"echo run >> {tmp_path}/runs; echo done", maxexectime=2, maxretries=-1)
-        wait_until(lambda: site.process(process_id)["retries"] > 1, "it is given out again and again")
+        process_id = site.submit(
+            f"echo $SLURM_JOB_ID >> {tmp_path}/runs; echo done",
+            maxexectime=3,
+            maxretries=-1,
+            conditions=site.conditions(walltime=4),
+        )
+        wait_until(lambda: site.process(process_id)["retries"] > 2, "it is given out again and again", 30)
+        waiting = jobs(slurm, process_id, "PENDING")
 
-    assert site.ended(process_id, LONG_S)["state"] == SUCCESS
-    assert ("run\n", "done\n") == ((tmp_path / "runs").read_text(), site.printed(process_id))
+    ended = site.ended(process_id, LONG_S)
+    assert (SUCCESS, "done\n") == (ended["state"], site.printed(process_id)), ended["errors"]
+    assert 1 == len(waiting)
+    assert waiting == jobs(slurm, process_id, "all") == (tmp_path / "runs").read_text().split()
+
+
+def jobs(slurm: Slurm, process_id: str, states: str) -> list[str]:
+    """Ids of the jobs that there are for a process."""
+    shown = slurm.run("squeue", "-h", "-t", states, "-o", "%A %j").splitlines()
+    return [line.split()[0] for line in shown if process_id in line]
 
 
 def test_cancelling_a_process_ends_its_job(site: Serving, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ import pytest
 from support.colonies.asking import Line, envelope
 from support.colonies.double import Double
 from support.colonies.playing import CANCELLED, FAILED, RUNNING, WAITING, Play
-from support.colonies.sites import Site, real_site
+from support.colonies.sites import Site
 from support.s3_servers import Certificate
 from support.sandbox import wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.double_only("has faults")]
 
 CUT = (ConnectionError, http.client.HTTPException)
 
@@ -264,18 +264,3 @@ def test_rows_of_one_moment_come_in_their_order(play: Play, double: Double) -> N
 def test_a_fault_that_is_not_known_is_the_tests_own(double: Double) -> None:
     with pytest.raises(RuntimeError, match="no fault"):
         double.fault("explode")
-
-
-def test_a_real_server_is_named_in_full() -> None:
-    with pytest.raises(pytest.fail.Exception, match="POLLINATOR_TEST_COLONIES_KEY"):
-        real_site({"POLLINATOR_TEST_COLONIES_HOST": "h", "POLLINATOR_TEST_COLONIES_PORT": "1"})
-
-
-def test_a_real_server_that_is_named_is_used() -> None:
-    names = {"HOST": "h", "PORT": "1", "NAME": "n", "KEY": "k"}
-    site = real_site({f"POLLINATOR_TEST_COLONIES_{name}": value for name, value in names.items()})
-
-    assert site is not None
-    assert (Line("h", 1), "n", "k", True) == (site.line, site.name, site.owner.key, site.is_real)
-    with pytest.raises(pytest.skip.Exception):
-        _ = site.double

@@ -187,6 +187,7 @@ def test_an_executor_is_added_again_under_its_name_with_another_key(colony: Site
     assert no_member(colony) == said.refusal
 
 
+@pytest.mark.double_only("is set up in another way for a while")
 def test_without_leave_no_executor_is_added_again(colony: Site) -> None:
     old = colony.executor()
     with colony.double.settings(reregister=False):

@@ -89,6 +89,7 @@ def test_a_star_is_nobody_where_one_server_gives_all_away(play: Play, colony: Si
     assert NOTHING == play.assign().refusal
 
 
+@pytest.mark.double_only("is set up in another way for a while")
 def test_a_star_is_anybody_where_many_servers_give_away(play: Play, colony: Site) -> None:
     process_id = play.submit({"executornames": ["*"]})
     with colony.double.settings(exclusive=False):
@@ -299,19 +300,25 @@ def test_nothing_is_given_away_while_the_colony_pauses(play: Play, colony: Site)
     assert process_id == given.granted["processid"]
 
 
+@pytest.mark.timeout(300)
 def test_an_executor_that_is_silent_for_long_is_gone(play: Play, colony: Site) -> None:
     process_id = play.run()
-    with colony.double.settings(stale_s=0.3, sweep_s=0.1):
-        play.wait_for(process_id, WAITING)
+    with colony.forgetful(0.3, 0.1) as gone_s:
+        play.wait_for(process_id, WAITING, gone_s + 10.0)
 
     assert f"not a member of Colony with name <{colony.name}>" in play.log(process_id, "late").refusal[1]
 
 
+@pytest.mark.timeout(300)
 def test_an_executor_that_keeps_asking_stays(play: Play, colony: Site) -> None:
     process_id = play.run()
-    with colony.double.settings(stale_s=0.3, sweep_s=0.1):
-        start = time.monotonic()
-        wait_until(lambda: play.assign().status == 404 and time.monotonic() - start > 1.0, "it has asked")
+    with colony.forgetful(0.3, 0.1) as gone_s:
+        end = time.monotonic() + 2.0 * gone_s
+        wait_until(
+            lambda: play.assign().status == 404 and time.monotonic() > end,
+            "it has asked for long",
+            3.0 * gone_s,
+        )
 
     assert RUNNING == play.get(process_id)["state"]
 

@@ -9,7 +9,7 @@ import pytest
 from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes
 from support.colonies.machines import Stage, contents_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("rclone_s3")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("colony_s3")]
 
 TREE: Listing = {
     b"main.py": b"print(1)\n" * 50,
@@ -52,6 +52,7 @@ async def test_an_empty_file_has_an_object_for_who_fetches_snapshots_with_the_or
     assert 0 == stage.server.objects()[named]
 
 
+@pytest.mark.double_only("tells what it was asked")
 async def test_an_unchanged_tree_costs_one_call_and_no_request(stage: Stage) -> None:
     here = await stage.machine()
     await here.publish(stage.label, TREE)
@@ -64,6 +65,7 @@ async def test_an_unchanged_tree_costs_one_call_and_no_request(stage: Stage) -> 
     assert requests == here.objects.requests
 
 
+@pytest.mark.double_only("tells what it was asked")
 async def test_an_unchanged_tree_costs_one_call_in_the_next_life_as_well(stage: Stage) -> None:
     await (await stage.machine()).publish(stage.label, TREE)
     again = await stage.machine()

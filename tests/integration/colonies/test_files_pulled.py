@@ -11,7 +11,7 @@ from pollinator.executors.conformance.trees import random_bytes
 from pollinator.wire.errors import Corrupt, InvalidInput, NotFound, WrongState
 from support.colonies.machines import Stage, held
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("rclone_s3")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("colony_s3")]
 
 EVIL = [
     ("", "../evil"),
@@ -224,6 +224,7 @@ async def test_who_is_told_may_end_it_and_nothing_is_left_in_the_making(
     assert all(5000 == len(data) for data in held(folder).values())
 
 
+@pytest.mark.double_only("tells what it was asked")
 async def test_a_snapshot_is_fetched_without_asking_again_for_what_is_known(
     stage: Stage, folder: Path
 ) -> None:

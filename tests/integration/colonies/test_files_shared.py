@@ -12,7 +12,7 @@ from pollinator.executors.conformance.trees import File, Link, Listing
 from pollinator.wire.errors import Unavailable
 from support.colonies.machines import Machine, Stage, contents_of
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("rclone_s3")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("colony_s3")]
 
 TREE: Listing = {
     b"main.py": b"print(1)\n" * 50,
@@ -137,6 +137,7 @@ async def test_files_of_others_stay_and_no_run_sees_them(stage: Stage) -> None:
     assert stage.label != snapshot.label
 
 
+@pytest.mark.double_only("tells what it was asked")
 async def test_runs_beside_files_of_others_cost_little(stage: Stage) -> None:
     here = await stage.machine()
     stage.add(stage.label, "theirs.py", b"theirs")

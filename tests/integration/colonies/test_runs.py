@@ -30,13 +30,13 @@ IMAGE = "python:3.12"
 
 
 @pytest.fixture
-def public(colony: Site, rclone_s3: S3Server) -> Public:
-    return Public(colony, rclone_s3)
+def public(colony: Site, colony_s3: S3Server) -> Public:
+    return Public(colony, colony_s3)
 
 
 @pytest.fixture(scope="module")
-async def executor(colony: Site, rclone_s3: S3Server) -> AsyncIterator[Handing]:
-    seen = colony.seen_by(colony.user(), rclone_s3.settings().s3)
+async def executor(colony: Site, colony_s3: S3Server) -> AsyncIterator[Handing]:
+    seen = colony.seen_by(colony.user(), colony_s3.settings().s3)
     async with handing(seen, image=IMAGE) as one:
         yield one
 
@@ -201,6 +201,7 @@ async def test_one_whose_time_is_over_fails_for_that_reason(executor: Handing, p
     assert OutcomeReason.OUTCOME_REASON_TIME_LIMIT == ended.run.outcome.reason
 
 
+@pytest.mark.double_only("takes long to write why")
 async def test_why_one_has_failed_may_be_written_late(
     colony: Site, executor: Handing, public: Public
 ) -> None:
@@ -267,10 +268,16 @@ async def test_a_key_that_is_of_nobody_is_refused(executor: Handing) -> None:
     assert "colony_denied" == (await refusal(executor, request)).reason
 
 
+def stored(colony: Site, public: Public) -> tuple[list[Any], list[Any]]:
+    """Processes for an executor, and all snapshots."""
+    snapshots: list[Any] = colony.look("getsnapshotsmsg") or []
+    return colony.processes(executortype=public.play.kind), snapshots
+
+
 async def test_the_function_spec_is_shown_without_anything_being_done(
     executor: Handing, colony: Site, public: Public
 ) -> None:
-    before = colony.double.processes(colony.name), colony.double.snapshots(colony.name)
+    before = stored(colony, public)
     spec = executor.spec(make_spec(command="python3", executor_names=[public.name]))
     asked = PreflightRequest(spec=spec, colony=executor.colony, script=True)
     answer = await executor.about.Preflight(asked, timeout=CALL_S)
@@ -282,7 +289,7 @@ async def test_the_function_spec_is_shown_without_anything_being_done(
     assert "/pollinator/demo/<content>/data" == shown["fs"]["dirs"][1]["dir"]
     assert ["/cfs/pollinator/demo/<run>/src/main.py"] == shown["kwargs"]["args"]
     assert [public.name] == shown["conditions"]["executornames"]
-    assert before == (colony.double.processes(colony.name), colony.double.snapshots(colony.name))
+    assert before == stored(colony, public)
 
 
 async def test_why_a_process_waits_is_told(executor: Handing, public: Public) -> None:

@@ -39,22 +39,21 @@ POINTS = (
 
 
 @pytest.fixture
-def public(colony: Site, rclone_s3: S3Server) -> Public:
-    return Public(colony, rclone_s3)
+def public(colony: Site, colony_s3: S3Server) -> Public:
+    return Public(colony, colony_s3)
 
 
 @pytest.fixture
-async def executor(colony: Site, public: Public, rclone_s3: S3Server) -> AsyncIterator[Handing]:
+async def executor(colony: Site, public: Public, colony_s3: S3Server) -> AsyncIterator[Handing]:
     """A process of its own for each test: it may be killed."""
-    seen = colony.seen_by(colony.user(), rclone_s3.settings().s3)
+    seen = colony.seen_by(colony.user(), colony_s3.settings().s3)
     async with handing(seen, image="python:3.12", executor_names=[public.name]) as one:
         yield one
 
 
 def processes(colony: Site, run: str) -> list[dict[str, Any]]:
     """Those that there are of a run."""
-    found = colony.double.processes(colony.name)
-    return [each for each in found if each["spec"]["label"] == f"pollinator-{run}"]
+    return colony.processes(label=f"pollinator-{run}")
 
 
 def holders(executor: Handing) -> set[str]:
@@ -67,6 +66,7 @@ async def taken(public: Public) -> None:
     await asyncio.to_thread(public.take, 40)
 
 
+@pytest.mark.double_only("loses answers")
 @pytest.mark.parametrize("how", ["drop", "late"])
 async def test_an_answer_that_is_lost_leads_to_one_process(
     executor: Handing, public: Public, colony: Site, how: str
@@ -83,6 +83,7 @@ async def test_an_answer_that_is_lost_leads_to_one_process(
     assert 1 == len(processes(colony, run.id))
 
 
+@pytest.mark.double_only("loses requests")
 async def test_a_request_that_is_lost_is_made_again_once_it_cannot_arrive_any_more(
     executor: Handing, public: Public, colony: Site
 ) -> None:
@@ -164,12 +165,9 @@ async def test_a_kill_before_a_cancel_is_sent_cancels_it_all_the_same(
 
 async def test_a_run_waits_for_a_server_that_is_down(executor: Handing, public: Public, colony: Site) -> None:
     request = await executor.request()
-    colony.double.stop()
-    try:
+    with colony.stopped():
         run = await executor.ask(request)
         told = await executor.reaches(run.id, "LAUNCHING")
-    finally:
-        colony.double.start()
     await taken(public)
     public.closes()
     ended = await executor.follow(run.id)
@@ -185,9 +183,8 @@ async def test_a_server_that_goes_away_meanwhile_costs_no_output(
     await taken(public)
     public.says("before\n")
     await executor.printed(run.id, b"before\n")
-    colony.double.stop()
-    await asyncio.sleep(2.0)
-    colony.double.start()
+    with colony.stopped():
+        await asyncio.sleep(2.0)
     public.says("after\n")
     await executor.printed(run.id, b"after\n")
     public.closes()
@@ -196,6 +193,7 @@ async def test_a_server_that_goes_away_meanwhile_costs_no_output(
     assert {0: b"before\nafter\n"} == ended.output
 
 
+@pytest.mark.double_only("loses requests")
 async def test_one_that_is_cancelled_while_the_server_is_down_never_gets_there(
     executor: Handing, public: Public, colony: Site
 ) -> None:

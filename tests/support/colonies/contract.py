@@ -14,11 +14,8 @@ from pollinator.v1.colony_pb2 import Colony
 from pollinator.v1.executor_pb2 import PreflightRequest
 from pollinator.v1.run_pb2 import SnapshotSource, StartRunRequest
 from pollinator.v1.store_pb2 import StoreSettings
-from support.colonies.double import Double
-from support.colonies.sites import GivenS3, real_site, site_of
+from support.colonies.sites import bucket_of, some_site
 from support.colony_site import Serving, serving
-from support.private import CALLER
-from support.s3_servers import S3Server
 
 KIND = "colonies"
 """Names of profiles that need it begin so."""
@@ -69,8 +66,8 @@ def _colony_of_contract(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
-        site = real_site(CALLER) or site_of(stack.enter_context(Double()))
-        bucket: S3Server = GivenS3(CALLER) if site.is_real else request.getfixturevalue("rclone_s3")
+        site = stack.enter_context(some_site())
+        bucket = bucket_of(site, request)
         settings = ("containers.engines=none", "colonies.processes=16")
         serves = stack.enter_context(serving(site, "local", *settings, **bucket.environment()))
         serves.identity()

@@ -184,9 +184,9 @@ session = functools.cache(boto3.session.Session)
 
 @pytest.fixture
 async def stage(
-    colony: Site, rclone_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colony: Site, colony_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stage]:
     """A colony and a bucket, and machines of its members."""
     monkeypatch.setattr(boto3.session, "Session", session)
     async with AsyncExitStack() as stack:
-        yield Stage(colony, rclone_s3, tmp_path, stack)
+        yield Stage(colony, colony_s3, tmp_path, stack)

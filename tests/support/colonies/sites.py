@@ -4,15 +4,21 @@
 - ``POLLINATOR_TEST_COLONIES_NAME``: of a colony of it.
 - ``POLLINATOR_TEST_COLONIES_KEY``: the private key of the colony's owner, who adds users and executors.
 - ``AWS_S3_*``, as the original programs know them: a bucket for the bytes of its files.
+- ``POLLINATOR_TEST_COLONIES_STALE``: after so many seconds the server gives up executors that are silent.
+- ``POLLINATOR_TEST_COLONIES_STOP`` and ``POLLINATOR_TEST_COLONIES_START``: commands that do so to the server.
 
-What only the double can do, as cutting lines, is then skipped. CONTRIBUTING.md tells of it as well.
+What only the double can do, as cutting lines, is then skipped: such tests are marked ``double_only``, and say
+what it is. CONTRIBUTING.md tells of it as well.
 """
 
 from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterator, Mapping
+import shlex
+import subprocess
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,6 +34,10 @@ from support.private import CALLER
 from support.s3_servers import S3Server
 
 _PREFIX = "POLLINATOR_TEST_COLONIES_"
+SWEEP_S = 60.0
+"""So often a real server looks for executors that are silent."""
+_LONGEST_S = 60.0
+"""Nobody waits longer for that it gives one up."""
 _NUMBERS = itertools.count()
 
 
@@ -42,21 +52,60 @@ class Site:
     """Where the double answers."""
     mark: str = field(default_factory=lambda: secrets.token_hex(4))
     """Ends every name that is made here: a real server has others."""
+    stale_s: float = 600.0
+    """After so long a real server gives up executors that are silent."""
+    commands: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Those that stop and start a real server."""
 
     users: list[Member] = field(default_factory=list[Member], init=False)
     """Those that were made here."""
 
     @property
     def double(self) -> Double:
-        """The double; skips the test where a real server answers."""
+        """The double. Who needs it is marked ``double_only``, with the reason."""
         if self.there is None:
-            pytest.skip("only the double of the Colonies server does this")
+            pytest.fail("a test that needs the double of the Colonies server is not marked double_only")
         return self.there
 
     @property
     def is_real(self) -> bool:
         """A real server answers."""
         return self.there is None
+
+    def clear_faults(self) -> None:
+        """Have everything go well again."""
+        if self.there is not None:
+            self.there.clear_faults()
+
+    @contextmanager
+    def stopped(self) -> Generator[None]:
+        """Nobody answers for a while, and nothing is forgotten."""
+        if self.is_real and not all(self.commands.values()):
+            pytest.skip(f"{_PREFIX}STOP and {_PREFIX}START do not say how the server is stopped")
+        self._do("stop")
+        try:
+            yield
+        finally:
+            self._do("start")
+
+    def _do(self, what: str) -> None:
+        if self.there is None:
+            subprocess.run(shlex.split(self.commands[what]), check=True, stdout=subprocess.DEVNULL)
+        elif what == "stop":
+            self.there.stop()
+        else:
+            self.there.start()
+
+    @contextmanager
+    def forgetful(self, stale_s: float, sweep_s: float) -> Generator[float]:
+        """Executors that are silent are given up, by the double after so long; yields when at the latest."""
+        if self.there is not None:
+            with self.there.settings(stale_s=stale_s, sweep_s=sweep_s):
+                yield stale_s + sweep_s
+        elif self.stale_s > _LONGEST_S:
+            pytest.skip(f"{_PREFIX}STALE does not name a time that can be waited for")
+        else:
+            yield self.stale_s + SWEEP_S
 
     def fresh(self, name: str) -> str:
         """A name that nothing has yet."""
@@ -114,6 +163,13 @@ class Site:
         """A process."""
         return self.look("getprocessmsg", processid=process_id)
 
+    def processes(self, **which: str) -> list[Any]:
+        """Processes by ``executortype``, ``initiator`` or ``label``; at most 100 of each state."""
+        found: list[Any] = []
+        for state in range(5):
+            found += self.look("getprocessesmsg", count=100, state=state, **which) or []
+        return found
+
     def printed(self, process_id: str) -> list[str]:
         """Rows of a log, up to the most that are given at once."""
         rows: list[Any] = self.look("getlogsmsg", processid=process_id, count=500, since=0) or []
@@ -167,7 +223,13 @@ def real_site(environ: Mapping[str, str]) -> Site | None:
     if missing:
         pytest.fail(f"not set, but others are: {', '.join(missing)}")
     line = Line(named["HOST"], int(named["PORT"]))
-    return Site(line, named["NAME"], Member("owner", named["KEY"]))
+    return Site(
+        line,
+        named["NAME"],
+        Member("owner", named["KEY"]),
+        stale_s=float(environ.get(f"{_PREFIX}STALE", "600")),
+        commands={what: environ.get(_PREFIX + what.upper(), "") for what in ("stop", "start")},
+    )
 
 
 def site_of(double: Double) -> Site:
@@ -179,8 +241,15 @@ def site_of(double: Double) -> Site:
     return Site(double.line, name, owner, double)
 
 
-@pytest.fixture(scope="module")
-def colony() -> Iterator[Site]:
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip at a real server, before anything is set up, what only the double does."""
+    mark = item.get_closest_marker("double_only")
+    if mark is not None and real_site(CALLER) is not None:
+        pytest.skip(f"only the double of the Colonies server {mark.args[0]}")
+
+
+@contextmanager
+def some_site() -> Generator[Site]:
     """A colony without members; of the real server, one with those that it has."""
     if (real := real_site(CALLER)) is not None:
         yield real
@@ -188,6 +257,13 @@ def colony() -> Iterator[Site]:
         return
     with Double() as double:
         yield site_of(double)
+
+
+@pytest.fixture(scope="module")
+def colony() -> Iterator[Site]:
+    """A colony."""
+    with some_site() as site:
+        yield site
 
 
 class GivenS3(S3Server):
@@ -211,7 +287,12 @@ class GivenS3(S3Server):
 @pytest.fixture(scope="module")
 def colony_s3(request: pytest.FixtureRequest, colony: Site) -> S3Server:
     """Where the bytes of the colony's files are."""
-    if colony.is_real:
+    return bucket_of(colony, request)
+
+
+def bucket_of(site: Site, request: pytest.FixtureRequest) -> S3Server:
+    """Where the bytes of a colony's files are."""
+    if site.is_real:
         return GivenS3(CALLER)
     server: S3Server = request.getfixturevalue("rclone_s3")
     return server
