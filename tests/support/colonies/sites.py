@@ -134,14 +134,18 @@ class Site:
         return member
 
     def tidy(self) -> None:
-        """Cancel what was submitted here and nobody took: a server looks at the first 1000 that wait only."""
+        """Cancel what was submitted here and has not ended: a server looks at the first 1000 that wait only.
+
+        What runs would wait again as soon as its executor is given up.
+        """
         for user in self.users:
-            asked = {"colonyname": self.name, "count": 100, "state": 0, "initiator": user.name}
-            said = self.line.ask(user, "getprocessesmsg", **asked)
-            # One of them may have been removed.
-            waiting: list[Any] = (said.content or []) if said.status == 200 else []
-            for each in waiting:
-                self.line.ask(user, "cancelprocessmsg", processid=each["processid"])
+            for state in (0, 1):
+                asked = {"colonyname": self.name, "count": 100, "state": state, "initiator": user.name}
+                said = self.line.ask(user, "getprocessesmsg", **asked)
+                # One of them may have been removed.
+                found: list[Any] = (said.content or []) if said.status == 200 else []
+                for each in found:
+                    self.line.ask(user, "cancelprocessmsg", processid=each["processid"])
 
     def approve(self, member: Member) -> None:
         """Let an executor take work."""
