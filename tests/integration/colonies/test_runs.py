@@ -292,14 +292,21 @@ async def test_the_function_spec_is_shown_without_anything_being_done(
     assert before == stored(colony, public)
 
 
+async def queued(executor: Handing, run: Run) -> Run:
+    """A run, once it is in the queue of the colony."""
+    async with asyncio.timeout(20):
+        while (told := await executor.get(run.id)).pending.code != "queue":  # noqa: ASYNC110 - as a user looks
+            await asyncio.sleep(0.05)
+    return told
+
+
 async def test_why_a_process_waits_is_told(executor: Handing, public: Public) -> None:
     # It has asked for work, so that it is there.
     public.play.assign()
     ahead = await begun(executor, public)
+    await queued(executor, ahead)
     run = await begun(executor, public)
-    async with asyncio.timeout(20):
-        while (told := await executor.get(run.id)).pending.code != "queue":  # noqa: ASYNC110 - as a user looks
-            await asyncio.sleep(0.05)
+    told = await queued(executor, run)
     explained = await executor.about.Explain(ExplainRequest(run_id=run.id), timeout=CALL_S)
     for each in (ahead, run):
         await executor.cancel(each.id)
