@@ -11,6 +11,10 @@ OURS = "pollinator"
 """The contender that the others are compared with."""
 
 
+class NotHere(Exception):
+    """A row cannot be done, because this machine lacks what it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What one contender took in one round."""

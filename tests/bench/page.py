@@ -27,7 +27,10 @@ def page(words: Words) -> str:
     parts = [METHOD.read_text("utf-8"), _machine(words), "## What must be so\n", _bounds(near)]
     if far:
         parts += ["## The same with a server that is far away\n", _bounds(far)]
-    parts += ["## What is not met, and why\n", _missed(rows), "## All figures\n"]
+    parts += ["## What is not met, and why\n", _missed(rows)]
+    if words["skipped"]:
+        parts += ["## What was not measured\n", _skipped(words["skipped"])]
+    parts.append("## All figures\n")
     parts += [_figures(row) for row in rows]
     return "\n".join(parts)
 
@@ -63,6 +66,10 @@ def _missed(rows: Sequence[Words]) -> str:
         why = REASONS.get(row["name"], "")
         lines.append(f"- **{_title(row)}**: {'; '.join(texts)}. {why}".rstrip())
     return "\n".join(lines) + "\n"
+
+
+def _skipped(rows: Sequence[Words]) -> str:
+    return "\n".join(f"- **{row['name']}**: {row['why']}." for row in rows) + "\n"
 
 
 def _figures(row: Words) -> str:
@@ -118,7 +125,16 @@ def merged(documents: Iterable[Words]) -> Words:
     runs = list(documents)
     told = [f"{each['at']} at commit {each['commit']}" for each in runs]
     rows = {(row["name"], row["round_trip_ms"]): row for each in runs for row in each["rows"]}
-    return {**runs[0], "rows": list(rows.values()), "runs": "; ".join(told)}
+    done = {name for name, _ in rows}
+    skipped = {
+        row["name"]: row for each in runs for row in each.get("skipped", ()) if row["name"] not in done
+    }
+    return {
+        **runs[0],
+        "rows": list(rows.values()),
+        "skipped": list(skipped.values()),
+        "runs": "; ".join(told),
+    }
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from bench import big, down, far, idle, million, small, start, watch
+from bench import big, colony_follow, colony_line, colony_run, down, far, idle, million, small, start, watch
 from bench.bed import Bed, bed
-from bench.harness import Row, table
+from bench.harness import NotHere, Row, table
 from bench.machine import folder_for, load, machine
 
 ROUNDS = 5
@@ -40,6 +40,9 @@ ROWS: Mapping[str, Callable[[Bed], Row]] = {
     "killed-big": big.killed,
     "start": start.start,
     "far-submit": far.far_submit,
+    "colony-line": colony_line.colony_line,
+    "colony-follow": colony_follow.colony_follow,
+    "colony-run": colony_run.colony_run,
 }
 NIGHTLY: Mapping[str, Callable[[Bed], Row]] = {"million": million.million}
 FAR = ("cold-small", "change-one", "change-hundred", "cold-big", "save-to-stored", "lay-out")
@@ -53,12 +56,19 @@ def measure(name: str, rounds: int, folder: Path, round_trip_ms: float) -> Row:
     return dataclasses.replace(row, bounds=bounds, round_trip_ms=round_trip_ms)
 
 
-def measure_all(names: Iterable[tuple[str, float]], rounds: int, folder: Path) -> Iterator[dict[str, object]]:
-    """Do the rows one after the other; each is printed when it is done."""
+def measure_all(
+    names: Iterable[tuple[str, float]], rounds: int, folder: Path, skipped: list[dict[str, str]]
+) -> Iterator[dict[str, object]]:
+    """Do the rows one after the other; each is printed when it is done, or why it cannot be done here."""
     for name, round_trip_ms in names:
         started = time.monotonic()
         before = load()
-        row = measure(name, rounds, folder, round_trip_ms)
+        try:
+            row = measure(name, rounds, folder, round_trip_ms)
+        except NotHere as why:
+            sys.stdout.write(f"{name}: skipped: {why}\n\n")
+            skipped.append({"name": name, "why": str(why)})
+            continue
         took_s = round(time.monotonic() - started, 1)
         sys.stdout.write(f"{table(row)}  ({took_s:.0f} s, load {before:.1f} to {load():.1f})\n\n")
         sys.stdout.flush()
@@ -90,11 +100,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _ended)
     words = machine(folder)
     words["rows"] = rows = list[dict[str, object]]()
+    words["skipped"] = skipped = list[dict[str, str]]()
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    for row in measure_all(todo, given.rounds, folder):
+    for row in measure_all(todo, given.rounds, folder, skipped):
         # Written after each, for all of them take long.
         rows.append(row)
         given.json.write_text(json.dumps(words, indent=1) + "\n")
+    given.json.write_text(json.dumps(words, indent=1) + "\n")
     sys.stdout.write(f"{given.json}\n")
 
 
