@@ -31,6 +31,8 @@ FIRST_READ_S = 0.2
 READ_S = 1.0
 """Between questions what it has printed; the last where it has been silent for a while."""
 SLOWER = 1.4
+READ_SLOWER = 1.05
+"""A program that was silent for five seconds is still asked every half of one: somebody may be watching."""
 QUESTIONS_A_SECOND = 50
 """So many about all processes together."""
 EXPLAIN_S = 5.0
@@ -188,7 +190,7 @@ class _Followed:
             news = self._printed.add(rows, full=full) or news
             if not full or self._printed.since_ns == since_ns:
                 break
-        self._read_s = FIRST_READ_S if news else min(self._read_s * SLOWER, READ_S)
+        self._read_s = FIRST_READ_S if news else min(self._read_s * READ_SLOWER, READ_S)
         return news
 
     async def _end(self, process: Process) -> None:
