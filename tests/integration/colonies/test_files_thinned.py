@@ -19,7 +19,7 @@ from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import Unavailable
 from support.colonies.machines import Machine, Stage
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("rclone_s3")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("colony_s3")]
 
 
 @pytest.fixture
@@ -99,6 +99,7 @@ async def test_a_process_that_reads_all_results_finds_them(stage: Stage, results
     assert {"R2"} == runs_of(stage, results)
 
 
+@pytest.mark.double_only("loses requests")
 async def test_what_could_not_be_removed_is_removed_later(stage: Stage, results: str) -> None:
     here = await stage.machine()
     await bring(here, results, "R1", "R2")

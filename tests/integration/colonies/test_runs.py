@@ -119,10 +119,10 @@ async def test_a_run_has_only_what_it_left_itself(executor: Handing, public: Pub
 
 
 async def test_runs_with_other_data_do_not_disturb_each_other(
-    executor: Handing, public: Public, colony: Site, rclone_s3: S3Server
+    executor: Handing, public: Public, colony: Site, colony_s3: S3Server
 ) -> None:
     data: list[dict[bytes, bytes]] = [{b"a": number, b"b": b"x"} for number in (b"1", b"2", b"1")]
-    publics = [public, *(Public(colony, rclone_s3) for _ in data[1:])]
+    publics = [public, *(Public(colony, colony_s3) for _ in data[1:])]
     runs: list[Run] = []
     for one, listing in zip(publics, data, strict=True):
         runs.append(await begun(executor, one, data=listing))
