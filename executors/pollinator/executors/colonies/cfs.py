@@ -85,7 +85,8 @@ class ColonyFiles:
 
         Brings them into the label, and removes from it what was put there from here and is not wanted any
         more. Where others have put files there, or somebody may still need what is to be removed, the
-        snapshot is of a label beside it. When nothing has changed, this is one call.
+        snapshot is of a label beside it. When nothing has changed, this is one call; of many files it is the
+        last snapshot again.
 
         Args:
             label: of a folder of a project.
@@ -241,9 +242,8 @@ class ColonyFiles:
     async def _tidy(self, root: str) -> None:
         """See to what was left by whoever was killed, or could not reach the colony."""
         await recover(self._desk, root)
-        for snapshot_id, holder in self._desk.ledger.snapshots(self._desk.colony, root).items():
-            if not holder:
-                await self._remove_snapshot(snapshot_id)
+        for snapshot_id in self._desk.ledger.needless(self._desk.colony):
+            await self._remove_snapshot(snapshot_id)
 
     async def _remove_snapshot(self, snapshot_id: str) -> None:
         with suppress(NotFound):

@@ -50,7 +50,20 @@ CREATE TABLE results (colony INTEGER, parent TEXT, label TEXT, UNIQUE (colony, p
 PRAGMA user_version = 2;
 COMMIT;
 """
-STEPS = (_FIRST, _SECOND)
+_THIRD = """
+BEGIN;
+CREATE TABLE holders (colony INTEGER, id TEXT, holder TEXT, PRIMARY KEY (colony, id, holder)) WITHOUT ROWID;
+INSERT INTO holders SELECT colony, id, holder FROM snapshots WHERE holder != '';
+ALTER TABLE snapshots RENAME TO snapshots_with_holders;
+CREATE TABLE snapshots (
+    colony INTEGER, id TEXT, root TEXT NOT NULL, PRIMARY KEY (colony, id)
+) WITHOUT ROWID;
+INSERT INTO snapshots SELECT colony, id, root FROM snapshots_with_holders;
+DROP TABLE snapshots_with_holders;
+PRAGMA user_version = 3;
+COMMIT;
+"""
+STEPS = (_FIRST, _SECOND, _THIRD)
 """From each version to the next."""
 OTHERS = b""
 """Key of a file that somebody else has put there, and that is none of ours."""
@@ -219,19 +232,47 @@ class Ledger:
     # Snapshots, and labels beside a label
 
     def hold(self, colony: int, root: str, snapshot_id: str, holder: str) -> None:
-        """Somebody needs a snapshot of a label."""
+        """Somebody needs a snapshot of a label; others may need it as well."""
         with self._changing() as database:
-            query = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)"
-            database.execute(query, (colony, snapshot_id, root, holder))
+            self._hold(database, colony, root, snapshot_id, holder)
 
     def let_go(self, holder: str) -> None:
         """Somebody needs no snapshot any more, of any colony."""
         with self._changing() as database:
-            database.execute("UPDATE snapshots SET holder = '' WHERE holder = ?", (holder,))
+            database.execute("DELETE FROM holders WHERE holder = ?", (holder,))
+
+    def keep(self, colony: int, root: str, snapshot_id: str) -> None:
+        """This snapshot of a label may serve again, instead of the one before: the label itself needs it."""
+        with self._changing() as database:
+            database.execute("DELETE FROM holders WHERE colony = ? AND holder = ?", (colony, root))
+            self._hold(database, colony, root, snapshot_id, root)
+
+    def keep_none(self, colony: int, root: str) -> None:
+        """No snapshot of a label is to serve again."""
+        with self._changing() as database:
+            database.execute("DELETE FROM holders WHERE colony = ? AND holder = ?", (colony, root))
+
+    def kept(self, colony: int, root: str) -> str:
+        """The snapshot of a label that may serve again, or empty."""
+        query = "SELECT id FROM holders WHERE colony = ? AND holder = ?"
+        with _failing():
+            return next((each for (each,) in self._database.execute(query, (colony, root))), "")
+
+    def is_held(self, colony: int, root: str) -> bool:
+        """Somebody needs a snapshot of a label as it is."""
+        query = """
+            SELECT 1 FROM snapshots JOIN holders USING (colony, id)
+            WHERE colony = ? AND root = ? AND holder != root
+        """
+        with _failing():
+            return self._database.execute(query, (colony, root)).fetchone() is not None
 
     def needless(self, colony: int) -> list[str]:
         """Snapshots that nobody needs."""
-        query = "SELECT id FROM snapshots WHERE colony = ? AND holder = ''"
+        query = """
+            SELECT id FROM snapshots LEFT JOIN holders USING (colony, id)
+            WHERE colony = ? AND holder IS NULL
+        """
         with _failing():
             return [row[0] for row in self._database.execute(query, (colony,))]
 
@@ -239,12 +280,7 @@ class Ledger:
         """It is gone."""
         with self._changing() as database:
             database.execute("DELETE FROM snapshots WHERE colony = ? AND id = ?", (colony, snapshot_id))
-
-    def snapshots(self, colony: int, root: str) -> dict[str, str]:
-        """The snapshots of a label, and who needs each; empty where nobody does."""
-        query = "SELECT id, holder FROM snapshots WHERE colony = ? AND root = ?"
-        with _failing():
-            return dict(self._database.execute(query, (colony, root)).fetchall())
+            database.execute("DELETE FROM holders WHERE colony = ? AND id = ?", (colony, snapshot_id))
 
     def beside(self, colony: int, root: str) -> list[str]:
         """Labels made beside a label, for runs that must not see all that is in it; the oldest first."""
@@ -274,6 +310,11 @@ class Ledger:
         """A label is gone."""
         with self._changing() as database:
             database.execute("DELETE FROM results WHERE colony = ? AND label = ?", (colony, label))
+
+    @staticmethod
+    def _hold(database: sqlite3.Connection, colony: int, root: str, snapshot_id: str, holder: str) -> None:
+        database.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (colony, snapshot_id, root))
+        database.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?)", (colony, snapshot_id, holder))
 
     @staticmethod
     def _put(

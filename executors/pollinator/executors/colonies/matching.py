@@ -25,6 +25,8 @@ from pollinator.wire.errors import NotFound, Unavailable
 TRIES = 3
 """So often others may change a label while we look at it."""
 SNAPSHOT_TRIES = 3
+MANY = 500
+"""From so many files on a server lists them more quickly than it takes a snapshot."""
 WILD = frozenset("_%\\")
 """In a label these stand for other letters, too, when the server looks for what is below it, so that its
 snapshots may hold files of other labels."""
@@ -88,13 +90,15 @@ class Matching:
                 return None
             others = await self._has_others()
             # Also where a run cannot be from this label: the original program reads it.
-            await self._bring()
+            sent = await self._bring()
             if held or others:
                 return None
-            await together(self._gone(), self._remove)
-            taken = await take_snapshot(self._desk, self._root)
+            gone = self._gone()
+            await together(gone, self._remove)
+            taken = None if sent or gone else await self._kept()
+            taken = taken or await take_snapshot(self._desk, self._root)
             if await self._agrees(taken):
-                self._desk.ledger.hold(self._desk.colony, self._root, taken.id, holder)
+                self._note(taken, holder)
                 return taken
             await self._desk.client.remove_snapshot(taken.id)
             if not WILD.isdisjoint(self._root):
@@ -158,8 +162,8 @@ class Matching:
                 missing.append(path)
         return missing
 
-    async def _bring(self) -> None:
-        """Send what is not there."""
+    async def _bring(self) -> bool:
+        """Send what is not there; whether that was anything."""
         there, missing = self._there(), self._missing()
         known = await self._known_bytes(missing)
         self._begin(sum(self._contents.sources[path].size for path in missing if path not in known))
@@ -173,6 +177,7 @@ class Matching:
             # With no file right in a label, the server's snapshots of it are empty, and the original program
             # does not see what is below.
             await sending.put(MARKER, _MARKER_KEY, marker(self._root))
+        return bool(missing)
 
     async def _known_bytes(self, paths: Iterable[str]) -> dict[str, File]:
         """Files that the label which this one is beside has with the same content."""
@@ -209,8 +214,35 @@ class Matching:
         """There is something to be changed that somebody may need as it is."""
         if not self._gone() and not (self._live and self._missing()):
             return False
-        held = self._desk.ledger.snapshots(self._desk.colony, self._root)
-        return any(held.values()) or await is_in_use(self._desk, self._root)
+        return self._desk.ledger.is_held(self._desk.colony, self._root) or await is_in_use(
+            self._desk, self._root
+        )
+
+    async def _kept(self) -> Snapshot | None:
+        """The last snapshot, if that is there and a listing shows that its files are, and no others."""
+        desk = self._desk
+        snapshot_id = desk.ledger.kept(desk.colony, self._root)
+        if not snapshot_id:
+            return None
+        try:
+            kept = await desk.client.snapshot(snapshot_id)
+        except NotFound:
+            return None
+        if {entry.id for entry in self._there().values()} != set(kept.file_ids):
+            return None
+        files = desk.ledger.revisions(desk.colony, kept.file_ids).values()
+        # Whoever removes a file takes its revisions away, and snapshots go on to name them.
+        listed = {spot: row.object for spot, row in (await rows_of(desk, self._root)).items()}
+        return kept if {Spot(file.label, file.name): file.object for file in files} == listed else None
+
+    def _note(self, taken: Snapshot, holder: str) -> None:
+        """Somebody needs a snapshot; one of many files may serve again."""
+        ledger, colony = self._desk.ledger, self._desk.colony
+        ledger.hold(colony, self._root, taken.id, holder)
+        if len(self._wanted) >= MANY:
+            ledger.keep(colony, self._root, taken.id)
+        else:
+            ledger.keep_none(colony, self._root)
 
     async def _remove(self, spot: Spot) -> None:
         try:

@@ -47,6 +47,7 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     first.put(colony, ROOT, [(SPOT, Entry(b"key", "f1"))])
     first.begin(colony, ROOT, [Begun("o2", OTHER, b"k", "u")])
     first.hold(colony, ROOT, "s1", "run 1")
+    first.keep(colony, ROOT, "s1")
     first.add_beside(colony, ROOT, f"{ROOT}.2")
     first.add_beside(colony, ROOT, f"{ROOT}.1")
     for label in ("/p/result/2", "/p/result/1", "/p/result/2", "/p/result/3"):
@@ -61,7 +62,8 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     assert {"f1": file("f1")} == second.revisions(colony, ["f1", "f2"])
     assert {SPOT: Entry(b"key", "f1")} == second.there(colony, ROOT)
     assert [Begun("o2", OTHER, b"k", "u")] == second.begun(colony, ROOT)
-    assert {"s1": "run 1"} == second.snapshots(colony, ROOT)
+    assert second.is_held(colony, ROOT)
+    assert "s1" == second.kept(colony, ROOT)
     assert [f"{ROOT}.2", f"{ROOT}.1"] == second.beside(colony, ROOT)
     assert ["/p/result/2", "/p/result/1"] == second.results(colony, "/p/result")
 
@@ -111,9 +113,42 @@ def test_a_snapshot_is_held_until_its_holder_lets_go(opened: Opener) -> None:
     ledger.let_go("run 1")
 
     assert ["s1", "s2"] == sorted(ledger.needless(colony))
-    assert {"s1": "", "s3": "run 2"} == ledger.snapshots(colony, ROOT)
+    assert (True, False) == (ledger.is_held(colony, ROOT), ledger.is_held(colony, "/p/data"))
     ledger.removed(colony, "s1")
-    assert {"s3": "run 2"} == ledger.snapshots(colony, ROOT)
+    assert ["s2"] == ledger.needless(colony)
+
+
+def test_a_snapshot_is_needed_as_long_as_anybody_needs_it(opened: Opener) -> None:
+    ledger = opened()
+    colony = ledger.colony("dev")
+    ledger.hold(colony, ROOT, "s1", "run 1")
+    ledger.hold(colony, ROOT, "s1", "run 2")
+
+    ledger.let_go("run 1")
+    assert ([], True) == (ledger.needless(colony), ledger.is_held(colony, ROOT))
+    ledger.let_go("run 2")
+    assert (["s1"], False) == (ledger.needless(colony), ledger.is_held(colony, ROOT))
+
+
+def test_the_last_snapshot_is_kept_for_the_next_run_and_holds_nothing_up(opened: Opener) -> None:
+    ledger = opened()
+    colony = ledger.colony("dev")
+    ledger.hold(colony, ROOT, "s1", "run 1")
+    ledger.keep(colony, ROOT, "s1")
+    ledger.let_go("run 1")
+
+    assert "s1" == ledger.kept(colony, ROOT)
+    assert "" == ledger.kept(colony, "/p/data")
+    assert not ledger.is_held(colony, ROOT)
+    assert [] == ledger.needless(colony)
+
+    ledger.keep(colony, ROOT, "s2")
+
+    assert "s2" == ledger.kept(colony, ROOT)
+    assert ["s1"] == ledger.needless(colony)
+    ledger.keep_none(colony, ROOT)
+    assert "" == ledger.kept(colony, ROOT)
+    assert ["s1", "s2"] == sorted(ledger.needless(colony))
 
 
 def test_who_changes_a_label_has_a_turn_of_his_own(opened: Opener) -> None:
@@ -146,7 +181,9 @@ def test_one_of_the_first_version_is_used(opened: Opener, tmp_path: Path) -> Non
     now = opened()
     now.note_results(1, "/p/result", "/p/result/1")
 
-    assert {"s1": "run 1"} == now.snapshots(1, ROOT)
+    assert now.is_held(1, ROOT)
+    now.let_go("run 1")
+    assert ["s1"] == now.needless(1)
     assert ["/p/result/1"] == now.results(1, "/p/result")
 
 
