@@ -38,7 +38,8 @@ FIRST_S = 600.0
 """The first run has all files to send."""
 
 TO_OURS, TO_PUBLIC = "pollinator run, executor of ours", "pollinator run, public executor"
-PEER, SNAPSHOT = "the original's run", "the server's snapshot alone"
+AGAIN, SNAPSHOT = "the same, nothing changed", "the server's snapshot alone"
+PEER, PEER_AGAIN = "the original's run", "the original's run, nothing changed"
 SPEC = """\
 projectname: {project}
 conditions:
@@ -158,11 +159,12 @@ def desk(bed: Bed) -> Generator[Desk]:
         site.tidy()
 
 
-def ours(made: Desk, project: Project) -> Callable[[], Measured]:
+def ours(made: Desk, project: Project, *, edit: bool = True) -> Callable[[], Measured]:
     """From the start of ``pollinator run`` until the executor has the process."""
 
     def measure() -> Measured:
-        project.edit()
+        if edit:
+            project.edit()
         taken = made.waits(project.executor)
         started_ns = time.perf_counter_ns()
         ended = made.sandbox.cli("run", cwd=project.root)
@@ -176,11 +178,12 @@ def ours(made: Desk, project: Project) -> Callable[[], Measured]:
     return measure
 
 
-def original(made: Desk, program: str, project: Project) -> Callable[[], Measured]:
+def original(made: Desk, program: str, project: Project, *, edit: bool = True) -> Callable[[], Measured]:
     """The same by the original program."""
 
     def measure() -> Measured:
-        project.edit()
+        if edit:
+            project.edit()
         taken = made.waits(project.executor)
         started_ns = time.perf_counter_ns()
         run([program, "run"], made.sandbox.env, project.root)
@@ -214,17 +217,24 @@ def colony_run(bed: Bed) -> Row:
         contenders = {
             TO_OURS: ours(made, made.project(made.ours)),
             TO_PUBLIC: ours(made, public),
+            AGAIN: ours(made, public, edit=False),
             SNAPSHOT: snapshot(made, public),
         }
         if program is not None:
-            contenders[PEER] = original(made, program, made.project(made.public))
+            peer = made.project(made.public)
+            contenders[PEER] = original(made, program, peer)
+            contenders[PEER_AGAIN] = original(made, program, peer, edit=False)
         samples = bed.interleave(contenders)
     bounds: list[Bound] = []
     notes = [
         f"nobody else may wait for processes of the type {TYPE} meanwhile, which is that of the original"
     ]
     if program is not None:
-        bounds = [ratio(samples, TO_OURS, PEER, 0.1), ratio(samples, TO_PUBLIC, PEER, 1.0)]
+        bounds = [
+            ratio(samples, TO_OURS, PEER, 0.1),
+            ratio(samples, TO_PUBLIC, PEER, 1.0),
+            ratio(samples, AGAIN, PEER_AGAIN, 0.5),
+        ]
     else:
         notes.append(f"the original was not measured: {colony.ORIGINAL} names no program")
     work = (

@@ -47,6 +47,21 @@ async def test_it_does_so_after_its_run_has_ended_and_in_the_next_life(stage: St
     assert [first.id] == snapshots(stage)
 
 
+async def test_to_have_it_again_costs_a_listing_and_to_have_another_costs_none(stage: Stage) -> None:
+    here = await stage.machine()
+    await here.publish(stage.label, TREE, "run 1")
+    stage.site.double.mark()
+
+    await here.publish(stage.label, TREE, "run 2")
+
+    assert {"getsnapshotmsg": 1, "getfilelabelsmsg": 1, "getfilesmsg": 2} == stage.asked()
+    stage.site.double.mark()
+
+    await here.publish(stage.label, {**TREE, b"main.py": b"print(2)\n"}, "run 3")
+
+    assert {"addfilemsg": 1, "createsnapshotmsg": 1} == stage.asked()
+
+
 async def test_it_stays_until_the_last_run_that_has_it_needs_it_no_more(stage: Stage) -> None:
     here = await stage.machine()
     first = await here.publish(stage.label, TREE, "run 1")

@@ -69,6 +69,8 @@ class Matching:
         self._live = live
         self._rows: Mapping[Spot, FileRow] = {}
         """What was listed, as long as nothing was sent since."""
+        self._known: dict[Spot, Entry] | None = None
+        """What the ledger says is there, as long as nothing was changed since."""
 
     async def snapshot(self, holder: str) -> Snapshot | None:
         """A snapshot of the label with these files and no others.
@@ -112,7 +114,13 @@ class Matching:
         await self._bring()
 
     def _there(self) -> dict[Spot, Entry]:
-        return self._desk.ledger.there(self._desk.colony, self._root)
+        if self._known is None:
+            self._known = self._desk.ledger.there(self._desk.colony, self._root)
+        return self._known
+
+    def _replace(self, entries: Iterable[tuple[Spot, Entry]]) -> None:
+        self._desk.ledger.replace(self._desk.colony, self._root, entries)
+        self._known = None
 
     async def _look(self) -> None:
         """List the label, and note what is there."""
@@ -134,7 +142,7 @@ class Matching:
                 else:
                     yield spot, before or Entry(OTHERS, "")
 
-        self._desk.ledger.replace(self._desk.colony, self._root, list(noted()))
+        self._replace(list(noted()))
 
     @property
     def _is_beside(self) -> bool:
@@ -145,19 +153,20 @@ class Matching:
         """Somebody else has put files there that are not wanted, and have to stay."""
         if self._is_beside:
             return False
-        for spot, entry in self._there().items():
+        for spot, entry in list(self._there().items()):
             if entry.key == OTHERS and spot not in self._wanted:
                 if await newest(self._desk, spot) is not None:
                     return True
                 self._desk.ledger.drop(self._desk.colony, self._root, spot)
+                del self._there()[spot]
         return False
 
     def _missing(self) -> list[str]:
         """What is wanted and not there, or other than it is wanted."""
         there = self._there()
         missing: list[str] = []
-        for path, source in self._contents.sources.items():
-            entry = there.get(spot_of(self._root, path))
+        for path, (spot, source) in zip(self._contents.sources, self._wanted.items(), strict=True):
+            entry = there.get(spot)
             if entry is None or entry.key != source.key:
                 missing.append(path)
         return missing
@@ -172,11 +181,14 @@ class Matching:
         await sending.copy(known.items())
         await sending.send([path for path in missing if path not in known])
         self._rows = {}
+        if missing:
+            self._known = None
         present = (*self._wanted, *there)
         if present and not any(spot.label == self._root for spot in present):
             # With no file right in a label, the server's snapshots of it are empty, and the original program
             # does not see what is below.
             await sending.put(MARKER, _MARKER_KEY, marker(self._root))
+            self._known = None
         return bool(missing)
 
     async def _known_bytes(self, paths: Iterable[str]) -> dict[str, File]:
@@ -252,6 +264,7 @@ class Matching:
             await self._desk.client.remove_file(*spot)
         for name in self._desk.ledger.forget(self._desk.colony, self._root, spot):
             await in_thread(self._desk.threads, self._desk.objects.delete, name)
+        self._known = None
 
     async def _agrees(self, taken: Snapshot) -> bool:
         """The files of a snapshot are those that are wanted; notes their revisions."""
@@ -269,7 +282,7 @@ class Matching:
                 return False
         keys = {spot: source.key for spot, source in self._wanted.items()}
         entries = [(spot, Entry(keys.get(spot, _MARKER_KEY), file.id)) for spot, file in found.items()]
-        self._desk.ledger.replace(self._desk.colony, self._root, entries)
+        self._replace(entries)
         return True
 
 
