@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,11 @@ def snapshot(made: Desk, project: Project) -> Callable[[], Measured]:
     return lambda: asyncio.run(take())
 
 
+def named(way: str, bound: Bound) -> Bound:
+    """A bound of one of our two ways."""
+    return replace(bound, text=f"{way}: {bound.text}")
+
+
 def colony_run(bed: Bed) -> Row:
     """A one-line edit of many files, and a run of them in a colony."""
     program = colony.original()
@@ -231,9 +236,9 @@ def colony_run(bed: Bed) -> Row:
     ]
     if program is not None:
         bounds = [
-            ratio(samples, TO_OURS, PEER, 0.1),
-            ratio(samples, TO_PUBLIC, PEER, 1.0),
-            ratio(samples, AGAIN, PEER_AGAIN, 0.5),
+            named("executor of ours", ratio(samples, TO_OURS, PEER, 0.1)),
+            named("public executor", ratio(samples, TO_PUBLIC, PEER, 1.0)),
+            named("public executor", ratio(samples, AGAIN, PEER_AGAIN, 0.5)),
         ]
     else:
         notes.append(f"the original was not measured: {colony.ORIGINAL} names no program")

@@ -185,6 +185,16 @@ class Ledger:
             rows = self._database.execute(query, (colony, root))
             return {Spot(label, name): Entry(key, file_id) for label, name, key, file_id in rows}
 
+    def objects(self, colony: int, root: str) -> dict[Spot, str]:
+        """Where the bytes are of what is at and below a label, of those revisions that are known."""
+        query = """
+            SELECT there.label, there.name, object FROM there JOIN revisions USING (colony, id)
+            WHERE there.colony = ? AND root = ?
+        """
+        with _failing():
+            rows = self._database.execute(query, (colony, root))
+            return {Spot(label, name): found for label, name, found in rows}
+
     def put(self, colony: int, root: str, entries: Iterable[tuple[Spot, Entry]]) -> None:
         """These are there now."""
         with self._changing() as database:

@@ -242,10 +242,9 @@ class Matching:
             return None
         if {entry.id for entry in self._there().values()} != set(kept.file_ids):
             return None
-        files = desk.ledger.revisions(desk.colony, kept.file_ids).values()
         # Whoever removes a file takes its revisions away, and snapshots go on to name them.
         listed = {spot: row.object for spot, row in (await rows_of(desk, self._root)).items()}
-        return kept if {Spot(file.label, file.name): file.object for file in files} == listed else None
+        return kept if desk.ledger.objects(desk.colony, self._root) == listed else None
 
     def _note(self, taken: Snapshot, holder: str) -> None:
         """Somebody needs a snapshot; one of many files may serve again."""

@@ -61,6 +61,7 @@ def test_all_is_known_in_the_next_life(opened: Opener) -> None:
     assert {b"key": "cd" * 32} == second.sums([b"key", b"unknown"])
     assert {"f1": file("f1")} == second.revisions(colony, ["f1", "f2"])
     assert {SPOT: Entry(b"key", "f1")} == second.there(colony, ROOT)
+    assert {SPOT: "o1"} == second.objects(colony, ROOT)
     assert [Begun("o2", OTHER, b"k", "u")] == second.begun(colony, ROOT)
     assert second.is_held(colony, ROOT)
     assert "s1" == second.kept(colony, ROOT)
@@ -77,6 +78,7 @@ def test_colonies_and_labels_do_not_mix(opened: Opener) -> None:
     assert colony != other
     assert {} == ledger.there(other, ROOT)
     assert {} == ledger.there(colony, "/p/data")
+    assert {} == ledger.objects(colony, "/p/data")
     assert {} == ledger.revisions(other, ["f1"])
 
 
