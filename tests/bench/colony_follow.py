@@ -22,6 +22,7 @@ from support.sandbox import BIN
 OURS, PEER = "pollinator run --follow", "the original's run --follow"
 LEAST_S, MOST_S = 0.2, 1.2
 """A program is silent for so long."""
+LOOK_S = 0.05
 
 
 class Followed:
@@ -31,16 +32,22 @@ class Followed:
         self._made = made
         self._executor = project.executor
         project.edit()
+        self._said = project.root.with_suffix(".log")
         taken = made.waits(project.executor, end=False)
-        self._child = subprocess.Popen(
-            [program, "run", "--follow"],
-            cwd=project.root,
-            env=made.sandbox.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
+        with self._said.open("wb") as said:
+            self._child = subprocess.Popen(
+                [program, "run", "--follow"],
+                cwd=project.root,
+                env=made.sandbox.env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                bufsize=0,
+            )
+        while not taken.done():
+            if self._child.poll() is not None:
+                raise self._failure()
+            time.sleep(LOOK_S)
         self._process_id = taken.result().process_id
 
     def prints(self, text: str) -> float:
@@ -51,7 +58,7 @@ class Followed:
         # The original shows there how it sends files as well.
         while (line := self._child.stdout.readline()) != f"{text}\n".encode():
             if not line:
-                raise RuntimeError("it ended before the run did")
+                raise self._failure()
         return (time.perf_counter_ns() - started_ns) / 1e6
 
     def close(self) -> None:
@@ -59,6 +66,9 @@ class Followed:
         self._ask("closesuccessfulmsg", out=list[str]())
         with self._child:
             self._child.wait(60)
+
+    def _failure(self) -> RuntimeError:
+        return RuntimeError(f"it ended before the run did: {self._said.read_text()}")
 
     def _ask(self, kind: str, **fields: object) -> None:
         line = self._made.site.line
