@@ -47,6 +47,7 @@ async def test_it_does_so_after_its_run_has_ended_and_in_the_next_life(stage: St
     assert [first.id] == snapshots(stage)
 
 
+@pytest.mark.double_only("tells what it was asked")
 async def test_to_have_it_again_costs_a_listing_and_to_have_another_costs_none(stage: Stage) -> None:
     here = await stage.machine()
     await here.publish(stage.label, TREE, "run 1")

@@ -59,7 +59,7 @@ def processes(colony: Site, run: str) -> list[dict[str, Any]]:
 def holders(executor: Handing) -> set[str]:
     """Runs whose snapshots have to stay, as the executor notes it."""
     with closing(sqlite3.connect(executor.state / "colonies.db")) as database:
-        return {holder for (holder,) in database.execute("SELECT holder FROM snapshots")} - {""}
+        return {holder for (holder,) in database.execute("SELECT holder FROM holders")}
 
 
 async def taken(public: Public) -> None:
