@@ -251,8 +251,9 @@ class ExecutorProcess(ExecutorUnderTest):
                 self.ask_to_end()
                 assert await self.ended() == 0
             # gRPC complains in its own name when a client goes while it is answered.
-            errors = [line for line in self.log.read_text().splitlines() if " ERROR pollinator" in line]
-            assert [] == errors, errors
+            said = self.log.read_text()
+            errors = [line for line in said.splitlines() if " ERROR pollinator" in line]
+            assert [] == errors, said
         finally:
             await super().close()
             await asyncio.to_thread(self.profile.clean, self.box.folder)

@@ -278,9 +278,10 @@ async def _serve(
         await stop.wait()
         for task in tasks:
             task.cancel()
-        files.close()
         await server.stop(1.0)
         group.create_task(_cancel_all(), name="stop")
+    # Only now: a run that is just being laid out would take it for a failure.
+    files.close()
 
 
 def _store_of(own: OwnStores, request: StartRunRequest) -> Store:
