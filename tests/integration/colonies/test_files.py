@@ -6,30 +6,10 @@ import json
 
 import pytest
 
-from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes
-from support.colonies.machines import Stage, contents_of
+from pollinator.executors.conformance.trees import Listing, random_bytes
+from support.colonies.machines import CONTENT, TREE, Stage, contents_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("colony_s3")]
-
-TREE: Listing = {
-    b"main.py": b"print(1)\n" * 50,
-    b"run.sh": File(b"#!/bin/sh\n", 0o755),
-    b"lib": {
-        b"__init__.py": b"",
-        b"deep": {b"__init__.py": b"", "åäö €.txt".encode(): b"x" * 3000, b"a b": b"blank"},
-    },
-    b"empty": {},
-    b"to": Link(b"lib/deep/a b"),
-}
-CONTENT = {
-    "main.py": b"print(1)\n" * 50,
-    "run.sh": b"#!/bin/sh\n",
-    "lib/__init__.py": b"",
-    "lib/deep/__init__.py": b"",
-    "lib/deep/åäö €.txt": b"x" * 3000,
-    "lib/deep/a b": b"blank",
-    "to": b"blank",
-}
 
 
 async def test_what_was_published_comes_out_of_the_snapshot_and_of_the_label(stage: Stage) -> None:

@@ -8,31 +8,11 @@ import pytest
 
 from pollinator.executors.colonies import matching
 from pollinator.executors.colonies.messages import Snapshot
-from pollinator.executors.conformance.trees import File, Link, Listing
+from pollinator.executors.conformance.trees import Listing
 from pollinator.wire.errors import Unavailable
-from support.colonies.machines import Machine, Stage, contents_of
+from support.colonies.machines import CONTENT, TREE, Machine, Stage, contents_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("colony_s3")]
-
-TREE: Listing = {
-    b"main.py": b"print(1)\n" * 50,
-    b"run.sh": File(b"#!/bin/sh\n", 0o755),
-    b"lib": {
-        b"__init__.py": b"",
-        b"deep": {b"__init__.py": b"", "åäö €.txt".encode(): b"x" * 3000, b"a b": b"blank"},
-    },
-    b"empty": {},
-    b"to": Link(b"lib/deep/a b"),
-}
-CONTENT = {
-    "main.py": b"print(1)\n" * 50,
-    "run.sh": b"#!/bin/sh\n",
-    "lib/__init__.py": b"",
-    "lib/deep/__init__.py": b"",
-    "lib/deep/åäö €.txt": b"x" * 3000,
-    "lib/deep/a b": b"blank",
-    "to": b"blank",
-}
 
 
 async def test_what_is_deleted_does_not_come_back(stage: Stage) -> None:

@@ -27,7 +27,7 @@ from pollinator.executors.colonies.ledger import Ledger
 from pollinator.executors.colonies.messages import Snapshot
 from pollinator.executors.colonies.objects import Objects
 from pollinator.executors.colonies.together import AT_ONCE
-from pollinator.executors.conformance.trees import Listing
+from pollinator.executors.conformance.trees import File, Link, Listing
 from pollinator.v1.colony_pb2 import Colony
 from support.colonies.asking import Member
 from support.colonies.sites import Site
@@ -35,6 +35,28 @@ from support.s3_servers import S3Server
 from support.storing import MemoryStore, Publisher
 
 QUICK = Patience(tries=3, first_pause_s=0.01, longest_pause_s=0.02, connect_s=2.0, silence_s=5.0)
+
+
+TREE: Listing = {
+    b"main.py": b"print(1)\n" * 50,
+    b"run.sh": File(b"#!/bin/sh\n", 0o755),
+    b"lib": {
+        b"__init__.py": b"",
+        b"deep": {b"__init__.py": b"", "åäö €.txt".encode(): b"x" * 3000, b"a b": b"blank"},
+    },
+    b"empty": {},
+    b"to": Link(b"lib/deep/a b"),
+}
+"""Of what a project may hold; ``CONTENT`` is what ColonyFS keeps of it."""
+CONTENT = {
+    "main.py": b"print(1)\n" * 50,
+    "run.sh": b"#!/bin/sh\n",
+    "lib/__init__.py": b"",
+    "lib/deep/__init__.py": b"",
+    "lib/deep/åäö €.txt": b"x" * 3000,
+    "lib/deep/a b": b"blank",
+    "to": b"blank",
+}
 
 
 def contents_of(listing: Listing) -> TreeContents:
