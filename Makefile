@@ -19,6 +19,7 @@ CODE := proto pollinatord executors cli tests typings
 FLOORS := .cache/floors
 # Files of tests that run at a time: most of what they do is waiting. One stays together, with its servers.
 WORKERS ?= 2
+AT_A_TIME = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
 .PHONY: demo test gates lint types imports protocol breaking wheel unit floors thorough bench bench-nightly bench-page \
 	programs components clean
@@ -76,12 +77,12 @@ wheel: $(VENV)/.installed
 	$(BIN)/check-wheel-contents dist
 
 unit: $(VENV)/.installed components
-	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+	$(BIN)/pytest $(AT_A_TIME)
 
 floors: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FLOORS)
 	$(BIN)/uv pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable . --group test
-	$(FLOORS)/bin/pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder tests/unit
+	$(FLOORS)/bin/pytest $(AT_A_TIME) tests/unit
 
 # Programs that the sync engine is measured beside. Those of PyPI get an environment of their own, for they pin
 # what ours needs in other versions.
