@@ -67,6 +67,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            start_new_session=True,
         )
         self.removed = self.repacked = 0
 
@@ -92,7 +93,8 @@ class Nursery:
 
     def close(self) -> None:
         """Nobody lives any more."""
-        self._process.kill()
+        # One that still lives holds the pipe that is read to its end here.
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
 

@@ -37,12 +37,14 @@ from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.read import SnapshotReader
 from pollinator.daemon.sync.ledger import Ledger
 from pollinator.daemon.sync.results import apply_results
+from pollinator.executors import spares
 from pollinator.executors.files import Files
 from pollinator.v1.run_pb2 import StartRunRequest
 from pollinator.v1.tree_pb2 import SnapshotRef
 
 root = Path(sys.argv[1])
 refs = [SnapshotRef.FromString(bytes.fromhex(each)) for each in sys.argv[3:]]
+spares.FREE_SHARE = 1.0  # however full this machine's disk is
 
 class Far:
     # Not beside this process, as far as that can tell.
@@ -56,7 +58,9 @@ def lay_out(number, files):
     request.snapshot.snapshot.CopyFrom(refs[number])
     files.lay_out(request, root / "work", lambda _: None)
     files.prepare(request)
+    deadline = time.monotonic() + 30
     while not any(path.name[0] != "." for path in (root / "cache/spares").iterdir()):
+        assert time.monotonic() < deadline, "no spare is made"
         time.sleep(0.001)
 
 def bring(number, _):
@@ -115,6 +119,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            start_new_session=True,
         )
 
     def once(self, number: int) -> None:
@@ -131,7 +136,8 @@ class Nursery:
 
     def close(self) -> None:
         """Nobody lives any more."""
-        self._process.kill()
+        # One that still lives holds the pipe that is read to its end here.
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
     def _bear(self, what: str) -> int:

@@ -105,6 +105,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
         )
         self._child = 0
 
@@ -134,7 +135,8 @@ class Nursery:
 
     def close(self) -> None:
         """Nobody lives any more."""
-        self._process.kill()
+        # One that still lives holds the pipe that is read to its end here.
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
 

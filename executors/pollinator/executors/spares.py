@@ -27,7 +27,7 @@ RECORD = "spare.json"
 """Written last: a spare without it was never finished."""
 
 FREE_SHARE = 0.2
-"""So much of a disk stays free of spares."""
+"""A spare takes at most so much of what a disk has free."""
 
 _MAKING = "."
 """Names of spares in the making, and of those on their way out, begin so."""
@@ -80,7 +80,7 @@ class Spares:
         self._remove(self._folder / name)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         room = os.statvfs(self._folder)
-        return size < room.f_frsize * (room.f_bavail - FREE_SHARE * room.f_blocks)
+        return size < FREE_SHARE * room.f_frsize * room.f_bavail
 
     def make(self, name: str, ref: SnapshotRef, size: int, lay_out: Callable[[Path], None]) -> None:
         """Have a spare laid out, and remove others where it becomes too much."""

@@ -77,7 +77,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     # However full this machine's disk is.
-    monkeypatch.setattr(spares, "FREE_SHARE", 0.0)
+    monkeypatch.setattr(spares, "FREE_SHARE", 1.0)
     desk = Desk(tmp_path)
     yield desk
     for files in desk.opened:
@@ -96,10 +96,12 @@ def test_the_next_run_of_a_project_has_the_files_of_its_own_snapshot(desk: Desk)
     assert before == desk.lay_out(first)
 
 
-def test_a_disk_that_is_nearly_full_gets_no_spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spare_takes_its_share_of_what_is_free_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = spares.Spares(tmp_path, 1 << 30).wanted
     answers: list[bool] = []
-    for share in (0.0, 1.0):
+    for share in (1.0, 0.0):
         monkeypatch.setattr(spares, "FREE_SHARE", share)
         answers.append(wanted("name", 1))
 
