@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,6 +149,7 @@ class Published:
             self.store.delete(key)
 
 
+@pytest.mark.timeout(times(60, 900))
 @settings(max_examples=times(60, 10_000), deadline=None)
 @given(
     old=trees,

@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,8 @@ class Keeping:
         self._lost: set[str] = set()
         """Runs whose files were removed from their store after this let go of them."""
         self._said: dict[Place, tuple[bytes, float]] = {}
+        self._saying = defaultdict[Place, asyncio.Lock](asyncio.Lock)
+        """Held while a place is said: what was known before must not replace what was found out later."""
         self._changed: set[Place] = set()
         self._bell = asyncio.Event()
         log.on_change = self._heard
@@ -152,6 +155,10 @@ class Keeping:
         Raises:
             PollinatorError: the store does not take it.
         """
+        async with self._saying[place]:
+            await self._say(place)
+
+    async def _say(self, place: Place) -> None:
         runs = [run for run in self._all_runs(place.root) if _place(run) == place]
         claims = await self._claims(place)
         now_ns = time.time_ns()

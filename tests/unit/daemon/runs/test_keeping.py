@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,15 @@ async def test_the_newest_and_the_pinned_runs_are_kept(desk: Desk) -> None:
 
     assert {("", HEAD), ("01a", PINNED), ("01c", RECENT)} == {(run, why) for run, _, why in pinned}
     assert ["", "01c"] == sorted(run for run, _, _ in await desk.say())
+
+
+async def test_two_that_say_it_at_the_same_time_do_so_one_after_the_other(desk: Desk) -> None:
+    ref = await desk.seal()
+    for name in ("01a", "01b", "01c"):
+        desk.ended_run(name, ref)
+    said = await asyncio.gather(*(desk.say() for _ in range(3)))
+
+    assert [[("", HEAD), ("01c", RECENT)]] * 3 == [[(run, why) for run, _, why in each] for each in said]
 
 
 async def test_a_run_whose_files_were_removed_is_not_kept_again_by_other_settings(desk: Desk) -> None:
