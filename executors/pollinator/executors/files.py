@@ -53,7 +53,7 @@ class Files:
         self._cache = PackCache(folder / "packs", limit_bytes // 2)
         self._spares = Spares(folder / "spares", limit_bytes // 2)
         self._keep = limit_bytes > 0
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="spares", initializer=_be_nice)
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="spares", initializer=be_nice)
 
     def lay_out(
         self,
@@ -196,7 +196,10 @@ def _name(store: Store, external: bool) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _be_nice() -> None:
+def be_nice() -> None:
+    """Have this thread give way to others."""
     if sys.platform == "linux":
         # There a number is of a thread; elsewhere it would be of the whole process.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        own = threading.get_native_id()
+        # Only root may be less nice than it was started.
+        os.setpriority(os.PRIO_PROCESS, own, max(NICE, os.getpriority(os.PRIO_PROCESS, own)))
