@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pollinator.executors.conformance.trees import random_bytes, store_tree
 from pollinator.v1.keeping_pb2 import Kept, Ref
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import FileNode, PackIndex, Snapshot, SnapshotRef, Tree
+from support.nursery import Nursery
 from support.thorough import times
 
 pytestmark = [
@@ -35,7 +35,7 @@ GRACE_S = 0.2
 WRITER, COLLECTOR = "a" * 32, "b" * 32
 
 # Everything is imported once; each life is a fork, so that most of it is spent collecting.
-NURSERY = """
+SCRIPT = """
 import os, sys
 from pathlib import Path
 from pollinator.chunks.folder import FolderStore
@@ -57,32 +57,22 @@ for _ in sys.stdin:
 """
 
 
-class Nursery:
+class Collectors(Nursery):
     """Starts lives of a collector and hears what they say."""
 
     def __init__(self, store: Path) -> None:
-        command = [sys.executable, "-c", NURSERY, str(store), COLLECTOR, str(GRACE_S)]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            start_new_session=True,
-        )
+        super().__init__(SCRIPT, str(store), COLLECTOR, str(GRACE_S))
         self.removed = self.repacked = 0
 
     def bear(self) -> int:
         """Begin a life; returns its process."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
+        self.say("")
         return int(self.hear("born"))
 
     def hear(self, word: str) -> str:
         """Listen until a word is said; returns what follows it."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            said, _, rest = line.decode().strip().partition(" ")
+        for line in self.lines():
+            said, _, rest = line.partition(" ")
             if said == "collected":
                 removed, repacked = map(int, rest.split())
                 self.removed += removed
@@ -91,16 +81,10 @@ class Nursery:
                 return rest
         raise AssertionError("the nursery has ended")
 
-    def close(self) -> None:
-        """Nobody lives any more."""
-        # One that still lives holds the pipe that is read to its end here.
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
-
 
 @pytest.fixture
-def nursery(tmp_path: Path) -> Iterator[Nursery]:
-    made = Nursery(tmp_path / "store")
+def nursery(tmp_path: Path) -> Iterator[Collectors]:
+    made = Collectors(tmp_path / "store")
     yield made
     made.close()
 
@@ -134,7 +118,7 @@ def keep(store: FolderStore, refs: list[SnapshotRef]) -> None:
 
 
 def test_whatever_is_kept_can_be_read_after_all_kills_and_the_rest_goes(
-    nursery: Nursery, tmp_path: Path
+    nursery: Collectors, tmp_path: Path
 ) -> None:
     chance = random.Random(1)
     store = FolderStore(tmp_path / "store")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from pollinator.chunks.upload import Uploader
 from pollinator.executors.conformance.trees import File, Link, Listing, random_bytes, store_tree
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import PackIndex, Snapshot, SnapshotRef, Tree
+from support.nursery import Nursery
 from support.storing import listed, weight
 from support.thorough import times
 
@@ -30,7 +29,7 @@ LONGEST_LIFE_S = 0.4
 
 # Everything is imported once; each life is a fork. A number is a snapshot to be laid out once, "live" means
 # all of them in turn until it is killed.
-NURSERY = """
+SCRIPT = """
 import itertools, os, sys, time
 from pathlib import Path
 from pollinator.chunks.folder import FolderStore
@@ -105,7 +104,7 @@ def tree(number: int) -> Listing:
     }
 
 
-class Nursery:
+class Layers(Nursery):
     """Starts lives, one at a time."""
 
     def __init__(self, root: Path, kind: str, trees: list[Listing]) -> None:
@@ -114,13 +113,7 @@ class Nursery:
         (root / "work").mkdir()
         store = FolderStore(root / "store")
         refs = [_published(store, listing).SerializeToString().hex() for listing in trees]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", NURSERY, str(root), kind, *refs],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            start_new_session=True,
-        )
+        super().__init__(SCRIPT, str(root), kind, *refs)
 
     def once(self, number: int) -> None:
         """One life that lays one snapshot out and ends."""
@@ -134,21 +127,12 @@ class Nursery:
         os.kill(child, signal.SIGKILL)
         assert signal.SIGKILL == self._hear()
 
-    def close(self) -> None:
-        """Nobody lives any more."""
-        # One that still lives holds the pipe that is read to its end here.
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
-
     def _bear(self, what: str) -> int:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{what}\n".encode())
-        self._process.stdin.flush()
+        self.say(what)
         return self._hear()
 
     def _hear(self) -> int:
-        assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
+        return int(next(self.lines()))
 
 
 def _published(store: FolderStore, listing: Listing) -> SnapshotRef:
@@ -163,15 +147,15 @@ def _published(store: FolderStore, listing: Listing) -> SnapshotRef:
 
 
 @contextmanager
-def nursery(root: Path, kind: str, trees: list[Listing]) -> Generator[Nursery]:
-    made = Nursery(root, kind, trees)
+def nursery(root: Path, kind: str, trees: list[Listing]) -> Generator[Layers]:
+    made = Layers(root, kind, trees)
     try:
         yield made
     finally:
         made.close()
 
 
-def kill_and_look(lives: Nursery, trees: list[Listing], look: Callable[[int], object]) -> None:
+def kill_and_look(lives: Layers, trees: list[Listing], look: Callable[[int], object]) -> None:
     """Kill again and again; after each the next tree must be there as it is without any kill."""
     expected: dict[int, object] = {}
     for number in range(len(trees)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -21,6 +20,7 @@ from pollinator.daemon.index import Index
 from pollinator.executors.conformance.trees import random_bytes
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
+from support.nursery import Nursery
 from support.s3_servers import S3Server
 from support.storing import MemoryStore
 from support.syncing import Listing, crash_image, on_disk, read_back
@@ -38,7 +38,7 @@ LONGEST_LIFE_S = 0.3
 PROJECT = "killed"
 
 # Everything is imported once; each life is a fork, so that most of it is spent syncing.
-NURSERY = """
+SCRIPT = """
 import functools, os, sys, time
 from pathlib import Path
 from pollinator.chunks.stores import open_store
@@ -88,7 +88,7 @@ for _ in sys.stdin:
 """
 
 
-class Nursery:
+class Engines(Nursery):
     """Starts lives of an engine, one at a time, and hears what they say."""
 
     def __init__(self, folder: Path, settings: StoreSettings) -> None:
@@ -99,21 +99,12 @@ class Nursery:
         for name in ("src", "data"):
             (self.root / "cfs" / name).mkdir(parents=True)
         arguments = [str(self.root), str(self.index), settings.SerializeToString().hex(), PROJECT]
-        path = os.pathsep.join(sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", NURSERY, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-        )
+        super().__init__(SCRIPT, *arguments)
         self._child = 0
 
     def bear(self) -> None:
         """Begin a life."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
+        self.say("")
         self._child = int(self.hear("born"))
 
     def kill(self) -> None:
@@ -123,9 +114,8 @@ class Nursery:
 
     def hear(self, word: str) -> str:
         """Listen until a word is said; returns what follows it."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            said, _, rest = line.decode().strip().partition(" ")
+        for line in self.lines():
+            said, _, rest = line.partition(" ")
             if said == "sealed":
                 digest, key = rest.split()
                 self.last = self.sealed[key] = SnapshotRef(digest=bytes.fromhex(digest), key=key)
@@ -133,17 +123,11 @@ class Nursery:
                 return rest
         raise AssertionError("the nursery has ended")
 
-    def close(self) -> None:
-        """Nobody lives any more."""
-        # One that still lives holds the pipe that is read to its end here.
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
-
 
 @contextmanager
-def nursery(folder: Path, settings: StoreSettings) -> Generator[Nursery]:
+def nursery(folder: Path, settings: StoreSettings) -> Generator[Engines]:
     """A nursery; whoever lives there ends with it."""
-    made = Nursery(folder, settings)
+    made = Engines(folder, settings)
     try:
         yield made
     finally:
@@ -229,7 +213,7 @@ def test_killed_at_any_instant_it_loses_nothing(settings: StoreSettings, tmp_pat
     store.close()
 
 
-def _note(lives: Nursery, auditor: Auditor, sealed: dict[str, dict[str, Listing]]) -> None:
+def _note(lives: Engines, auditor: Auditor, sealed: dict[str, dict[str, Listing]]) -> None:
     """What is sealed first in a life is what is on disk, for nobody has changed anything since it began."""
     lives.hear("sealed")
     assert lives.last is not None
