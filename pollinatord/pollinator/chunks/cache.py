@@ -22,7 +22,8 @@ from pollinator.wire.errors import Corrupt
 from pollinator.wire.places import private_dir
 
 SPARE_SHARE = 0.1
-"""The cache leaves so much of a disk to others."""
+SPARE_BYTES = 4 << 30
+"""The cache leaves so much of a disk to others: the share, and of a large disk no more than these bytes."""
 
 TRIM_SHARE = 0.9
 """What is too large is brought down to so much of the limit, so that this is not done for every object."""
@@ -78,8 +79,7 @@ class PackCache:
         """Keep a part of an object, if there is room."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            room = os.statvfs(self._folder)
-            if len(body) > self._limit or room.f_bavail < SPARE_SHARE * room.f_blocks:
+            if len(body) > self._limit or not _has_room(os.statvfs(self._folder), len(body)):
                 return
             descriptor = os.open(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -118,3 +118,8 @@ class PackCache:
 
     def _path(self, key: str) -> Path:
         return self._folder / key.replace("/", "-")
+
+
+def _has_room(disk: os.statvfs_result, size: int) -> bool:
+    spare = min(SPARE_SHARE * disk.f_blocks * disk.f_frsize, SPARE_BYTES)
+    return disk.f_bavail * disk.f_frsize - size >= spare

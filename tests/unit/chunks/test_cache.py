@@ -108,6 +108,31 @@ def test_a_full_disk_is_no_reason_to_fail(kept: Kept) -> None:
     assert FILES == found
 
 
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "is_kept"),
+    [
+        (1000 * GIB, 20 * GIB, True),
+        (1000 * GIB, 3 * GIB, False),
+        (1000 * GIB, 4 * GIB, False),
+        (10 * GIB, 2 * GIB, True),
+        (10 * GIB, GIB // 2, False),
+    ],
+)
+def test_a_disk_keeps_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, free: int, is_kept: bool
+) -> None:
+    block = 4096
+    disk = os.statvfs_result((block, block, size // block, free // block, free // block, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+    cache = PackCache(tmp_path, MUCH)
+    cache.keep("p/00/x", b"part")
+
+    assert is_kept == cache.has("p/00/x")
+
+
 def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     cache = PackCache(tmp_path, 100_000)
     names = [f"p/{at:02}/x" for at in range(5)]
