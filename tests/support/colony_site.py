@@ -23,7 +23,8 @@ from support.colonies.asking import Member
 from support.colonies.sites import Site
 from support.sandbox import BIN, Sandbox, wait_until
 
-ENDS = (2, 3, 4)
+FAILED = 3
+ENDS = (2, FAILED, 4)
 
 
 def function_spec(site: Site, kind: str, command: str, **changes: Any) -> dict[str, Any]:
@@ -200,8 +201,11 @@ class Serving:
         return self.process(process_id)
 
     def ended(self, process_id: str, timeout_s: float = 30.0) -> dict[str, Any]:
-        """Wait until a process has ended; returns it."""
-        return self.reaches(process_id, *ENDS, timeout_s=timeout_s)
+        """Wait until a process has ended; returns it. Why it failed is there a moment later."""
+        if (process := self.reaches(process_id, *ENDS, timeout_s=timeout_s))["state"] == FAILED:
+            wait_until(lambda: self.process(process_id)["errors"], f"why {process_id} failed is there")
+            return self.process(process_id)
+        return process
 
     def printed(self, process_id: str) -> str:
         """All that is in the log of a process."""

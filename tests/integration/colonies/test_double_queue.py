@@ -208,10 +208,9 @@ def test_a_process_that_runs_too_long_waits_again_and_is_another_executors(play:
 def test_without_retries_a_process_that_runs_too_long_fails(play: Play) -> None:
     process_id = play.run(maxexectime=1, maxretries=0)
     play.wait_for(process_id, FAILED)
-    process = play.get(process_id)
 
-    assert ["Maximum execution time limit exceeded"] == process["errors"]
-    assert play.executor.identity == process["assignedexecutorid"]
+    assert ["Maximum execution time limit exceeded"] == play.why(process_id)
+    assert play.executor.identity == play.get(process_id)["assignedexecutorid"]
     assert NOTHING == play.assign().refusal
 
 
@@ -236,7 +235,7 @@ def test_a_process_that_waits_too_long_fails(play: Play) -> None:
     waits = play.submitted(maxwaittime=1).granted["waitdeadline"]
     play.wait_for(process_id, FAILED)
 
-    assert ["Maximum waiting time limit exceeded"] == play.get(process_id)["errors"]
+    assert ["Maximum waiting time limit exceeded"] == play.why(process_id)
     assert not waits.startswith("0001-")
 
 

@@ -59,6 +59,12 @@ class Play:
         """Wait until a process is in this state."""
         wait_until(lambda: self.get(process_id)["state"] == state, f"it is in state {state}", timeout_s)
 
+    def why(self, process_id: str) -> list[str]:
+        """What a process has failed of: a server tells that a moment after it has failed."""
+        wait_until(lambda: self.get(process_id)["errors"], "why it failed is told")
+        errors: list[str] = self.get(process_id)["errors"]
+        return errors
+
     def close(self, process_id: str, *output: Any) -> Said:
         """Say that it went well."""
         kind = "closesuccessfulmsg"
