@@ -97,6 +97,7 @@ def test_an_image_that_cannot_be_had_ends_the_run_with_that_reason(user: User, t
 
     assert 100 == code
     assert "none.tar" in said
+    assert "nothing was collected" not in said
     assert "image" == user.box.reason("latest", user.root)
     assert 2 == pulled
     assert "lower case" in told

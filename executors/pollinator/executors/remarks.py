@@ -32,7 +32,9 @@ def tell(folder: RunFolder, said: Notice) -> None:
 def note_results(folder: RunFolder, captured: Captured | None) -> None:
     """Add where the results are, and which could not be stored."""
     if captured is None:
-        notice(folder, "not_collected", "nothing was collected: result is not a folder any more")
+        # What never began, for want of its image say, has no folder to be missed.
+        if (folder.path / STARTED).exists():
+            notice(folder, "not_collected", "nothing was collected: result is not a folder any more")
         return
     skipped = [f"not collected: result/{line}" for line in captured.skipped[:NAMED]]
     if len(captured.skipped) > NAMED:
