@@ -57,7 +57,8 @@ def choose(spec: RunSpec, colony: str, executors: Sequence[Executor], now: datet
     wrong = _wrong_names(names, kind, colony, known, typed) or _wrong_place(spec.location, typed, fitting)
     ours = bool(typed) and all(OURS in each.software for each in fitting or typed)
     on_host = ours and all(each.software[OURS] == ON_HOST for each in fitting or typed)
-    wrong += _wrong_wishes(spec, ours=ours, on_host=on_host)
+    # Where nobody is meant who is known, the names are what has to be put right.
+    wrong += _wrong_wishes(spec, ours=ours or not typed, on_host=on_host)
     if wrong:
         raise InvalidInput(
             f"this run cannot run in the colony {colony}",

@@ -103,6 +103,13 @@ def test_a_colony_without_executors_and_a_type_that_none_has_are_refused() -> No
     )
 
 
+def test_what_public_executors_want_is_not_said_of_names_that_nobody_has() -> None:
+    bare = {"image": "", "walltime_ms": 0}
+
+    assert ["conditions.executorNames"] == list(refused(spec(executor_names=["lumi"], **bare), site()))
+    assert ["environment.docker", "conditions.walltime"] == list(refused(spec(**bare), site()))
+
+
 def test_a_run_goes_only_where_it_is_to_be_and_in_the_words_of_who_is_there() -> None:
     executors = [site("a", location="Luleå"), site("b"), site("c", location="Lund")]
     named = choose(spec(executor_names=["a", "b"], location="LULEÅ"), "dev", executors, NOW)
