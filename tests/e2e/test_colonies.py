@@ -89,6 +89,19 @@ def test_three_nodes_print_their_names_and_their_results_come_home(
     assert b"" == (results / "empty").read_bytes()
 
 
+def test_where_half_a_colony_is_named_the_one_before_is_not_meant(laptop: Sandbox, site: Serving) -> None:
+    root = new_project(laptop, site, WHERE)
+    before = laptop.cli("funcspec", cwd=root)
+    half = laptop.cli("funcspec", cwd=root, env={"COLONIES_SERVER_PORT": ""})
+    nothing: dict[str, str] = dict.fromkeys(("COLONIES_SERVER_HOST", "COLONIES_COLONY_NAME"), "")
+    none = laptop.cli("funcspec", cwd=root, env=nothing)
+
+    assert [0, 2, 0] == [each.returncode for each in (before, half, none)]
+    assert b"COLONIES_SERVER_PORT is not set" in half.stderr
+    assert b"there is no colony" in half.stderr
+    assert before.stdout == none.stdout
+
+
 def test_with_all_killed_and_the_server_away_it_is_one_job_and_all_of_it_comes_home(
     laptop: Sandbox, site: Serving, slurm: Slurm, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def project_source(root: Path, wishes: Wishes, terminal: Terminal) -> ProjectSou
         # The run may be for another place.
         wrong = "; ".join(f"{each.where} {each.message}" for each in error.violations)
         terminal.warn(f"{error.message}: {wrong}")
+        source.colony_unusable = True
         return source
     if colony is not None:
         source.colony.CopyFrom(colony)

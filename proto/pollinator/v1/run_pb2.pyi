@@ -812,10 +812,13 @@ class ProjectSource(message.Message):
     OVERRIDES_FIELD_NUMBER: builtins.int
     STRICT_FIELD_NUMBER: builtins.int
     COLONY_FIELD_NUMBER: builtins.int
+    COLONY_UNUSABLE_FIELD_NUMBER: builtins.int
     root: builtins.str
     """Folder of the project."""
     strict: builtins.bool
     """Fail instead of sealing files that are open for writing or changed while they were read."""
+    colony_unusable: builtins.bool
+    """The caller's environment means a colony, but not one that can be used: the project's last one is not meant."""
     @builtins.property
     def store(self) -> store_pb2.StoreSettings:
         """The store the caller's environment asks for; unset keeps the project's last one."""
@@ -836,10 +839,11 @@ class ProjectSource(message.Message):
         overrides: SpecOverrides | None = ...,
         strict: builtins.bool = ...,
         colony: colony_pb2.Colony | None = ...,
+        colony_unusable: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "overrides", b"overrides", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "overrides", b"overrides", "root", b"root", "store", b"store", "strict", b"strict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "colony_unusable", b"colony_unusable", "overrides", b"overrides", "root", b"root", "store", b"store", "strict", b"strict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

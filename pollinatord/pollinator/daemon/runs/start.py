@@ -204,10 +204,13 @@ class RunStarter:
         return run, SpecOverrides(executor=known[0] if known else self._registry.get("").place.name)
 
     def _colony_of(self, source: ProjectSource) -> str:
-        """Id of the colony that the caller's environment names, or that the project was last used with."""
+        """Id of the colony that the caller's environment names, else that the project was last used with.
+
+        Empty where the caller meant one that cannot be used.
+        """
         if source.HasField("colony"):
             return self._colonies.keep(source.root, source.colony)
-        return self._colonies.last(source.root)
+        return "" if source.colony_unusable else self._colonies.last(source.root)
 
     def _question(self, link: ExecutorLink, spec: RunSpec, colony_id: str) -> PreflightRequest:
         """What an executor has to know to say whether it takes a run."""
