@@ -54,6 +54,7 @@ async def test_output_larger_than_a_pipe_comes_whole_though_nobody_reads_it(
     assert {0: b"x" * MIB + b"y" * MIB} == followed.output
 
 
+@pytest.mark.timeout(180)  # A broker stores each of them before it is sent on.
 async def test_twenty_megabytes_come_whole(executor: ExecutorUnderTest) -> None:
     program = (
         "import hashlib, os\n"
