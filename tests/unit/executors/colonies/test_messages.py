@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pollinator.executors.colonies import messages
@@ -176,6 +176,8 @@ def test_a_log_is_read_to_the_nanosecond() -> None:
     assert messages.LogRow("hello\n", 1_795_666_553_967_525_123) == row
 
 
+# The first text that is made may take seconds on a busy machine.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(messages_like(PROCESS))
 def test_any_process_is_read_without_an_error(message: dict[str, Any]) -> None:
     process = process_of(message)
