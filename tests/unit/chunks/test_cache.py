@@ -125,8 +125,12 @@ def test_a_disk_keeps_room_for_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, free: int, is_kept: bool
 ) -> None:
     block = 4096
-    disk = os.statvfs_result((block, block, size // block, free // block, free // block, 0, 0, 0, 0, 255))
-    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+    blocks = (size // block, free // block, free // block)
+
+    def disk(path: Path) -> os.statvfs_result:
+        return os.statvfs_result((block, block, *blocks, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", disk)
     cache = PackCache(tmp_path, MUCH)
     cache.keep("p/00/x", b"part")
 
