@@ -1,0 +1,189 @@
+"""Programs that users of clusters get their tokens from: run with a time limit, ended when they hang.
+
+The protocol is that of ``client.authentication.k8s.io``: what is asked is in ``KUBERNETES_EXEC_INFO``, the
+answer is JSON on stdout. What a program prints is never repeated where it may be a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pollinator.wire.errors import InvalidInput, NeedsLogin
+from pollinator.wire.kubeconfig import Context, Entry
+
+LIMIT_S = 60.0
+"""So long a program may take: some ask a server far away, and none may ask a person."""
+MOST_BYTES = 1024 * 1024
+"""No answer is longer."""
+WORDS = 300
+"""How much of what it says on stderr is repeated."""
+_SECRET = re.compile(r"[\w+=-]{32,}", re.ASCII)
+_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+
+
+def login_of(context: Context) -> list[str]:
+    """The program as it is run in the user's own terminal, to log in; its answer is not shown there."""
+    plugin = context.plugin
+    if plugin is None:
+        return []
+    told = json.dumps(_told(context, plugin, interactive=True))
+    given = [f"{name}={value}" for name, value in _environment(plugin).items()]
+    quiet = ["sh", "-c", 'exec "$@" > /dev/null', "sh"]
+    return ["env", *given, f"KUBERNETES_EXEC_INFO={told}", *quiet, *_command(context, plugin)]
+
+
+async def ask(context: Context, environ: Mapping[str, str], *, limit_s: float = LIMIT_S) -> Entry:
+    """Run the program of a context's user, and return the status that it answers.
+
+    Args:
+        context: what is meant.
+        environ: its environment, to which what the files say is added.
+        limit_s: longest time it may take.
+
+    Raises:
+        InvalidInput: what is to be run cannot be meant.
+        NeedsLogin: it is missing, refuses, hangs, or gives no credentials.
+    """
+    plugin = context.plugin
+    assert plugin is not None
+    command = _command(context, plugin)
+    if plugin.get("interactiveMode") == "Always":
+        raise _refused(context, f"{command[0]} asks somebody each time, which nobody can answer here")
+    environment = {
+        **environ,
+        **_environment(plugin),
+        "KUBERNETES_EXEC_INFO": json.dumps(_told(context, plugin, interactive=False)),
+    }
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            cwd=context.user_folder,
+            # Of its own group: what it has started is ended with it.
+            start_new_session=True,
+        )
+    except OSError as error:
+        more = str(plugin.get("installHint") or "").strip()
+        raise _refused(context, f"{command[0]} cannot be run: {error.strerror}", more) from error
+    try:
+        async with asyncio.timeout(limit_s):
+            out, said = await _heard(process)
+            await process.wait()
+    except TimeoutError:
+        raise _refused(context, f"{command[0]} gave no answer for {limit_s:.3g} s and was ended") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    if process.returncode:
+        raise _refused(context, f"{command[0]} ended with {process.returncode}: {_said(said)}")
+    return _status(context, plugin, command[0], out)
+
+
+async def _heard(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """Both of its outputs, as much as counts."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.TaskGroup() as group:
+        out = group.create_task(_most(process.stdout), name="answer of a plugin")
+        said = group.create_task(_most(process.stderr), name="words of a plugin")
+    return out.result(), said.result()
+
+
+async def _most(stream: asyncio.StreamReader) -> bytes:
+    """All of it is read, so that nobody waits for us; what is too long is cut, and is no answer then."""
+    kept = bytearray()
+    while data := await stream.read(65536):
+        kept += data[: MOST_BYTES - len(kept)]
+    return bytes(kept)
+
+
+def _status(context: Context, plugin: Entry, name: str, out: bytes) -> Entry:
+    try:
+        answer = json.loads(out)
+        status = answer["status"]
+        version = answer["apiVersion"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        # Not repeated: a part of it may be a token.
+        raise _refused(context, f"{name} does not answer as a plugin of kubectl does") from None
+    if version != plugin.get("apiVersion"):
+        raise _refused(
+            context, f"{name} answers in {version!r}, and {plugin.get('apiVersion')!r} was asked for"
+        )
+    if not isinstance(status, dict) or not (status.get("token") or status.get("clientCertificateData")):
+        raise _refused(context, f"{name} gives neither a token nor a certificate")
+    return status
+
+
+def _command(context: Context, plugin: Entry) -> list[str]:
+    name, arguments = plugin.get("command"), plugin.get("args") or []
+    if not isinstance(name, str) or not name or not isinstance(arguments, list):
+        raise _bad(context, "its program has no command")
+    if plugin.get("apiVersion") not in _VERSIONS:
+        raise _bad(
+            context, f"its program speaks {plugin.get('apiVersion')!r}; known are {', '.join(_VERSIONS)}"
+        )
+    if "/" in name:
+        name = str(context.user_folder / name)
+    return [name, *map(str, arguments)]
+
+
+def _environment(plugin: Entry) -> dict[str, str]:
+    listed = plugin.get("env") or []
+    if not isinstance(listed, list):
+        return {}
+    return {str(each["name"]): str(each.get("value", "")) for each in listed if "name" in each}
+
+
+def _told(context: Context, plugin: Entry, *, interactive: bool) -> dict[str, Any]:
+    spec: dict[str, Any] = {"interactive": interactive and plugin.get("interactiveMode") != "Never"}
+    if plugin.get("provideClusterInfo"):
+        spec["cluster"] = _about(context.cluster)
+    return {"apiVersion": plugin.get("apiVersion"), "kind": "ExecCredential", "spec": spec}
+
+
+def _about(cluster: Mapping[str, Any]) -> dict[str, Any]:
+    names = {
+        "server": "server",
+        "tls-server-name": "tls-server-name",
+        "insecure-skip-tls-verify": "insecure-skip-tls-verify",
+        "certificate-authority-data": "certificate-authority-data",
+        "proxy-url": "proxy-url",
+    }
+    about = {name: cluster[given] for given, name in names.items() if cluster.get(given)}
+    extensions: Sequence[Any] = cluster.get("extensions") or []
+    for each in extensions:
+        if isinstance(each, dict) and each.get("name") == "client.authentication.k8s.io/exec":
+            about["config"] = each.get("extension")
+    return about
+
+
+def _bad(context: Context, why: str) -> InvalidInput:
+    return InvalidInput(
+        f"the user of context {context.name} in {context.user_file} cannot be meant: {why}",
+        reason="bad_kubeconfig",
+    )
+
+
+def _refused(context: Context, why: str, more: str = "") -> NeedsLogin:
+    return NeedsLogin(
+        f"no credentials for context {context.name}: {why}",
+        reason="kubernetes_login",
+        hint=more or context.login,
+    )
+
+
+def _said(words: bytes) -> str:
+    """What a program says on stderr, without what may be a token."""
+    plain = " ".join(words.decode("utf-8", "replace").split())
+    return _SECRET.sub("[...]", plain)[-WORDS:] or "it said nothing"
