@@ -52,7 +52,7 @@ class Registry:
     """
 
     def __init__(self, state: Path, ssh: Sequence[str] = ("ssh",)) -> None:
-        self._ways = Ways(ssh)
+        self._ways = Ways(state, ssh)
         self._state = state
         self._book = Book(state / "executors.json")
         self._links = {DEFAULT_EXECUTOR: self._here(DEFAULT_EXECUTOR)}

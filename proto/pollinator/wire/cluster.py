@@ -36,6 +36,7 @@ MOST_LINE = 16 * 1024 * 1024
 """Nor is what one watch tells at once."""
 
 Query = Mapping[str, str | int | bool]
+__all__ = ["Cluster", "Where"]
 
 
 class Cluster:
@@ -180,7 +181,7 @@ class Cluster:
                 if len(rest) > MOST_LINE:
                     raise _too_much(self.server)
                 for line in filter(None, lines):
-                    yield self._event(line)
+                    yield self._event(bytes(line))
 
     async def forward(self, pod: str, port: int) -> Forwarding:
         """A connection to a port of a pod, through the server.
@@ -193,7 +194,7 @@ class Cluster:
         return Forwarding(socket, f"port {port} of pod {pod}")
 
     def _event(self, line: bytes) -> dict[str, Any]:
-        event = cluster_refusals.read(bytes(line), self.server)
+        event = cluster_refusals.read(line, self.server)
         if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
             raise cluster_refusals.garbled(self.server)
         if event.get("type") == "ERROR":

@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which cluster is meant; where nothing is said the current context, else that of the pod that this is."""
+    """Which cluster is meant; where nothing is said the current context, else that of this very pod."""
 
     kubeconfig: str = ""
     """Files, with ``:`` between them."""

@@ -122,7 +122,8 @@ def find_context(files: Sequence[Path], name: str, given: str = "") -> Context:
         raise InvalidInput(f"{what} in {listed}", reason="context_missing", hint=hint)
     at, context = _entry(read, "contexts", name)
     cluster_at, cluster = _entry(read, "clusters", _named(at, name, context, "cluster"))
-    user_at, user = at, {}
+    user_at: Path = at
+    user: Entry = {}
     if context.get("user"):
         user_at, user = _entry(read, "users", _named(at, name, context, "user"))
     if not isinstance(cluster.get("server"), str):

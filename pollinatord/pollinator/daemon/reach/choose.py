@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pollinator.daemon.reach.kube import Kube
+from pollinator.daemon.reach.local import further_process
 from pollinator.daemon.reach.served import Served
 from pollinator.daemon.reach.ssh import SshTransport
 from pollinator.daemon.reach.tls import Secured
 from pollinator.daemon.reach.transport import Place, Transport
 from pollinator.daemon.reach.wheels import Wheels
 from pollinator.wire.errors import InvalidInput, Violation
+
+FORMS = ("ssh://user@host", "grpcs://host:port", "kube://context/namespace", "local:/folder", "unix:/path")
 
 
 def check_change(place: Place, names: Iterable[str]) -> None:
@@ -32,15 +36,23 @@ def _unchangeable(place: Place, name: str) -> str:
     scheme = place.address.partition(":")[0]
     if scheme == "ssh":
         return "its runs are there: add another executor with the other folder" if name == "ssh.dir" else ""
-    if scheme == "grpcs" and name.startswith("tls."):
+    if scheme in ("grpcs", "kube") and name.startswith("tls."):
+        return ""
+    if scheme == "local" or (scheme == "kube" and name.startswith("kube.")):
         return ""
     return "belongs to whoever starts that executor: pollinator-executor KIND --set NAME=VALUE"
 
 
 class Ways:
-    """Makes transports, with what they share."""
+    """Makes transports, with what they share.
 
-    def __init__(self, ssh: Sequence[str] = ("ssh",)) -> None:
+    Args:
+        state: folder for those of this machine.
+        ssh: how ssh is called.
+    """
+
+    def __init__(self, state: Path, ssh: Sequence[str] = ("ssh",)) -> None:
+        self._state = state
         self._ssh = ssh
         self._wheels = Wheels()
 
@@ -56,11 +68,15 @@ class Ways:
                 return Served(place, Path(rest))
             case "grpcs" if rest.startswith("//"):
                 return Secured(place, rest.removeprefix("//").rstrip("/"))
+            case "local":
+                return further_process(place, self._state)
+            case "kube" if rest.startswith("//"):
+                return Kube(place)
             case "ssh":
                 return SshTransport(place, self._ssh, self._wheels)
             case _:
                 raise InvalidInput(
                     f"{place.address!r} is no address of an executor",
                     reason="bad_address",
-                    hint="an address looks like ssh://user@host, grpcs://host:port or unix:/path",
+                    hint=f"an address looks like {', '.join(FORMS)}",
                 )

@@ -1,4 +1,4 @@
-"""An executor that a site runs as a service: ``grpcs://HOST:PORT``, where both sides show certificates.
+"""An executor that a site runs as a service, where both sides show certificates: ``grpcs://HOST:PORT``.
 
 The channel leads to a Unix socket of ours, and from there each of its connections goes over TLS. So the files
 are read anew for each of them, and what went wrong is known in words that help.
@@ -27,26 +27,42 @@ SETTINGS = ("tls.certificate", "tls.key", "tls.authority")
 CONNECT_S = 10.0
 ASK_S = 5.0
 BLOCK = 256 * 1024
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _WRONG_HOST = (62, 64)
 _EXPIRED = 10
 """What OpenSSL calls them."""
 
 
-class Secured:
-    """A service at another machine; who starts and ends it is not our concern."""
+class OverTls:
+    """An executor whose service shows a certificate and wants one; who starts and ends it is not our concern.
+
+    Args:
+        place: what is remembered of it.
+        target: where it is, for people.
+    """
 
     near = False
     owned = False
     idle = "not asked yet"
+    hint = ""
+    """What to do where nobody answers."""
 
     def __init__(self, place: Place, target: str) -> None:
         self.configure(place)
         self._target = target
-        self._host, self._port = host_and_port(target)
         self._socket = places.runtime_dir() / f"tls-{place.mark}.sock"
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._trouble: PollinatorError | None = None
+
+    @property
+    def _host(self) -> str:
+        """The name that its certificate has to have."""
+        raise NotImplementedError
+
+    async def _dial(self, context: ssl.SSLContext) -> Streams:
+        """A connection to it, over which TLS is spoken already; raises OSError."""
+        raise NotImplementedError
 
     def open(self) -> grpc.aio.Channel:
         """A channel to our socket."""
@@ -97,7 +113,7 @@ class Secured:
 
     def _why(self) -> PollinatorError:
         text = f"executor {self._place.name} does not answer at {self._target}"
-        return self._trouble or Unavailable(text, reason="executor_down")
+        return self._trouble or Unavailable(text, reason="executor_down", hint=self.hint)
 
     async def remove(self, *, busy: bool) -> str:
         """It is somebody else's."""
@@ -134,7 +150,7 @@ class Secured:
             raise self._not_trusted(error.message, error.reason) from error
         try:
             async with asyncio.timeout(CONNECT_S):
-                there, back = await asyncio.open_connection(self._host, self._port, ssl=context)
+                there, back = await self._dial(context)
         except ssl.SSLCertVerificationError as error:
             raise self._not_believed(error) from error
         except ssl.SSLError as error:
@@ -143,7 +159,7 @@ class Secured:
             raise Unavailable(
                 f"executor {self._place.name} does not answer at {self._target}: {str(error) or 'no word'}",
                 reason="executor_down",
-                hint="its service listens with: pollinator-executor KIND --listen HOST:PORT",
+                hint=self.hint,
             ) from error
         came, ended_here = 0, False
         try:
@@ -177,6 +193,23 @@ class Secured:
     def _not_trusted(self, text: str, reason: str, option: str = "") -> NotLoggedIn:
         command = f"pollinator executors certificate {self._place.name} --replace {option}".strip()
         return NotLoggedIn(f"executor {self._place.name}: {text}", reason=reason, fix=command)
+
+
+class Secured(OverTls):
+    """A service at another machine."""
+
+    hint = "its service listens with: pollinator-executor KIND --listen HOST:PORT"
+
+    def __init__(self, place: Place, target: str) -> None:
+        super().__init__(place, target)
+        self._named, self._port = host_and_port(target)
+
+    @property
+    def _host(self) -> str:
+        return self._named
+
+    async def _dial(self, context: ssl.SSLContext) -> Streams:
+        return await asyncio.open_connection(self._named, self._port, ssl=context)
 
 
 def _check(settings: Mapping[str, str]) -> None:
