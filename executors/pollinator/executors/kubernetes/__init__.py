@@ -1,0 +1,1 @@
+"""The executor that runs jobs in a Kubernetes cluster."""

@@ -1,0 +1,105 @@
+"""How the files of a run come into its pods, and its words out of them: the one thing in which ways differ.
+
+Whatever the way, the supervisor in a pod finds the trees at ``/cfs``, appends what ranks print to a file for
+each in ``/pollinator/output``, and keeps a journal in ``/pollinator/control``: one file for each node, named
+by its number, to which lines are only ever added. It reads there what it is told: ``go`` and ``stop``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pollinator.chunks.store import Store
+from pollinator.executors.base import Fetched, Job, Tell
+from pollinator.v1.run_pb2 import Notice
+
+Manifest = dict[str, Any]
+"""An object of the cluster, or a part of one, as it goes over the wire."""
+
+WORK = "/cfs"
+OURS = "/pollinator"
+OUTPUT = f"{OURS}/output"
+CONTROL = f"{OURS}/control"
+HOME = f"{OURS}/home"
+GO, STOP = "go", "stop"
+"""Files by which a supervisor is told that all nodes are there, and that it has to end."""
+
+JOURNAL_BYTES = 1 << 20
+"""No more of a journal is read: ranks could write to it as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a way adds to a pod."""
+
+    volumes: Sequence[Manifest] = ()
+    mounts: Sequence[Manifest] = ()
+    """Of the container in which the ranks are."""
+    before: Sequence[Manifest] = ()
+    """Containers that have to end before it begins, or that run beside it from before."""
+    beside: Sequence[Manifest] = ()
+    """Containers that run beside it."""
+    node_files: bool = True
+    """All nodes see the same files."""
+
+
+class Data(ABC):
+    """One way. Methods that are not async may block, and are called from threads unless they say otherwise."""
+
+    stages = False
+    """Runs have no folder that pods see: see ``Executor.stages``."""
+
+    @abstractmethod
+    def parts(self, job: Job, attempt: int) -> Parts:
+        """What the pods of an attempt have, counted from 1. Decides only; for the loop's thread."""
+
+    @abstractmethod
+    def prepare(self, job: Job, attempt: int) -> None:
+        """Have everything ready for the pods of an attempt that is not handed over. Harmless when repeated.
+
+        Raises:
+            OSError: it cannot be written; it is tried again.
+        """
+
+    async def objects(self, job: Job, attempt: int) -> list[Manifest]:
+        """Objects that the pods need besides; they are made once the Job is there, and belong to it.
+
+        Raises:
+            PollinatorError: they cannot be had.
+        """
+        return []
+
+    @abstractmethod
+    def journal(self, job: Job, attempt: int, node: int, offset: int) -> bytes:
+        """What a node's journal holds from there on. Must be quick: called on the loop's thread."""
+
+    @abstractmethod
+    def tell(self, job: Job, attempt: int, name: str, text: str) -> None:
+        """Fill the file ``go`` or ``stop`` of an attempt with one line.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+
+    def settle(self, job: Job) -> None:
+        """An attempt has ended: have all that its ranks have printed here. May be repeated."""
+        return
+
+    async def serve(self) -> None:
+        """What has to be done all the time; cancelled when the process ends."""
+        return
+
+    async def stage(self, job: Job, store: Store, tell: Tell) -> list[Notice]:
+        """As ``Executor.stage``."""
+        raise NotImplementedError
+
+    async def fetch(self, job: Job, tell: Tell) -> Fetched:
+        """As ``Executor.fetch``."""
+        raise NotImplementedError
+
+    def forget(self, job: Job) -> None:
+        """The run has ended and its results are safe. For the loop's thread."""
+        return
