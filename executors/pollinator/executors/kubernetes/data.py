@@ -42,8 +42,20 @@ class Parts:
     """Containers that have to end before it begins, or that run beside it from before."""
     beside: Sequence[Manifest] = ()
     """Containers that run beside it."""
-    node_files: bool = True
-    """All nodes see the same files."""
+    extra_s: int = 0
+    """So much longer than their time the pods may be there."""
+    grace_s: int = 0
+    """So long they may take to end, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodSeen:
+    """One pod of an attempt, for whoever brings its words here."""
+
+    node: int
+    uid: str
+    over: bool
+    """Its ranks have ended, or it is gone, or lost with its node."""
 
 
 class Data(ABC):
@@ -84,9 +96,17 @@ class Data(ABC):
             OSError: it cannot be written.
         """
 
-    def settle(self, job: Job) -> None:
-        """An attempt has ended: have all that its ranks have printed here. May be repeated."""
+    def see(self, job: Job, attempt: int, pods: Sequence[PodSeen]) -> None:
+        """How its pods are now. Quick, for the loop's thread; told at each change and after a restart."""
         return
+
+    def settled(self, job: Job, attempt: int) -> bool:
+        """All that an attempt which has ended had to tell is here. Quick, for the loop's thread."""
+        return True
+
+    def lost(self, job: Job, attempt: int) -> str:
+        """Why what an attempt leaves cannot be told, or nothing: then it ends, and not well."""
+        return ""
 
     async def serve(self) -> None:
         """What has to be done all the time; cancelled when the process ends."""

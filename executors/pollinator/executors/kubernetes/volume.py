@@ -72,8 +72,8 @@ class Volume(Data):
             os.close(descriptor)
         if self._owner == (os.geteuid(), os.getegid()):
             return
-        # One that is an earlier attempt's is theirs already, whatever became of it.
-        for folder in (control, job.output, *([job.work] if attempt == 1 else [])):
+        # What earlier attempts had is theirs already, whatever became of it.
+        for folder in (control, *([job.output, job.work] if attempt == 1 else [])):
             _give(folder, *self._owner)
 
     def journal(self, job: Job, attempt: int, node: int, offset: int) -> bytes:
@@ -102,11 +102,12 @@ class Volume(Data):
         finally:
             os.close(descriptor)
 
-    def settle(self, job: Job) -> None:
+    def settled(self, job: Job, attempt: int) -> bool:
         """Have the sizes of all output as the server knows them."""
         for rank in range(job.ranks):
             with contextlib.suppress(OSError):
                 os.close(os.open(job.output / str(rank), _READ))
+        return True
 
 
 def mount_of(path: Path) -> Path:
