@@ -54,8 +54,10 @@ class PodSeen:
 
     node: int
     uid: str
-    over: bool
-    """Its ranks have ended, or it is gone, or lost with its node."""
+    ended: bool
+    """Its ranks' container has ended, or never will begin."""
+    gone: bool
+    """No container of it runs any more: it has ended as a whole, was removed, or is lost with its node."""
 
 
 class Data(ABC):
@@ -97,11 +99,17 @@ class Data(ABC):
         """
 
     def see(self, job: Job, attempt: int, pods: Sequence[PodSeen]) -> None:
-        """How its pods are now. Quick, for the loop's thread; told at each change and after a restart."""
+        """How its pods are now, all of them. Quick, for the loop's thread; told at each change and after a restart.
+
+        One that was told of before and is not any more is gone.
+        """
         return
 
     def settled(self, job: Job, attempt: int) -> bool:
-        """All that an attempt which has ended had to tell is here. Quick, for the loop's thread."""
+        """All that an attempt had to tell whose pods have ended is here. Quick, for the loop's thread.
+
+        For attempts whose journals do not say that they are done: with those that do it is here already.
+        """
         return True
 
     def lost(self, job: Job, attempt: int) -> str:
