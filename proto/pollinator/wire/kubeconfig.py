@@ -315,7 +315,7 @@ def _named(path: Path, context: str, entry: Entry, what: str) -> str:
 def _bytes(entry: Entry, name: str, folder: Path, where: str) -> bytes:
     if data := entry.get(f"{name}-data"):
         try:
-            return base64.b64decode(str(data), validate=False)
+            return base64.b64decode("".join(str(data).split()), validate=True)
         except binascii.Error:
             raise InvalidInput(
                 f"{name}-data of the {where} is not base64", reason="bad_kubeconfig", hint=_FIRST

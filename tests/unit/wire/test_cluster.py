@@ -1,0 +1,428 @@
+"""Calls of a cluster over real sockets: who asks, what is renewed and how often, and what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from pollinator.wire import cluster as cluster_module
+from pollinator.wire import cluster_login
+from pollinator.wire.certificates import Pair, make_pair
+from pollinator.wire.cluster import Cluster, Where
+from pollinator.wire.errors import InvalidInput, NeedsLogin, PollinatorError, Unavailable
+from support.cluster_api import Api, echo, gives, in_pod, said, serving, streams
+from support.kubeconfigs import CONTEXT, asked, program, written
+
+PODS = "/api/v1/namespaces/runs/pods"
+
+
+@asynccontextmanager
+async def line(
+    path: Path,
+    server: str,
+    user: dict[str, Any],
+    about: dict[str, Any] | None = None,
+    *,
+    namespace: str = "",
+    plugin_s: float = 30.0,
+) -> AsyncGenerator[Cluster]:
+    written(path, server, user, about)
+    cluster = Cluster(Where(str(path), CONTEXT, namespace), plugin_s=plugin_s)
+    try:
+        yield cluster
+    finally:
+        await cluster.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return make_pair(tmp_path / "pair", "api", ["kubernetes"])
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    async with serving() as api:
+        api.answers[f"GET {PODS}"] = gives({"items": []})
+        yield api
+
+
+async def refusal(cluster: Cluster, path: str = PODS, timeout_s: float = 20.0) -> PollinatorError:
+    with pytest.raises(PollinatorError) as caught:
+        await cluster.request("GET", path, timeout_s=timeout_s)
+    return caught.value
+
+
+async def test_what_is_asked_and_answered(api: Api, tmp_path: Path) -> None:
+    async def made(request: web.Request) -> web.Response:
+        return web.json_response({"kind": request.content_type, "got": await request.json()}, status=201)
+
+    api.answers["PATCH /apis/x"] = made
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        found = await cluster.request(
+            "PATCH",
+            "/apis/x",
+            query={"dryRun": "All", "force": True, "limit": 3},
+            body={"a": [1, "ü"]},
+            content_type="application/merge-patch+json",
+        )
+
+        assert {"kind": "application/merge-patch+json", "got": {"a": [1, "ü"]}} == found
+        assert ["PATCH /apis/x?dryRun=All&force=true&limit=3"] == api.asked
+        assert {"pollinator"} == api.agents
+        assert ("runs", api.url) == (cluster.namespace, cluster.server)
+
+
+async def test_nothing_is_read_or_asked_before_it_is_needed(api: Api, tmp_path: Path) -> None:
+    async with line(tmp_path / "config", api.url, {"token": "t"}, namespace="mine") as cluster:
+        (tmp_path / "config").unlink()
+
+        assert "mine" == cluster.namespace
+        with pytest.raises(InvalidInput, match="there is no context 'lab'"):
+            await cluster.open()
+    assert [] == api.asked
+
+
+# Who asks
+
+
+async def test_certificates_on_both_sides_and_another_name_than_the_address(
+    pair: Pair, tmp_path: Path
+) -> None:
+    user = {"client-certificate": str(pair.client.certificate), "client-key": str(pair.client.key)}
+    about = {"certificate-authority": str(pair.client.authority), "tls-server-name": "kubernetes"}
+    async with serving(pair, wants_certificate=True) as api:
+        api.answers[f"GET {PODS}"] = gives({"items": []})
+        api.talk = echo
+        async with line(tmp_path / "config", api.url, user, about) as cluster:
+            assert {"items": []} == await cluster.request("GET", PODS)
+            forwarding = await cluster.forward("p", 7443)
+            await forwarding.write(b"hello")
+            assert b"hello" == await forwarding.read()
+            await forwarding.close()
+
+
+async def test_a_server_of_another_authority_or_name_is_not_asked(pair: Pair, tmp_path: Path) -> None:
+    other = make_pair(tmp_path / "other", "api", ["kubernetes"])
+    async with serving(pair) as api:
+        for authority, name in ((other.client.authority, "kubernetes"), (pair.client.authority, "elsewhere")):
+            about = {"certificate-authority": str(authority), "tls-server-name": name}
+            async with line(tmp_path / "config", api.url, {"token": "t"}, about) as cluster:
+                assert "kubernetes_tls" == (await refusal(cluster)).reason
+        assert [] == api.asked
+
+
+async def test_a_certificate_that_a_program_gives_is_used_and_kept_in_no_file(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    certificate, key = pair.client.certificate.read_text(), pair.client.key.read_text()
+    user = program(tmp_path / "give", f"give(clientCertificateData={certificate!r}, clientKeyData={key!r})")
+    about = {"certificate-authority": str(pair.client.authority), "tls-server-name": "kubernetes"}
+    async with serving(pair, wants_certificate=True) as api:
+        api.answers[f"GET {PODS}"] = gives({"items": []})
+        async with line(tmp_path / "config", api.url, user, about) as cluster:
+            assert {"items": []} == await cluster.request("GET", PODS)
+
+    assert [] == os.listdir(tmp_path / "tmp")
+
+
+async def test_many_calls_that_meet_an_expired_token_renew_it_once(api: Api, tmp_path: Path) -> None:
+    user = program(tmp_path / "give", "give(token=(here / 'token').read_text())")
+    (tmp_path / "token").write_text("old")
+    async with line(tmp_path / "config", api.url, user) as cluster:
+        await cluster.request("GET", PODS)
+        (tmp_path / "token").write_text("new")
+        api.tokens = {"new"}
+
+        found = await asyncio.gather(*(cluster.request("GET", PODS) for _ in range(50)))
+
+    assert [{"items": []}] * 50 == found
+    assert 2 == len(asked(tmp_path / "give"))
+
+
+async def test_many_calls_for_whom_there_is_no_token_ask_for_it_once(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_login, "AGAIN_S", 600.0)
+    user = program(tmp_path / "give", "sys.exit('log in first')")
+    async with line(tmp_path / "config", api.url, user) as cluster:
+        calls = [cluster.request("GET", PODS) for _ in range(50)]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        again = await refusal(cluster)
+
+        assert {"kubernetes_login"} == {getattr(each, "reason", "") for each in (*found, again)}
+        assert 1 == len(asked(tmp_path / "give"))
+        assert "log in first" in again.message
+        user["exec"]["command"] = "true"
+        program(tmp_path / "give", "give(token='t')")
+        cluster.hurry()
+        assert {"items": []} == await cluster.request("GET", PODS)
+
+
+async def test_a_token_that_is_refused_even_when_it_is_new_is_not_asked_for_again_and_again(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_login, "AGAIN_S", 600.0)
+    api.tokens = {"good"}
+    user = program(tmp_path / "give", "give(token='bad')")
+    async with line(tmp_path / "config", api.url, user) as cluster:
+        for _ in range(5):
+            error = await refusal(cluster)
+            assert isinstance(error, NeedsLogin)
+            assert f"kubectl --kubeconfig {tmp_path / 'config'} --context lab version" == error.hint
+            assert "bad" not in error.message
+
+    assert 2 == len(asked(tmp_path / "give"))
+
+
+async def test_a_program_that_hangs_holds_nothing_else_up_and_is_told(api: Api, tmp_path: Path) -> None:
+    user = program(tmp_path / "give", "time.sleep(600)")
+    async with line(tmp_path / "config", api.url, user, plugin_s=1.0) as cluster:
+        error = await refusal(cluster)
+
+        assert "gave no answer for 1 s" in error.message
+    assert [] == api.asked
+
+
+async def test_a_call_that_is_given_up_while_a_program_runs_takes_nobody_else_with_it(
+    api: Api, tmp_path: Path
+) -> None:
+    user = program(tmp_path / "give", "time.sleep(1.0); give(token='t')")
+    async with line(tmp_path / "config", api.url, user) as cluster:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await cluster.request("GET", PODS)
+
+        assert {"items": []} == await cluster.request("GET", PODS)
+
+
+async def test_a_token_is_renewed_before_it_ends_and_used_on_where_that_fails(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_login, "AGAIN_S", 0.0)
+    monkeypatch.setattr(cluster_login, "PART", 0.0)
+    text = """
+until = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 600))
+count = len((here / 'give.asked').read_text().splitlines())
+give(token=f't{count}', expirationTimestamp=until) if count < 3 else sys.exit('no more')
+"""
+    user = program(tmp_path / "give", text)
+    async with line(tmp_path / "config", api.url, user) as cluster:
+        for token in ("t1", "t2", "t2", "t2"):
+            api.tokens = {token}
+            assert {"items": []} == await cluster.request("GET", PODS)
+    assert 0 == api.refused
+
+
+async def test_the_account_of_a_pod_whose_token_is_replaced(api: Api, tmp_path: Path) -> None:
+    environ = in_pod(tmp_path / "account", api, "one")
+    # A server of a cluster has TLS; this one is spoken to as it can.
+    async with serving(make_pair(tmp_path / "pair", "api", ["127.0.0.1"])) as secured:
+        secured.answers[f"GET {PODS}"] = gives({"items": []})
+        authority = (tmp_path / "pair/client/authority.pem").read_text()
+        environ = in_pod(tmp_path / "account", secured, "one", authority) | {"HOME": str(tmp_path)}
+        cluster = Cluster(Where(), environ, tmp_path / "account")
+        try:
+            secured.tokens = {"one"}
+            await cluster.request("GET", PODS)
+            assert "of-the-pod" == cluster.namespace
+            (tmp_path / "account/token").write_text("two")
+            secured.tokens = {"two"}
+
+            assert {"items": []} == await cluster.request("GET", PODS)
+            assert 1 == secured.refused
+        finally:
+            await cluster.close()
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("status", "about", "reason"),
+    [
+        (403, {"message": "pods is forbidden"}, "kubernetes_denied"),
+        (403, {"message": 'pods "x" is forbidden: exceeded quota: q, requested: cpu=4'}, "kubernetes_quota"),
+        (404, {"message": "no such pod"}, "kubernetes_missing"),
+        (409, {"message": "there", "reason": "AlreadyExists"}, "kubernetes_exists"),
+        (409, {"message": "changed", "reason": "Conflict"}, "kubernetes_conflict"),
+        (410, {"message": "too old"}, "kubernetes_expired"),
+        (422, {"message": "Job is invalid"}, "kubernetes_refused"),
+        (429, {"message": "slowly"}, "kubernetes_busy"),
+        (500, {"message": "etcd"}, "kubernetes_busy"),
+    ],
+)
+async def test_refusals_are_told_apart_and_quoted(
+    api: Api, tmp_path: Path, status: int, about: dict[str, str], reason: str
+) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return said(status, **about)
+
+    api.answers[f"GET {PODS}"] = refuse
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        error = await refusal(cluster)
+
+    assert reason == error.reason
+    assert about["message"] in error.message
+    assert (status in (429, 500)) == error.retryable
+
+
+async def test_nobody_there(tmp_path: Path, unused_tcp_port: int) -> None:
+    async with line(tmp_path / "config", f"http://127.0.0.1:{unused_tcp_port}", {"token": "t"}) as cluster:
+        error = await refusal(cluster)
+
+    assert ("kubernetes_down", True) == (error.reason, error.retryable)
+    assert f"http://127.0.0.1:{unused_tcp_port} cannot be reached: Connection refused" == error.message
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for_longer_than_asked(
+    api: Api, tmp_path: Path
+) -> None:
+    async def silence(request: web.Request) -> web.Response:
+        await asyncio.sleep(600)
+        raise AssertionError
+
+    api.answers[f"GET {PODS}"] = silence
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        error = await refusal(cluster, timeout_s=0.5)
+
+    assert ("kubernetes_silent", True) == (error.reason, error.retryable)
+
+
+async def test_what_is_no_kubernetes_server(api: Api, tmp_path: Path) -> None:
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="<html>hello</html>")
+
+    api.answers[f"GET {PODS}"] = page
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        assert "kubernetes_garbled" == (await refusal(cluster)).reason
+    async with line(tmp_path / "config", "not a url", {"token": "t"}) as cluster:
+        assert "bad_kubeconfig" == (await refusal(cluster)).reason
+
+
+async def test_answers_without_end_are_cut(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "MOST_BYTES", 1000)
+    api.answers[f"GET {PODS}"] = gives({"items": "x" * 2000})
+    api.answers["GET /log"] = streams(b"x" * 5000)
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        assert "kubernetes_garbled" == (await refusal(cluster)).reason
+        assert "x" * 100 == await cluster.text("/log", most=100)
+
+
+# Watching
+
+
+def event(name: str) -> dict[str, Any]:
+    return {"type": "ADDED", "object": {"metadata": {"name": name}}}
+
+
+async def watched(cluster: Cluster, idle_s: float = 20.0) -> list[str]:
+    found = list[str]()
+    async with aclosing(cluster.watch(PODS, query={"resourceVersion": "7"}, idle_s=idle_s)) as events:
+        async for each in events:
+            found.append(each["object"]["metadata"]["name"])
+    return found
+
+
+async def test_what_is_watched_comes_whole_however_it_is_cut(api: Api, tmp_path: Path) -> None:
+    api.answers[f"GET {PODS}"] = streams(
+        event("a"), b'{"type":"ADDED","object":{"metadata":', b'{"name":"b"}}}\n\n', event("c"), event("d")
+    )
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        assert ["a", "b", "c", "d"] == await watched(cluster)
+    assert [f"GET {PODS}?resourceVersion=7&watch=true"] == api.asked
+
+
+async def test_a_watch_of_what_is_not_known_any_more_says_so(api: Api, tmp_path: Path) -> None:
+    gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}
+    api.answers[f"GET {PODS}"] = streams(event("a"), gone)
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        with pytest.raises(PollinatorError) as caught:
+            await watched(cluster)
+    assert "kubernetes_expired" == caught.value.reason
+
+
+async def test_a_watch_that_is_silent_for_too_long_is_ended(api: Api, tmp_path: Path) -> None:
+    async def silence(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(600)
+        return response
+
+    api.answers[f"GET {PODS}"] = silence
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        with pytest.raises(Unavailable) as caught:
+            await watched(cluster, 0.5)
+    assert "kubernetes_silent" == caught.value.reason
+
+
+async def test_a_watch_whose_line_is_cut_says_so(api: Api, tmp_path: Path) -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"type":')
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    api.answers[f"GET {PODS}"] = cut
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        with pytest.raises(Unavailable) as caught:
+            await watched(cluster)
+    assert "kubernetes_down" == caught.value.reason
+
+
+# Ports of pods
+
+
+async def test_a_port_gives_back_what_it_gets(api: Api, tmp_path: Path) -> None:
+    api.talk = echo
+    sent = os.urandom(300_000)
+    async with line(tmp_path / "config", api.url, {"token": "t"}, namespace="n") as cluster:
+        forwarding = await cluster.forward("executor-0", 7443)
+        await forwarding.write(sent)
+        got = b""
+        while len(got) < len(sent):
+            got += await forwarding.read()
+        await forwarding.close()
+
+    assert sent == got
+    assert ["GET /api/v1/namespaces/n/pods/executor-0/portforward?ports=7443"] == api.asked
+
+
+async def test_a_port_that_nobody_listens_at_says_so(api: Api, tmp_path: Path) -> None:
+    async def refuse(socket: web.WebSocketResponse) -> None:
+        await socket.send_bytes(b"\1connection refused")
+
+    api.talk = refuse
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        forwarding = await cluster.forward("p", 1)
+        with pytest.raises(Unavailable, match="port 1 of pod p cannot be reached: connection refused"):
+            await forwarding.read()
+        await forwarding.close()
+
+
+async def test_an_expired_token_is_renewed_for_a_port_as_well(api: Api, tmp_path: Path) -> None:
+    api.talk, api.tokens = echo, {"t2"}
+    user = program(
+        tmp_path / "give", "give(token='t' + str(len((here / 'give.asked').read_text().splitlines())))"
+    )
+    async with line(tmp_path / "config", api.url, user) as cluster:
+        forwarding = await cluster.forward("p", 1)
+        await forwarding.close()
+    assert 1 == api.refused
+
+
+async def test_a_pod_that_is_not_there_says_so(api: Api, tmp_path: Path) -> None:
+    api.tokens = {"other"}
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        with pytest.raises(NeedsLogin):
+            await cluster.forward("p", 1)
