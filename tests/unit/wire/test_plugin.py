@@ -23,12 +23,12 @@ def context(tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any] | None
     return find_context([written(tmp_path / "config", "https://lab:6443", user, cluster)], "")
 
 
-async def answer(tmp_path: Path, text: str, limit_s: float = 30.0, **more: object) -> Any:
+async def answer(tmp_path: Path, text: str, limit_s: float = 30.0, **more: Any) -> Any:
     user = program(tmp_path / "give-token", text, **more)
     return await plugin.ask(context(tmp_path, user), os.environ, limit_s=limit_s)
 
 
-async def refusal(tmp_path: Path, text: str, limit_s: float = 30.0, **more: object) -> NeedsLogin:
+async def refusal(tmp_path: Path, text: str, limit_s: float = 30.0, **more: Any) -> NeedsLogin:
     with pytest.raises(NeedsLogin) as caught:
         await answer(tmp_path, text, limit_s, **more)
     assert "kubernetes_login" == caught.value.reason
@@ -126,7 +126,7 @@ async def test_one_that_asks_each_time_is_not_run(tmp_path: Path) -> None:
     "wrong",
     [{"command": ""}, {"command": None}, {"args": "x"}, {"apiVersion": "v1alpha1"}, {"apiVersion": None}],
 )
-async def test_one_that_cannot_be_meant(tmp_path: Path, wrong: dict[str, object]) -> None:
+async def test_one_that_cannot_be_meant(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=r"the user of context lab in .*config cannot be meant"):
         await answer(tmp_path, "give(token='t')", **wrong)
 
