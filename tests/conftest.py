@@ -18,6 +18,7 @@ pytest_plugins = [
     "support.colonies.sites",
     "support.colonies.contract",
     "support.colonies.machines",
+    "support.kubernetes.sites",
 ]
 
 

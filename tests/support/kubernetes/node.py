@@ -1,0 +1,48 @@
+"""A node, as the pods on it see it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from support.kubernetes.kinds import Obj
+from support.kubernetes.world import World
+
+
+class Node(Protocol):
+    """What a pod asks of its node."""
+
+    name: str
+    world: World
+    silent: bool
+    """It is cut off from the API."""
+    images: set[str]
+    """Those that it has."""
+    mark: str
+    """Begins the names of control groups."""
+    server: tuple[str, int]
+    """Where pods find the API server."""
+
+    async def pull(self, image: str) -> None:
+        """Take the time that it takes."""
+
+    def release(self, pod: Obj) -> None:
+        """A pod has ended: one that is deleted goes now."""
+
+    def write_hosts(self) -> None:
+        """Names of pods have changed."""
+
+
+class Slow:
+    """Images that take until somebody says that they are there."""
+
+    def __init__(self) -> None:
+        self._there = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Until they are."""
+        await self._there.wait()
+
+    def release(self) -> None:
+        """They are."""
+        self._there.set()
