@@ -1,4 +1,4 @@
-"""The chart of the Kubernetes executor: what it makes is valid, as little as can be, and what the daemon looks for."""
+"""The chart of the Kubernetes executor: what it makes is valid, no more than needed, and found from here."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_plain_manifests_are_those_of_the_chart() -> None:
         ({"volume": {"size": "much"}}, "size"),
         ({"volume": {"claim": "No_Name"}}, "claim"),
         ({"certificate": {"secret": ""}}, "secret"),
-        ({"settings": {"kubernetes.claim": "x"}}, "settings"),
+        ({"settings": {"kubernetes.claim": "x"}}, "invalid propertyName 'kubernetes.claim'"),
         ({"settings": {"kubernetes.image": ["a"]}}, "kubernetes.image"),
         ({"networkPolicy": {"from": "all"}}, "from"),
     ],

@@ -1,4 +1,4 @@
-"""The chart as Helm sees it. Its code is Go's and stays in the process that loads it, so each call has its own."""
+"""The chart as Helm sees it. Its code is Go and stays in the process that loads it: each call has its own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Refused(Exception):
 def lint(values: dict[str, Any]) -> list[str]:
     """What is wrong with the chart: warnings and errors."""
     found = _helm(lint=True, values=values)
-    return [each["error"] for each in found["messages"] if each["severity"] > 1] + found["errors"]
+    worse = [each["error"] for each in found["messages"] if each["severity"] > 1]
+    return [str(each) for each in (*worse, *found["errors"])]
 
 
 def render(values: dict[str, Any], name: str = "hall") -> list[dict[str, Any]]:
@@ -53,7 +54,7 @@ def loaded(text: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(text))
 
 
-def _helm(**asked: Any) -> Any:
+def _helm(**asked: object) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM],
         input=json.dumps({"chart": str(CHART), **asked}),
@@ -64,4 +65,5 @@ def _helm(**asked: Any) -> Any:
     )
     if done.returncode:
         raise Refused(done.stderr)
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

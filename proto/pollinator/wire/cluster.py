@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 from pollinator.wire import cluster_refusals, plugin
 from pollinator.wire.cluster_login import Login, Where
+from pollinator.wire.documents import as_entry
 from pollinator.wire.errors import Denied, Exhausted, InvalidInput, Unavailable
 from pollinator.wire.forwarding import HEARTBEAT_S, PROTOCOL, Forwarding
 from pollinator.wire.kubeconfig import IN_POD, Credentials
@@ -195,13 +196,13 @@ class Cluster:
 
     def _event(self, line: bytes) -> dict[str, Any]:
         event = cluster_refusals.read(line, self.server)
-        if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+        about = as_entry(as_entry(event).get("object"))
+        if not about:
             raise cluster_refusals.garbled(self.server)
-        if event.get("type") == "ERROR":
-            raise cluster_refusals.refused(
-                int(event["object"].get("code") or 500), event["object"], self.server, self._login.command
-            )
-        return event
+        if as_entry(event).get("type") == "ERROR":
+            code = int(about.get("code") or 500)
+            raise cluster_refusals.refused(code, about, self.server, self._login.command)
+        return dict(as_entry(event))
 
     @asynccontextmanager
     async def _answer(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pollinator.wire.documents import as_entry
 from pollinator.wire.errors import (
     AlreadyExists,
     Denied,
@@ -64,7 +65,7 @@ def status_of(said: bytes) -> Mapping[str, Any]:
         found = json.loads(said)
     except (ValueError, RecursionError):
         found = None
-    return found if isinstance(found, dict) else {"message": said.decode("utf-8", "replace")}
+    return as_entry(found) or {"message": said.decode("utf-8", "replace")}
 
 
 def refused(code: int, status: Mapping[str, Any], server: str, login: str = "") -> PollinatorError:

@@ -15,10 +15,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import yaml
 
+from pollinator.wire.documents import Entry, as_entries, as_entry, as_list
 from pollinator.wire.errors import InvalidInput, NeedsLogin, Violation
 
 IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -31,8 +32,6 @@ MOST_BYTES = 16 * 1024 * 1024
 _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
 _IMPERSONATION = ("as", "as-uid", "as-groups", "as-user-extra")
 _FIRST = "the first file that names something counts, as with kubectl"
-
-Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +78,7 @@ class Context:
     @property
     def plugin(self) -> Entry | None:
         """The program that this user gets tokens from, if there is one."""
-        found = self.user.get("exec")
-        return found if isinstance(found, dict) else None
+        return as_entry(self.user.get("exec")) or None
 
 
 def config_files(given: str, environ: Mapping[str, str]) -> list[Path]:
@@ -242,8 +240,7 @@ def _authorization(context: Context, status: Entry | None) -> tuple[str, float]:
 
 def _of_provider(context: Context) -> str:
     """What kubectl has got from a provider of tokens. It renews them: who does so keeps the only copy."""
-    about = context.user["auth-provider"]
-    config = about.get("config") or {} if isinstance(about, dict) else {}
+    config = as_entry(as_entry(context.user["auth-provider"]).get("config"))
     token = str(config.get("id-token") or config.get("access-token") or "")
     if not token or expiry_of(token) < time.time():
         raise NeedsLogin(
@@ -279,25 +276,22 @@ def _read(path: Path) -> Entry:
         return {}
     if not isinstance(found, dict):
         raise _bad(path, "it holds no clusters, users and contexts")
+    document = as_entry(cast("object", found))
     for listed in _LISTS:
-        entries = found.get(listed) or []
-        if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        if document.get(listed) and len(as_entries(document[listed])) != len(as_list(document[listed])):
             raise _bad(path, f"{listed} is not a list of names with what they mean")
-    return found
+    return document
 
 
 def _names(read: Sequence[tuple[Path, Entry]], listed: str) -> list[str]:
-    return sorted({str(each.get("name")) for _, found in read for each in found.get(listed) or []})
+    return sorted({str(each.get("name")) for _, found in read for each in as_entries(found.get(listed))})
 
 
 def _entry(read: Sequence[tuple[Path, Entry]], listed: str, name: str) -> tuple[Path, Entry]:
     for path, found in read:
-        for each in found.get(listed) or []:
+        for each in as_entries(found.get(listed)):
             if each.get("name") == name:
-                inner = each.get(_LISTS[listed]) or {}
-                if not isinstance(inner, dict):
-                    raise _bad(path, f"{_LISTS[listed]} of {name} is not a list of names with values")
-                return path.absolute(), inner
+                return path.absolute(), as_entry(each.get(_LISTS[listed]))
     where = ", ".join(str(path) for path, _ in read)
     raise InvalidInput(
         f"there is no {_LISTS[listed]} {name!r} in {where}, which a context names",

@@ -12,11 +12,12 @@ import json
 import os
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from pollinator.wire.documents import Entry, as_entries, as_entry, as_list
 from pollinator.wire.errors import InvalidInput, NeedsLogin
-from pollinator.wire.kubeconfig import Context, Entry
+from pollinator.wire.kubeconfig import Context
 
 LIMIT_S = 60.0
 """So long a program may take: some ask a server far away, and none may ask a person."""
@@ -110,24 +111,23 @@ async def _most(stream: asyncio.StreamReader) -> bytes:
 
 def _status(context: Context, plugin: Entry, name: str, out: bytes) -> Entry:
     try:
-        answer = json.loads(out)
-        status = answer["status"]
-        version = answer["apiVersion"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        answer = as_entry(json.loads(out))
+        status, version = as_entry(answer["status"]), answer["apiVersion"]
+    except (ValueError, LookupError, RecursionError):
         # Not repeated: a part of it may be a token.
         raise _refused(context, f"{name} does not answer as a plugin of kubectl does") from None
     if version != plugin.get("apiVersion"):
         raise _refused(
             context, f"{name} answers in {version!r}, and {plugin.get('apiVersion')!r} was asked for"
         )
-    if not isinstance(status, dict) or not (status.get("token") or status.get("clientCertificateData")):
+    if not (status.get("token") or status.get("clientCertificateData")):
         raise _refused(context, f"{name} gives neither a token nor a certificate")
     return status
 
 
 def _command(context: Context, plugin: Entry) -> list[str]:
-    name, arguments = plugin.get("command"), plugin.get("args") or []
-    if not isinstance(name, str) or not name or not isinstance(arguments, list):
+    name, arguments = plugin.get("command"), as_list(plugin.get("args"))
+    if not isinstance(name, str) or not name or (plugin.get("args") and not arguments):
         raise _bad(context, "its program has no command")
     if plugin.get("apiVersion") not in _VERSIONS:
         raise _bad(
@@ -139,9 +139,7 @@ def _command(context: Context, plugin: Entry) -> list[str]:
 
 
 def _environment(plugin: Entry) -> dict[str, str]:
-    listed = plugin.get("env") or []
-    if not isinstance(listed, list):
-        return {}
+    listed = as_entries(plugin.get("env"))
     return {str(each["name"]): str(each.get("value", "")) for each in listed if "name" in each}
 
 
@@ -161,9 +159,8 @@ def _about(cluster: Mapping[str, Any]) -> dict[str, Any]:
         "proxy-url": "proxy-url",
     }
     about = {name: cluster[given] for given, name in names.items() if cluster.get(given)}
-    extensions: Sequence[Any] = cluster.get("extensions") or []
-    for each in extensions:
-        if isinstance(each, dict) and each.get("name") == "client.authentication.k8s.io/exec":
+    for each in as_entries(cluster.get("extensions")):
+        if each.get("name") == "client.authentication.k8s.io/exec":
             about["config"] = each.get("extension")
     return about
 

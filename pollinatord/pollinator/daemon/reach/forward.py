@@ -6,13 +6,13 @@ What is carried is TLS, of which nothing is known here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pollinator.wire.cluster import Cluster
+from pollinator.wire.documents import Entry, as_entries, as_entry
 from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
 from pollinator.wire.forwarding import Forwarding
 from pollinator.wire.places import private_dir
@@ -25,7 +25,7 @@ PAUSE_S = 1.0
 BLOCK = 64 * 1024
 _WORDS = 300
 
-Pod = dict[str, Any]
+Pod = Mapping[str, Any]
 
 
 class Forward:
@@ -163,8 +163,8 @@ def chosen(pods: Sequence[Pod], namespace: str, selector: str) -> Pod:
 
 def port_of(pod: Pod) -> int:
     """Where the executor in a pod listens."""
-    for container in pod.get("spec", {}).get("containers") or ():
-        for port in container.get("ports") or ():
+    for container in as_entries(as_entry(pod.get("spec")).get("containers")):
+        for port in as_entries(container.get("ports")):
             if port.get("name") == PORT_NAME:
                 return int(port["containerPort"])
     return PORT
@@ -172,7 +172,7 @@ def port_of(pod: Pod) -> int:
 
 def is_ready(pod: Pod) -> bool:
     """Its probes say so."""
-    conditions = _status(pod).get("conditions") or ()
+    conditions = as_entries(_status(pod).get("conditions"))
     return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
 
 
@@ -195,22 +195,20 @@ def _none(pods: Sequence[Pod], there: Sequence[Pod], namespace: str, selector: s
 def _why(pod: Pod) -> str:
     """In the words of whoever keeps it from running."""
     status = _status(pod)
-    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
-        waiting = container.get("state", {}).get("waiting") or {}
+    containers = [as_entries(status.get(each)) for each in ("initContainerStatuses", "containerStatuses")]
+    for container in (*containers[0], *containers[1]):
+        waiting = as_entry(as_entry(container.get("state")).get("waiting"))
         if waiting.get("reason"):
             return f"{waiting['reason']} {waiting.get('message', '')}".strip()[:_WORDS]
-    for condition in status.get("conditions") or ():
+    for condition in as_entries(status.get("conditions")):
         if condition.get("status") == "False" and condition.get("message"):
             return str(condition["message"])[:_WORDS]
     return f"{status.get('phase', 'Unknown')} {status.get('message', '')}".strip()[:_WORDS]
 
 
-def _status(pod: Pod) -> dict[str, Any]:
-    status = pod.get("status")
-    return status if isinstance(status, dict) else {}
+def _status(pod: Pod) -> Entry:
+    return as_entry(pod.get("status"))
 
 
 def _label(pod: Pod, name: str) -> str:
-    with contextlib.suppress(AttributeError):
-        return str((pod["metadata"].get("labels") or {}).get(name, ""))
-    return ""
+    return str(as_entry(pod["metadata"].get("labels")).get(name, ""))
