@@ -14,7 +14,7 @@ import grpc
 
 from pollinator.chunks.flow import Flow
 from pollinator.chunks.keeping import verify_lease
-from pollinator.chunks.keys import CONDEMNED, LEASE, MOVES, REF, check_key, namespace
+from pollinator.chunks.keys import CONDEMNED, LEASE, MOVES, REF, TALK, check_key, namespace
 from pollinator.chunks.pack import verify
 from pollinator.chunks.store import Listed, Store
 from pollinator.v1 import store_pb2_grpc
@@ -312,7 +312,7 @@ def _verify(key: str, body: bytes) -> None:
     match key[:1]:
         case kind if kind == LEASE:
             verify_lease(key, body)
-        case kind if kind in (REF, CONDEMNED, MOVES):
+        case kind if kind in (REF, CONDEMNED, MOVES, TALK):
             raise InvalidInput(f"{key} is for its owner only", reason="not_offered")
         case _:
             verify(key, body)

@@ -34,11 +34,18 @@ class Captured:
     """What could not be taken, each with the reason."""
 
 
-def capture(directory: Path, store: Store, *, progress: Callable[[int], None] | None = None) -> Captured:
+def capture(
+    directory: Path,
+    store: Store,
+    *,
+    data: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Captured:
     """Publish a folder as the ``result`` tree of a snapshot.
 
     Sockets, devices and what cannot be read are left out and named. Nobody else should write meanwhile.
-    ``progress`` is told the bytes that are read, whenever there are more.
+    ``progress`` is told the bytes that are read, whenever there are more; ``data`` is a folder to publish
+    beside it as the ``data`` tree.
 
     Raises:
         PollinatorError: the store fails.
@@ -46,8 +53,10 @@ def capture(directory: Path, store: Store, *, progress: Callable[[int], None] | 
     sealing = _Capture(store, progress)
     with sealing:
         tree = sealing.seal(directory)
-        ref = sealing.publish(Snapshot(version=1, result=tree))
-    return Captured(ref, tree, tuple(sealing.skipped))
+        skipped = tuple(sealing.skipped)
+        beside = sealing.seal(data) if data is not None else None
+        ref = sealing.publish(Snapshot(version=1, data=beside, result=tree))
+    return Captured(ref, tree, skipped)
 
 
 def capture_project(

@@ -22,7 +22,7 @@ from pollinator.wire.errors import Denied, Exhausted, NotFound, PollinatorError,
 _TEMPORARY = "tmp"
 """Folder of objects in the making. What a killed writer left there is in nobody's way."""
 
-_PATTERNS = (("psim", "[psim]/??/*"), ("rgl", "[rgl]/*"))
+_PATTERNS = (("psim", "[psim]/??/*"), ("rgl", "[rgl]/*"), ("t", "t/*/*/*"))
 """Where objects of which kinds are."""
 
 LEFTOVER_S = 24 * 3600.0

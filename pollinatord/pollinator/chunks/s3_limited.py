@@ -72,6 +72,16 @@ def limited(settings: S3Settings, place: str) -> Limited | None:
     return None
 
 
+def is_limited(settings: S3Settings, place: str) -> bool:
+    """Credentials that somebody has lead to the objects of this project, and to nothing beside them.
+
+    Args:
+        settings: of the bucket, with the credentials.
+        place: namespace of the project.
+    """
+    return _holds(settings, object_prefix(settings.prefix, place))
+
+
 def travels(settings: S3Settings) -> bool:
     """The settings mean the same on another machine: no server of this machine alone, no file of it."""
     host = urlsplit(settings.endpoint).netloc or settings.endpoint

@@ -99,7 +99,7 @@ class Data(ABC):
         """
 
     def see(self, job: Job, attempt: int, pods: Sequence[PodSeen]) -> None:
-        """How its pods are now, all of them. Quick, for the loop's thread; told at each change and after a restart.
+        """How all of its pods are now. Quick, for the loop's thread; told at each change and after a restart.
 
         One that was told of before and is not any more is gone.
         """

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from pollinator.executors.base import check_settings
 from pollinator.wire.errors import InvalidInput, Violation
+from pollinator.wire.store_env import is_endpoint
 
 SETTINGS = tuple(
     f"kubernetes.{name}"
     for name in (
         *("kubeconfig", "context", "namespace"),
-        *("claim", "mount", "executor_image"),
+        *("data", "claim", "mount", "executor_image", "python", "credentials", "endpoint"),
         *("image", "pull_secrets", "user", "node_selector", "tolerations", "gpus", "priority_class"),
         *("queue", "start", "peers"),
     )
@@ -54,6 +55,14 @@ class Site:
     claim: str = ""
     mount: Path | None = None
     executor_image: str = ""
+    bucket: bool = False
+    """Files go through the store of the project, and not over a volume."""
+    python: str = "python3"
+    """The interpreter in the executor's image."""
+    credentials: str = ""
+    """A Secret with keys for the stores of runs."""
+    endpoint: str = ""
+    """Of the stores of runs, as pods reach them."""
     image: str = ""
     pull_secrets: tuple[str, ...] = ()
     user: int = PLAIN_USER
@@ -94,6 +103,10 @@ def read_settings(settings: Mapping[str, str]) -> Site:
         claim=read("claim", _name, ""),
         mount=read("mount", _folder, None),
         executor_image=read("executor_image", str, ""),
+        bucket=read("data", _data, False),
+        python=read("python", str, "python3"),
+        credentials=read("credentials", _name, ""),
+        endpoint=read("endpoint", _endpoint, ""),
         image=read("image", str, ""),
         pull_secrets=read("pull_secrets", _names, ()),
         user=user,
@@ -106,6 +119,9 @@ def read_settings(settings: Mapping[str, str]) -> Site:
         start_s=read("start", _seconds, START_S),
         peers_s=read("peers", _seconds, PEERS_S),
     )
+    if site.bucket and not site.executor_image:
+        text = "names the image that brings files to pods, which share no volume with the executor"
+        wrong.append(Violation("kubernetes.executor_image", text))
     if wrong:
         raise InvalidInput("a setting cannot be meant", reason="bad_settings", violations=wrong)
     return site
@@ -114,6 +130,18 @@ def read_settings(settings: Mapping[str, str]) -> Site:
 def own_user() -> tuple[int, int]:
     """Whom the ranks are unless told: the executor itself, but never root."""
     return (os.geteuid(), os.getegid()) if os.geteuid() else (PLAIN_USER, PLAIN_USER)
+
+
+def _data(text: str) -> bool:
+    if text not in ("volume", "bucket"):
+        raise ValueError(f"write volume or bucket, not {text!r}")
+    return text == "bucket"
+
+
+def _endpoint(text: str) -> str:
+    if not is_endpoint(text):
+        raise ValueError("write http://HOST:PORT or https://HOST:PORT")
+    return text
 
 
 def _user(text: str) -> tuple[int, int]:

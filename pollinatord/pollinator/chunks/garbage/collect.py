@@ -15,7 +15,7 @@ from pollinator.chunks.garbage.mark import Marked, Marker
 from pollinator.chunks.garbage.repack import Repacked, repack, worth_repacking
 from pollinator.chunks.garbage.roots import Report, Roots, said_roots, young_snapshots
 from pollinator.chunks.keeping import all_moves, condemned_keys, read_condemned, write_condemned
-from pollinator.chunks.keys import CONDEMNED, INDEX, LEASE, MOVES, PACK, REF, SNAPSHOT, client_key
+from pollinator.chunks.keys import CONDEMNED, INDEX, LEASE, MOVES, PACK, REF, SNAPSHOT, TALK, client_key
 from pollinator.chunks.store import Listed, Store
 from pollinator.v1.keeping_pb2 import Condemned, CondemnedObject
 from pollinator.v1.project_pb2 import Collected, Garbage
@@ -33,6 +33,7 @@ _KINDS = {
     REF: "refs",
     LEASE: "leases",
     CONDEMNED: "lists",
+    TALK: "pages",
 }
 """What is removed, in this order: what names others goes first."""
 

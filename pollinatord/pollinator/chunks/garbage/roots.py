@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pollinator.chunks.keeping import read_lease, read_ref
-from pollinator.chunks.keys import LEASE, REF, SNAPSHOT
+from pollinator.chunks.keys import LEASE, REF, SNAPSHOT, TALK, run_of
 from pollinator.chunks.store import Listed, Store
 from pollinator.wire.errors import NotFound
 
@@ -15,6 +15,10 @@ REF_LIFE_S = 90 * 86400.0
 
 LEASE_LIFE_S = 30 * 86400.0
 """The same for a run whose executor has not renewed its lease."""
+
+TALK_LIFE_S = 86400.0
+"""Pages of a run that has no lease are of nobody: they come after it, and go before it. So old, all the same,
+that no order in which a store tells of its objects can deceive us."""
 
 Report = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much in all or 0."""
@@ -29,7 +33,7 @@ class Roots:
     objects: set[str] = field(default_factory=set[str])
     """Objects that a client needs before any snapshot names them."""
     dead: list[Listed] = field(default_factory=list[Listed])
-    """Refs and leases that do not count any more."""
+    """Refs and leases that do not count any more, and pages of runs that are over."""
     slowest_s: int = 0
     """The oldest view of the condemned lists that any client goes by."""
     blind: list[str] = field(default_factory=list[str])
@@ -51,17 +55,24 @@ def said_roots(store: Store, now_ns: int) -> Roots:
         PollinatorError: something cannot be read: then nobody knows what must stay.
     """
     roots = Roots()
+    # Before the leases: what has none then has lost it, or never had one.
+    pages = list(store.listing(f"{TALK}/"))
+    alive: set[str] = set()
     # Leases first: one is removed only after the ref that takes its place was written.
     for each in list(store.listing(f"{LEASE}/")):
         if _older(each, now_ns, LEASE_LIFE_S):
             roots.dead.append(each)
         else:
+            alive.add(run_of(each.key))
             _add_lease(roots, store, each.key)
     for each in list(store.listing(f"{REF}/")):
         if _older(each, now_ns, REF_LIFE_S):
             roots.dead.append(each)
         else:
             _add_ref(roots, store, each.key)
+    roots.dead += [
+        each for each in pages if run_of(each.key) not in alive and _older(each, now_ns, TALK_LIFE_S)
+    ]
     return roots
 
 
@@ -83,7 +94,7 @@ def _add_lease(roots: Roots, store: Store, key: str) -> None:
         lease = read_lease(store, key)
     except NotFound:
         return  # taken over by a ref just now
-    run_id = key.partition("/")[2]
+    run_id = run_of(key)
     for ref in (lease.source, lease.result):
         if ref.key:
             roots.add(ref.key, run_id)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pollinator.chunks.keeping import encode, write_ref
-from pollinator.chunks.keys import LEASE, client_key
+from pollinator.chunks.keys import LEASE, TALK, run_of
 from pollinator.chunks.store import Store
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.records import Records
@@ -263,11 +263,14 @@ class Keeping:
 
 
 def _take_over(store: Store, ended: set[str]) -> None:
-    """Remove the leases of runs of which the ref says all there is to say."""
+    """Remove the leases of runs of which the ref says all there is to say, and what these told each other."""
     try:
-        leases = list(store.keys(f"{LEASE}/"))
-        for run_id in ended.intersection(key.partition("/")[2] for key in leases):
-            store.delete(client_key(LEASE, run_id))
+        leases = [key for key in store.keys(f"{LEASE}/") if run_of(key) in ended]
+        over = set(map(run_of, leases))
+        # Before its lease: pages of a run that has none are a matter for the next collection.
+        pages = [key for key in store.keys(f"{TALK}/") if run_of(key) in over] if over else []
+        for key in [*pages, *leases]:
+            store.delete(key)
     except PollinatorError as error:
         # They are dead after a month.
         _log.info("leases stay in %s: %s", store.identity, error.message)

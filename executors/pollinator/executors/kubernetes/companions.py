@@ -1,0 +1,145 @@
+"""The containers that bring files to the ranks of a pod and their words home, and their Secret, from data."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from pollinator.executors.base import Job
+from pollinator.executors.kubernetes.credentials import Issued
+from pollinator.executors.kubernetes.data import CONTROL, OURS, OUTPUT, WORK, Manifest, Parts
+from pollinator.executors.kubernetes.naming import metadata
+from pollinator.executors.kubernetes.pod import (
+    AUTHORITIES,
+    KEYS,
+    NOTES,
+    PLAN,
+    SECRET,
+    STAYS,
+    STORE,
+    UID,
+    Plan,
+)
+from pollinator.executors.kubernetes.settings import Site
+
+FETCH, COLLECT = "fetch", "collect"
+PACKAGE = "pollinator.executors.kubernetes"
+FILES, TOLD, NOTED, WAY, OWNER = "files", "told", "notes", "store", "keys"
+"""Volumes: the trees, what ranks leave, what ``collect`` notes, the run's Secret, and that of the owner."""
+RESOURCES = {FETCH: {"cpu": "500m", "memory": "1Gi"}, COLLECT: {"cpu": "500m", "memory": "512Mi"}}
+"""Requested, and the limit: a pod whose containers do not say both is the first to be ended."""
+RESULTS_S = 24 * 3600
+"""So much longer than their ranks pods may be there: results wait for a store that does not answer."""
+GRACE_S = 600
+"""So long a pod that is to end has to store what there is."""
+
+
+def secret_name(job: Job, attempt: int, executor: str) -> str:
+    """Of the Secret by which pods of an attempt reach the store."""
+    return f"{metadata(job, attempt, executor)['name']}-store"
+
+
+def secret_manifest(job: Job, attempt: int, executor: str, plan: Plan, issued: Issued) -> Manifest:
+    """The Secret, without an owner."""
+    about = metadata(job, attempt, executor) | {"name": secret_name(job, attempt, executor)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": about,
+        "type": "Opaque",
+        "data": secret_data(issued) | {PLAN: _encoded(plan.to_json().encode())},
+    }
+
+
+def secret_data(issued: Issued) -> dict[str, str]:
+    """What of it changes when credentials are renewed."""
+    data = {STORE: _encoded(issued.settings.SerializeToString(deterministic=True))}
+    if issued.authorities:
+        data[AUTHORITIES] = _encoded(issued.authorities)
+    return data
+
+
+def parts_of(job: Job, attempt: int, executor: str, site: Site, *, side_car: bool) -> Parts:
+    """What pods have besides their ranks.
+
+    Args:
+        job: the run.
+        attempt: which one.
+        executor: its name in the cluster.
+        site: the settings.
+        side_car: the cluster has containers that run beside the others from before, and end after them.
+    """
+    secret: Manifest = {"secretName": secret_name(job, attempt, executor), "defaultMode": 0o440}
+    volumes: list[Manifest] = [
+        *({"name": name, "emptyDir": {}} for name in (FILES, TOLD, NOTED)),
+        {"name": WAY, "secret": secret},
+    ]
+    if site.credentials:
+        volumes.append({"name": OWNER, "secret": {"secretName": site.credentials, "defaultMode": 0o440}})
+    mounts: list[Manifest] = [
+        {"name": FILES, "mountPath": WORK},
+        {"name": FILES, "subPath": "src", "mountPath": f"{WORK}/src", "readOnly": True},
+        {"name": TOLD, "subPath": "output", "mountPath": OUTPUT},
+        {"name": TOLD, "subPath": "control", "mountPath": CONTROL},
+    ]
+    fetch, collect = _container(FETCH, site), _container(COLLECT, site)
+    if side_car:
+        collect["restartPolicy"] = "Always"
+        collect["env"].append({"name": STAYS, "value": "1"})
+    return Parts(
+        volumes=volumes,
+        mounts=mounts,
+        before=[fetch, collect] if side_car else [fetch],
+        beside=[] if side_car else [collect],
+        extra_s=RESULTS_S,
+        grace_s=GRACE_S,
+    )
+
+
+def has_side_cars(version: Mapping[str, str]) -> bool:
+    """Whether a cluster of this version starts containers that run beside the others from before."""
+    major, minor = (_number(version.get(name, "")) for name in ("major", "minor"))
+    return (major, minor) >= (1, 29)
+
+
+def _container(name: str, site: Site) -> Manifest:
+    # Later mounts lie in earlier ones.
+    mounts = [
+        {"name": FILES, "mountPath": WORK},
+        {"name": TOLD, "mountPath": OURS},
+        {"name": NOTED, "mountPath": NOTES},
+        {"name": WAY, "mountPath": SECRET, "readOnly": True},
+    ]
+    if site.credentials:
+        mounts.append({"name": OWNER, "mountPath": KEYS, "readOnly": True})
+    resources = RESOURCES[name]
+    return {
+        "name": name,
+        "image": site.executor_image,
+        "imagePullPolicy": "Always" if site.executor_image.endswith(":latest") else "IfNotPresent",
+        "command": [site.python, "-m", f"{PACKAGE}.{name}"],
+        "env": [
+            {"name": UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+            {"name": "HOME", "value": NOTES},
+            {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
+            {"name": "PYTHONUNBUFFERED", "value": "1"},
+        ],
+        "resources": {"requests": resources, "limits": resources},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _number(text: str) -> int:
+    # Some say 29+.
+    digits = text.rstrip("+")
+    return int(digits) if digits.isdecimal() else 0
