@@ -56,7 +56,7 @@ def finished(obj: Obj) -> bool:
 
 
 def pods_of(cluster: Site, name: str) -> list[Obj]:
-    found = cluster.list("pods", labelSelector=f"batch.kubernetes.io/job-name={name}")
+    found = cluster.all("pods", labelSelector=f"batch.kubernetes.io/job-name={name}")
     return sorted(
         found, key=lambda each: each["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"]
     )

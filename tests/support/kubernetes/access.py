@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from support.kubernetes.kinds import BINDING, CLUSTER_BINDING, CLUSTER_ROLE, ROLE, Kind, Obj
+from support.kubernetes.kinds import BINDING, CLUSTER_BINDING, CLUSTER_ROLE, ROLE, Kind, Obj, list_of
 from support.kubernetes.refusals import Refusal, unauthorized
 from support.kubernetes.store import Store
 
@@ -92,12 +92,12 @@ class Access:
         if namespace:
             bindings = [*bindings, *self._store.all(BINDING, namespace)]
         for binding in bindings:
-            if not any(_is(each, user, binding) for each in binding.get("subjects") or ()):
+            if not any(_is(each, user, binding) for each in list_of(binding, "subjects")):
                 continue
             ref = binding["roleRef"]
             kind = ROLE if ref["kind"] == "Role" else CLUSTER_ROLE
             role = self._store.find(kind, namespace, ref["name"])
-            yield from (role or {}).get("rules") or ()
+            yield from list_of((role or {}), "rules")
 
 
 def account(namespace: str, name: str) -> str:
@@ -116,10 +116,10 @@ def _is(subject: Obj, user: str, binding: Obj) -> bool:
 
 
 def _allows(rule: Obj, verb: str, group: str, resource: str, name: str) -> bool:
-    names = rule.get("resourceNames") or ()
+    names = list_of(rule, "resourceNames")
     return (
         bool({verb, "*"} & set(rule["verbs"]))
-        and bool({group, "*"} & set(rule.get("apiGroups") or ()))
-        and bool({resource, "*"} & set(rule.get("resources") or ()))
+        and bool({group, "*"} & set(list_of(rule, "apiGroups")))
+        and bool({resource, "*"} & set(list_of(rule, "resources")))
         and (not names or name in names)
     )

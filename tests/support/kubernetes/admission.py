@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from support.kubernetes.defaults import TOLERATION_S
-from support.kubernetes.kinds import JOB, NAMESPACE, POD, QUOTA, Kind, Obj
+from support.kubernetes.kinds import JOB, NAMESPACE, POD, QUOTA, Kind, Obj, list_of, part
 from support.kubernetes.quantities import added, amounts, asked_of, shown
 from support.kubernetes.refusals import Refusal, forbidden, not_found
 from support.kubernetes.security import LABEL, violations
@@ -94,7 +94,7 @@ class Admission:
 
     def _secure(self, name: str, pod: Obj) -> None:
         namespace = self.store.get(NAMESPACE, "", pod["metadata"]["namespace"])
-        level = (namespace["metadata"].get("labels") or {}).get(LABEL, "privileged")
+        level = part(namespace["metadata"], "labels").get(LABEL, "privileged")
         if found := violations(level, pod["spec"]):
             raise forbidden(POD, name, f'violates PodSecurity "{level}:latest": {", ".join(found)}')
 
@@ -150,7 +150,7 @@ def _token(spec: Obj) -> None:
     spec.setdefault("volumes", []).append(
         {"name": name, "projected": {"sources": sources, "defaultMode": 0o644}}
     )
-    for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
+    for container in [*list_of(spec, "initContainers"), *spec["containers"]]:
         mounts = container.setdefault("volumeMounts", [])
         if not any(each["mountPath"] == at for each in mounts):
             mounts.append({"name": name, "readOnly": True, "mountPath": at})
@@ -169,7 +169,7 @@ def _ask(hook: Webhook, kind: Kind, obj: Obj) -> None:
         message = f'admission webhook "policy.example.com" denied the request: {hook.denies}'
         raise Refusal(403, "Forbidden", message, {"name": name, "kind": kind.plural})
     if hook.adds:
-        marks = [obj["metadata"].get(each) or {} for each in ("labels", "annotations")]
+        marks = [part(obj["metadata"], each) for each in ("labels", "annotations")]
         if not any(each.get("sidecar.istio.io/inject") == "false" for each in marks):
             obj["spec"]["containers"] = [*obj["spec"]["containers"], dict(hook.adds)]
 
@@ -189,4 +189,4 @@ def _must_be_said(name: str) -> bool:
 
 
 def _ended(pod: Obj) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return part(pod, "status").get("phase") in ("Succeeded", "Failed")

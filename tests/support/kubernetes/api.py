@@ -10,7 +10,7 @@ from typing import Any
 
 from support.kubernetes import defaults, deleting, rules, schemas
 from support.kubernetes.admission import Admission
-from support.kubernetes.kinds import Kind, Obj
+from support.kubernetes.kinds import Kind, Obj, is_list, is_obj, part
 from support.kubernetes.patching import APPLY, patched
 from support.kubernetes.refusals import Refusal, bad_request, conflict, gone
 from support.kubernetes.selecting import selector
@@ -104,7 +104,7 @@ class Api:
             return self.create(kind, namespace, patch)
         old = self.store.get(kind, namespace, name)
         fresh = patched(kind, old, patch, content_type)
-        wanted = (patch.get("metadata") or {}) if isinstance(patch, dict) else {}
+        wanted = part(patch, "metadata") if is_obj(patch) else {}
         if wanted.get("resourceVersion") not in (None, old["metadata"]["resourceVersion"]):
             raise conflict(kind, name)
         return self._replace(kind, old, self._read(kind, namespace, fresh), sub)
@@ -137,7 +137,7 @@ class Api:
 
     def _read(self, kind: Kind, namespace: str, given: Any) -> Obj:
         """What was sent, once it is known to be an object of this kind."""
-        if not isinstance(given, dict):
+        if not is_obj(given):
             raise bad_request("the object provided is unrecognized (must be of type Object)")
         obj = copy.deepcopy(given)
         for name, value in (("kind", kind.name), ("apiVersion", kind.api_version)):
@@ -145,15 +145,15 @@ class Api:
                 raise bad_request(f"the {name} of the object is {obj[name]}, and {value} was expected")
         obj = {name: obj[name] for name in (*_OWN, *obj) if name in obj}
         schemas.check(kind, obj)
-        meta = obj.setdefault("metadata", {}) or {}
+        meta: Obj = obj.get("metadata") or {}
         obj["metadata"] = meta
-        if kind.namespaced:
-            if meta.setdefault("namespace", namespace) != namespace:
-                raise bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )
+        if kind.namespaced and meta.setdefault("namespace", namespace) != namespace:
+            raise bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
         meta.pop("managedFields", None)
-        return _without_nothing(obj)
+        plain: Obj = _without_nothing(obj)
+        return plain
 
 
 def _fill_in(kind: Kind, old: Obj, fresh: Obj) -> None:
@@ -167,9 +167,9 @@ def _fill_in(kind: Kind, old: Obj, fresh: Obj) -> None:
 
 def _without_nothing(value: Any) -> Any:
     """Fields that are null are not said, except where null is what is said."""
-    if isinstance(value, dict):
+    if is_obj(value):
         return {name: _without_nothing(each) for name, each in value.items() if each is not None}
-    if isinstance(value, list):
+    if is_list(value):
         return [_without_nothing(each) for each in value]
     return value
 

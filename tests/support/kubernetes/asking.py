@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
-from support.kubernetes.kinds import BUILT_IN, KUEUE, Kind
+from support.kubernetes.kinds import BUILT_IN, KUEUE, Kind, is_list
 
 _CALL_S = 20.0
 _KINDS = {each.plural: each for each in (*BUILT_IN, *KUEUE)}
-_TYPES = {list: "application/json-patch+json", dict: "application/merge-patch+json"}
+_JSON, _MERGE = "application/json-patch+json", "application/merge-patch+json"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,12 @@ class Line:
 
     def patch(self, plural: str, namespace: str, name: str, patch: Any, how: str = "") -> Said:
         """Change an object, by a merge patch or by a JSON patch unless ``how`` says."""
-        return self.ask("PATCH", path_of(plural, namespace, name), patch, how or _TYPES[type(patch)])
+        return self.ask(
+            "PATCH",
+            path_of(plural, namespace, name),
+            patch,
+            how or (_JSON if is_list(patch) else _MERGE),
+        )
 
 
 def path_of(plural: str, namespace: str = "", name: str = "", sub: str = "", **query: Any) -> str:

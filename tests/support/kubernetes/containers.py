@@ -24,8 +24,8 @@ _CONTROLLERS = ("memory", "cpuacct")
 _HIERARCHIES = Path("/sys/fs/cgroup")
 _LOOK_S = 0.05
 _CANNOT = (
-    "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
-    "unable to start container process: error during container init: "
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
+    "runc create failed: unable to start container process: error during container init: "
 )
 
 
@@ -120,15 +120,15 @@ class Container:
 
     async def wait(self) -> Ended:
         """How it ended."""
-        while True:
+        while self.runs:
             try:
                 async with asyncio.timeout(_LOOK_S if "memory" in self.groups else None):
-                    code = await self.process.wait()
-                break
+                    await self.process.wait()
             except TimeoutError:
                 if self._has_no_memory():
                     # As newer kernels: all of a container or nothing.
                     self.kill()
+        code = self.process.returncode or 0
         self._over = self._over or self._has_no_memory()
         self.remove()
         return Ended(128 - code if code < 0 else code, self._over)
@@ -187,7 +187,7 @@ def _written(plan: Plan, root: Path, groups: Mapping[str, Path]) -> dict[str, An
 async def _all_of(reads: int) -> bytes:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    with open(reads, "rb", buffering=0) as file:
+    with os.fdopen(reads, "rb", buffering=0) as file:
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
         try:
             return await reader.read()

@@ -17,6 +17,9 @@ from support.kubernetes.kinds import (
     VOLUME,
     Kind,
     Obj,
+    is_obj,
+    list_of,
+    part,
 )
 
 TOLERATION_S = 300
@@ -45,13 +48,13 @@ def pod_spec(spec: Obj) -> None:
         schedulerName="default-scheduler",
         securityContext={},
     )
-    for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
+    for container in [*list_of(spec, "initContainers"), *spec["containers"]]:
         _container(container)
-    for volume in spec.get("volumes") or ():
+    for volume in list_of(spec, "volumes"):
         for name in ("secret", "configMap", "downwardAPI", "projected"):
-            if isinstance(volume.get(name), dict):
+            if is_obj(volume.get(name)):
                 volume[name].setdefault("defaultMode", 0o644)
-        if isinstance(volume.get("hostPath"), dict):
+        if is_obj(volume.get("hostPath")):
             volume["hostPath"].setdefault("type", "")
 
 
@@ -68,21 +71,21 @@ def _container(container: Obj) -> None:
     resources = container["resources"]
     if resources.get("limits"):
         # What may be had at most is what is asked for.
-        resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
-    for row in container.get("env") or ():
-        if field := (row.get("valueFrom") or {}).get("fieldRef"):
+        resources["requests"] = {**resources["limits"], **part(resources, "requests")}
+    for row in list_of(container, "env"):
+        if field := part(row, "valueFrom").get("fieldRef"):
             field.setdefault("apiVersion", "v1")
-    for row in container.get("ports") or ():
+    for row in list_of(container, "ports"):
         row.setdefault("protocol", "TCP")
 
 
 def _quality(spec: Obj) -> str:
-    containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
-    resources = [each.get("resources") or {} for each in containers]
+    containers = [*list_of(spec, "initContainers"), *spec["containers"]]
+    resources = [part(each, "resources") for each in containers]
     if not any(each.get("requests") or each.get("limits") for each in resources):
         return "BestEffort"
     exact = all(
-        {"cpu", "memory"} <= (each.get("limits") or {}).keys() and each["limits"] == each.get("requests")
+        {"cpu", "memory"} <= part(each, "limits").keys() and each["limits"] == each.get("requests")
         for each in resources
     )
     return "Guaranteed" if exact else "Burstable"
@@ -101,8 +104,8 @@ def _job(obj: Obj) -> None:
         podReplacementPolicy="Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed",
         manualSelector=False,
     )
-    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
-        for pattern in rule.get("onPodConditions") or ():
+    for rule in list_of(spec, "podFailurePolicy", "rules"):
+        for pattern in list_of(rule, "onPodConditions"):
             pattern.setdefault("status", "True")
     pod_spec(spec["template"]["spec"])
     obj["status"] = {}
@@ -116,11 +119,11 @@ def _job(obj: Obj) -> None:
         "job-name": name,
     }
     inner = spec["template"].setdefault("metadata", {})
-    inner["labels"] = {**(inner.get("labels") or {}), **labels}
+    inner["labels"] = {**part(inner, "labels"), **labels}
     inner.setdefault("creationTimestamp", None)
     spec["selector"] = {"matchLabels": {_UID_LABEL: uid}}
     # So are all that the server keeps.
-    meta["labels"] = {**(inner["labels"] if not meta.get("labels") else {}), **(meta.get("labels") or {})}
+    meta["labels"] = {**(inner["labels"] if not meta.get("labels") else {}), **part(meta, "labels")}
 
 
 def _service(obj: Obj) -> None:
@@ -128,14 +131,15 @@ def _service(obj: Obj) -> None:
     _fill(spec, type="ClusterIP", sessionAffinity="None", internalTrafficPolicy="Cluster")
     _fill(spec, clusterIP="10.96.0.10", ipFamilies=["IPv4"], ipFamilyPolicy="SingleStack")
     spec.setdefault("clusterIPs", [spec["clusterIP"]])
-    for row in spec.get("ports") or ():
+    for row in list_of(spec, "ports"):
         _fill(row, protocol="TCP", targetPort=row["port"])
     obj["status"] = {"loadBalancer": {}}
 
 
 def _secret(obj: Obj) -> None:
     obj.setdefault("type", "Opaque")
-    for name, text in (obj.pop("stringData", None) or {}).items():
+    plain: dict[str, str] = obj.pop("stringData", None) or {}
+    for name, text in plain.items():
         obj.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode()
 
 

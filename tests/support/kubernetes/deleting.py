@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 from typing import Any
 
-from support.kubernetes.kinds import JOB, NAMESPACE, POD, Kind, Obj, kind_of
+from support.kubernetes.kinds import JOB, NAMESPACE, POD, Kind, Obj, kind_of, list_of, part
 from support.kubernetes.refusals import conflict
 from support.kubernetes.store import Change, Store, owners
 
@@ -20,8 +20,8 @@ def delete(store: Store, kind: Kind, obj: Obj, options: Obj) -> Obj:
     Raises:
         Refusal: it is not the one that was meant.
     """
-    _check(kind, obj, options.get("preconditions") or {})
-    finalizers = list(obj["metadata"].get("finalizers") or ())
+    _check(kind, obj, part(options, "preconditions"))
+    finalizers = list(list_of(obj["metadata"], "finalizers"))
     if policy := _policy(kind, options):
         finalizers = [each for each in finalizers if each not in _OF_POLICY.values()]
         finalizers += [_OF_POLICY[policy]] if policy in _OF_POLICY else []
@@ -51,8 +51,8 @@ def _check(kind: Kind, obj: Obj, wanted: Obj) -> None:
     for field, name in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         is_so = obj["metadata"][field]
         if wanted.get(field) not in (None, is_so):
-            why = f"Precondition failed: {name} in precondition: {wanted[field]}, {name} in object meta: {is_so}"
-            raise conflict(kind, obj["metadata"]["name"], why)
+            told = f"{name} in precondition: {wanted[field]}, {name} in object meta: {is_so}"
+            raise conflict(kind, obj["metadata"]["name"], f"Precondition failed: {told}")
 
 
 def _policy(kind: Kind, options: Obj) -> str:
@@ -79,16 +79,16 @@ def _grace(kind: Kind, obj: Obj, options: Obj) -> int:
 def finish(store: Store, kind: Kind, obj: Obj) -> None:
     """Take out what is deleted and held by nobody any more."""
     meta = obj["metadata"]
-    if "deletionTimestamp" in meta and not meta.get("finalizers"):
-        if kind is not POD or not meta.get("deletionGracePeriodSeconds"):
-            store.remove(kind, obj)
+    waits = kind is POD and meta.get("deletionGracePeriodSeconds")
+    if "deletionTimestamp" in meta and not meta.get("finalizers") and not waits:
+        store.remove(kind, obj)
 
 
 def drop_finalizer(store: Store, kind: Kind, obj: Obj, name: str) -> None:
     """One that is held by it is let go."""
 
     def drop(fresh: Obj) -> None:
-        held = fresh["metadata"].get("finalizers") or []
+        held = list_of(fresh["metadata"], "finalizers")
         if left := [each for each in held if each != name]:
             fresh["metadata"]["finalizers"] = left
         else:
@@ -133,14 +133,14 @@ class Collector:
     def _collect(self, kind: Kind, obj: Obj, there: list[Obj]) -> None:
         if "deletionTimestamp" in obj["metadata"]:
             return
-        waiting = [each for each in there if FOREGROUND in (each["metadata"].get("finalizers") or ())]
+        waiting = [each for each in there if FOREGROUND in list_of(each["metadata"], "finalizers")]
         deleted = [each for each in waiting if "deletionTimestamp" in each["metadata"]]
         if not there or len(deleted) == len(there):
             policy = "Foreground" if there else "Background"
             delete(self._store, kind, obj, {"propagationPolicy": policy})
 
     def _release(self, kind: Kind, obj: Obj) -> None:
-        finalizers = obj["metadata"].get("finalizers") or ()
+        finalizers = list_of(obj["metadata"], "finalizers")
         mine = self._dependents(obj)
         if ORPHAN in finalizers:
             for each_kind, each in mine:
@@ -176,5 +176,5 @@ def _disown(obj: Obj, uid: str) -> None:
 
 
 def _blocks(obj: Obj, owner: Obj) -> bool:
-    rows = obj["metadata"].get("ownerReferences") or ()
+    rows = list_of(obj["metadata"], "ownerReferences")
     return any(each["uid"] == owner["metadata"]["uid"] and each.get("blockOwnerDeletion") for each in rows)

@@ -101,7 +101,7 @@ class Double:
         for each in SHM.glob(f"{self.folder.name}-*"):
             shutil.rmtree(each, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-        assert not trouble and not said, f"the double failed: {trouble} {said}"
+        assert "" == trouble + said, "the double failed"
 
     def write_kubeconfig(self, name: str, user: dict[str, Any], namespace: str = "default") -> Path:
         """A file by which a client finds it, and is this user."""

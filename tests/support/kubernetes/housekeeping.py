@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from support.kubernetes.kinds import ACCOUNT, CLAIM, CONFIG_MAP, NAMESPACE, QUOTA, VOLUME, Obj
+from support.kubernetes.kinds import ACCOUNT, CLAIM, CONFIG_MAP, NAMESPACE, QUOTA, VOLUME, Obj, list_of, part
 from support.kubernetes.quantities import amounts, quantity, shown
 from support.kubernetes.store import Change
 from support.kubernetes.world import World
@@ -58,7 +58,7 @@ class Housekeeper:
         if volume is None:
             return
         ref = {name: claim["metadata"][name] for name in ("name", "namespace", "uid")}
-        capacity = volume["spec"].get("capacity") or {}
+        capacity = part(volume["spec"], "capacity")
 
         def take(fresh: Obj) -> None:
             fresh["spec"]["claimRef"] = {"kind": "PersistentVolumeClaim", "apiVersion": "v1", **ref}
@@ -66,14 +66,14 @@ class Housekeeper:
 
         def bind(fresh: Obj) -> None:
             fresh["spec"]["volumeName"] = volume["metadata"]["name"]
-            modes = volume["spec"].get("accessModes") or []
+            modes = list_of(volume["spec"], "accessModes")
             fresh["status"] = {"phase": "Bound", "accessModes": modes, "capacity": dict(capacity)}
 
         self._store.change(VOLUME, volume, take)
         self._store.change(CLAIM, claim, bind)
 
     def _count(self, quota: Obj) -> None:
-        hard = quota["spec"].get("hard") or {}
+        hard = part(quota["spec"], "hard")
         used = self._world.admission.used(quota)
         told = {name: shown(used.get(name, quantity("0"))) for name in amounts(hard)}
 
@@ -87,13 +87,13 @@ def _fits(claim: Obj, volume: Obj) -> bool:
     wants, has = claim["spec"], volume["spec"]
     if wants.get("volumeName") not in (None, "", volume["metadata"]["name"]):
         return False
-    taken = has.get("claimRef") or {}
+    taken = part(has, "claimRef")
     if taken and (taken.get("name"), taken.get("namespace")) != (
         claim["metadata"]["name"],
         claim["metadata"]["namespace"],
     ):
         return False
-    asked = quantity(((wants.get("resources") or {}).get("requests") or {}).get("storage", "0"))
-    enough = asked <= quantity((has.get("capacity") or {}).get("storage", "0"))
+    asked = quantity(part(wants, "resources", "requests").get("storage", "0"))
+    enough = asked <= quantity(part(has, "capacity").get("storage", "0"))
     same = (wants.get("storageClassName") or "") == (has.get("storageClassName") or "")
-    return enough and same and set(wants.get("accessModes") or ()) <= set(has.get("accessModes") or ())
+    return enough and same and set(list_of(wants, "accessModes")) <= set(list_of(has, "accessModes"))

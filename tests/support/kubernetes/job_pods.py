@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from support.kubernetes.kinds import Obj
+from support.kubernetes.kinds import Obj, list_of, part
 
 TRACKING = "batch.kubernetes.io/job-tracking"
 """The finalizer of pods that are not counted yet."""
@@ -14,13 +14,13 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 def new(job: Obj, index: int | None) -> Obj:
     """One of them; ``None`` where they have no index."""
     template = copy.deepcopy(job["spec"]["template"])
-    meta, spec = template.get("metadata") or {}, template["spec"]
+    meta, spec = part(template, "metadata"), template["spec"]
     name = job["metadata"]["name"]
-    labels, annotations = dict(meta.get("labels") or {}), dict(meta.get("annotations") or {})
+    labels, annotations = dict(part(meta, "labels")), dict(part(meta, "annotations"))
     if index is not None:
         labels[INDEX] = annotations[INDEX] = str(index)
         spec.setdefault("hostname", f"{name}-{index}")
-        for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
+        for container in [*list_of(spec, "initContainers"), *spec["containers"]]:
             _tell_index(container)
     owner = {
         "apiVersion": "batch/v1",
@@ -35,7 +35,7 @@ def new(job: Obj, index: int | None) -> Obj:
         "namespace": job["metadata"]["namespace"],
         "labels": labels,
         "ownerReferences": [owner],
-        "finalizers": [TRACKING, *(meta.get("finalizers") or ())],
+        "finalizers": [TRACKING, *list_of(meta, "finalizers")],
     }
     if annotations:
         fresh["annotations"] = annotations
@@ -51,7 +51,7 @@ def _tell_index(container: Obj) -> None:
 
 def index_of(pod: Obj) -> int | None:
     """The index of a pod."""
-    text = (pod["metadata"].get("annotations") or {}).get(INDEX)
+    text = part(pod["metadata"], "annotations").get(INDEX)
     return None if text is None else int(text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from support.kubernetes.job_pods import TRACKING, index_of, read, shown
-from support.kubernetes.kinds import Obj
+from support.kubernetes.kinds import Obj, list_of, part
 from support.kubernetes.store import condition, now, seconds, set_condition
 
 _SUCCEEDED, _FAILED = "Succeeded", "Failed"
@@ -21,7 +21,7 @@ class Count:
 
     def __init__(self, job: Obj, pods: list[Obj]) -> None:
         self._job, self._spec = job, job["spec"]
-        self._status: Obj = job.get("status") or {}
+        self._status: Obj = part(job, "status")
         self.active = [
             each for each in pods if not _terminal(each) and "deletionTimestamp" not in each["metadata"]
         ]
@@ -49,7 +49,7 @@ class Count:
         return bool(self._succeeded >= self._spec.get("completions", 1))
 
     def _counts(self, pod: Obj) -> bool:
-        if TRACKING not in (pod["metadata"].get("finalizers") or ()):
+        if TRACKING not in list_of(pod["metadata"], "finalizers"):
             return False
         early = self._spec["podReplacementPolicy"] != "Failed" and "deletionTimestamp" in pod["metadata"]
         return _terminal(pod) or early
@@ -58,7 +58,7 @@ class Count:
         """How much a pod counts as a failure."""
         if pod["status"].get("phase") == _SUCCEEDED:
             return 0
-        for number, rule in enumerate((self._spec.get("podFailurePolicy") or {}).get("rules") or ()):
+        for number, rule in enumerate(list_of(self._spec, "podFailurePolicy", "rules")):
             if (why := _matched(rule, pod)) is None:
                 continue
             if rule["action"] == "Ignore":
@@ -80,7 +80,8 @@ class Count:
         deadline = self._spec.get("activeDeadlineSeconds")
         started = self._status.get("startTime")
         if deadline is not None and started and not self._spec.get("suspend"):
-            if seconds(now(micro=True)) >= seconds(started) + deadline:
+            late = seconds(now(micro=True)) >= seconds(started) + deadline
+            if late:
                 return "DeadlineExceeded", "Job was active longer than specified deadline"
         return None
 
@@ -93,7 +94,8 @@ class Count:
             left = room if completions is None else min(room, completions - self._succeeded - len(there))
             return [None] * max(0, left)
         taken = {index_of(each) for each in there} | self._indexes
-        return [each for each in range(completions or 0) if each not in taken][: max(0, room)]
+        left_over: list[int | None] = [each for each in range(completions or 0) if each not in taken]
+        return left_over[: max(0, room)]
 
     # Written down
 
@@ -143,7 +145,7 @@ class Count:
 
 
 def _terminal(pod: Obj) -> bool:
-    return (pod.get("status") or {}).get("phase") in (_SUCCEEDED, _FAILED)
+    return part(pod, "status").get("phase") in (_SUCCEEDED, _FAILED)
 
 
 def _matched(rule: Obj, pod: Obj) -> str | None:
@@ -155,13 +157,13 @@ def _matched(rule: Obj, pod: Obj) -> str | None:
             named = codes.get("containerName") in (None, row["name"])
             if named and code and (code in codes["values"]) == (codes["operator"] == "In"):
                 return f"Container {row['name']} for pod {where} failed with exit code {code}"
-    for pattern in rule.get("onPodConditions") or ():
+    for pattern in list_of(rule, "onPodConditions"):
         if condition(pod, pattern["type"]).get("status") == pattern.get("status", "True"):
             return f"Pod {where} has condition {pattern['type']}"
     return None
 
 
 def _ended(pod: Obj) -> Iterable[Obj]:
-    status = pod.get("status") or {}
-    rows = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    return [each for each in rows if "terminated" in (each.get("state") or {})]
+    status = part(pod, "status")
+    rows = [*list_of(status, "initContainerStatuses"), *list_of(status, "containerStatuses")]
+    return [each for each in rows if "terminated" in part(each, "state")]

@@ -9,7 +9,7 @@ from support.kubernetes import job_pods, job_status
 from support.kubernetes.deleting import delete, drop_finalizer
 from support.kubernetes.events import tell
 from support.kubernetes.job_pods import TRACKING
-from support.kubernetes.kinds import JOB, POD, Key, Obj, key_of
+from support.kubernetes.kinds import JOB, POD, Key, Obj, key_of, list_of
 from support.kubernetes.refusals import Refusal
 from support.kubernetes.store import Change, condition, controller_of, now, seconds
 from support.kubernetes.world import World
@@ -53,7 +53,7 @@ class JobController:
         """Pods whose Job is gone are nobody's."""
         uids = {each["metadata"]["uid"] for each in self._store.all(JOB)}
         for pod in self._store.all(POD):
-            if TRACKING in (pod["metadata"].get("finalizers") or ()) and controller_of(pod) not in uids:
+            if TRACKING in list_of(pod["metadata"], "finalizers") and controller_of(pod) not in uids:
                 drop_finalizer(self._store, POD, pod, TRACKING)
 
     def _sync(self, job: Obj) -> None:

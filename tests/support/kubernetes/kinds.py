@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 Obj = dict[str, Any]
 """An object as it is written in JSON."""
@@ -88,6 +88,30 @@ BUILT_IN = (
     *(PRIORITY, ACCESS_REVIEW),
 )
 _BY_RESOURCE = {each.resource: each for each in (*BUILT_IN, *KUEUE)}
+
+
+def is_obj(value: Any) -> TypeGuard[Obj]:
+    """It has fields."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """It has entries."""
+    return isinstance(value, list)
+
+
+def part(obj: Any, *names: str) -> Obj:
+    """What an object has below these names; an empty one where it has nothing there."""
+    found: Any = obj
+    for name in names:
+        found = found.get(name) if found else None
+    return found or Obj()
+
+
+def list_of(obj: Any, *names: str) -> list[Any]:
+    """The same for a list."""
+    found: Any = part(obj, *names)
+    return list(found)
 
 
 def kind_of(resource: str) -> Kind:

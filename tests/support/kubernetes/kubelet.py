@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from support.kubernetes.deleting import finish
 from support.kubernetes.images import is_slow
-from support.kubernetes.kinds import POD, SERVICE, Obj
+from support.kubernetes.kinds import POD, SERVICE, Obj, part
 from support.kubernetes.node import Slow
 from support.kubernetes.nodes import no_grace
 from support.kubernetes.pod_worker import Ending, PodWorker
@@ -35,7 +35,7 @@ class Kubelet:
 
     def __init__(self, world: World, name: str, mark: str, addresses: Addresses, slow: Slow) -> None:
         self.world, self.name, self.mark = world, name, mark
-        self.server = ("127.0.0.1", 0)
+        self.server: tuple[str, int] = ("127.0.0.1", 0)
         self.silent = False
         self.images: set[str] = set()
         self._addresses, self._slow = addresses, slow
@@ -49,8 +49,8 @@ class Kubelet:
             self.write_hosts()
         if change.key.kind == POD.resource and change.last["spec"].get("nodeName") == self.name:
             self._awake.set()
-            new = (change.last.get("status") or {}).get("podIP")
-            if change.last["spec"].get("subdomain") and new != ((change.old or {}).get("status") or {}).get(
+            new = part(change.last, "status").get("podIP")
+            if change.last["spec"].get("subdomain") and new != part((change.old or {}), "status").get(
                 "podIP"
             ):
                 self.write_hosts()
@@ -93,7 +93,7 @@ class Kubelet:
                     del self._workers[uid], self._tasks[uid]
 
     def _take(self, uid: str, pod: Obj) -> None:
-        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        if part(pod, "status").get("phase") in ("Succeeded", "Failed"):
             return
         worker = PodWorker(self, pod, self._addresses.new())
         self._workers[uid] = worker

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 
 from support.kubernetes.events import tell
-from support.kubernetes.kinds import JOB, LOCAL_QUEUE, WORKLOAD, Obj
+from support.kubernetes.kinds import JOB, LOCAL_QUEUE, WORKLOAD, Obj, part
 from support.kubernetes.store import Change, condition, now, set_condition
 from support.kubernetes.world import World
 
@@ -42,7 +42,7 @@ class Kueue:
             self._awake.clear()
             if self._world.settings.kueue:
                 for job in self._store.all(JOB):
-                    if queue := (job["metadata"].get("labels") or {}).get(QUEUE):
+                    if queue := part(job["metadata"], "labels").get(QUEUE):
                         self._look(job, queue)
             await asyncio.sleep(_TICK_S)
 

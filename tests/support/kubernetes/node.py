@@ -12,16 +12,24 @@ from support.kubernetes.world import World
 class Node(Protocol):
     """What a pod asks of its node."""
 
-    name: str
-    world: World
-    silent: bool
-    """It is cut off from the API."""
     images: set[str]
     """Those that it has."""
-    mark: str
-    """Begins the names of control groups."""
+    silent: bool
+    """It is cut off from the API."""
     server: tuple[str, int]
     """Where pods find the API server."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def world(self) -> World:
+        """The cluster."""
+
+    @property
+    def mark(self) -> str:
+        """Begins the names of control groups."""
 
     async def pull(self, image: str) -> None:
         """Take the time that it takes."""

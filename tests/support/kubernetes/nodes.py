@@ -7,7 +7,7 @@ import time
 
 from support.kubernetes.deleting import delete, finish
 from support.kubernetes.events import tell
-from support.kubernetes.kinds import NODE, POD, VERSION, Obj
+from support.kubernetes.kinds import NODE, POD, VERSION, Obj, list_of
 from support.kubernetes.store import Store, condition, now, set_condition
 from support.kubernetes.world import Settings
 
@@ -89,7 +89,7 @@ class NodeController:
     def _cordon(self, each: Obj) -> None:
         """A node that takes no more says so as a taint."""
         wanted = bool(each["spec"].get("unschedulable"))
-        if wanted != any(row["key"] == _CORDONED for row in each["spec"].get("taints") or ()):
+        if wanted != any(row["key"] == _CORDONED for row in list_of(each["spec"], "taints")):
             self._store.change(NODE, each, lambda fresh: _taint(fresh, _CORDONED, "NoSchedule", there=wanted))
 
     def _look(self, each: Obj) -> None:
@@ -112,7 +112,7 @@ class NodeController:
     def _evict(self, pod: Obj, since: float) -> None:
         rows = [
             each
-            for each in pod["spec"].get("tolerations") or ()
+            for each in list_of(pod["spec"], "tolerations")
             if each.get("key") in (_UNREACHABLE, None) and each.get("effect") in ("NoExecute", None)
         ]
         waits = min((each.get("tolerationSeconds", 1e9) for each in rows), default=0.0)
@@ -195,14 +195,10 @@ def _ready(fresh: Obj) -> None:
 
 def _taint(fresh: Obj, key: str, effect: str, *, there: bool) -> None:
     rows = [
-        each for each in fresh["spec"].get("taints") or () if (each["key"], each["effect"]) != (key, effect)
+        each for each in list_of(fresh["spec"], "taints") if (each["key"], each["effect"]) != (key, effect)
     ]
     old = next(
-        (
-            each
-            for each in fresh["spec"].get("taints") or ()
-            if (each["key"], each["effect"]) == (key, effect)
-        ),
+        (each for each in list_of(fresh["spec"], "taints") if (each["key"], each["effect"]) == (key, effect)),
         None,
     )
     if there:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from support.kubernetes.kinds import Kind, Obj
+from support.kubernetes.kinds import Kind, Obj, is_list, is_obj, list_of
 from support.kubernetes.refusals import Refusal, bad_request
 from support.kubernetes.schemas import field_of, merge_key, merges_values, resolved, schema_of
 
@@ -14,7 +14,7 @@ APPLY = ("application/apply-patch+yaml", "application/apply-patch+cbor")
 _DELETE, _REPLACE = "delete", "replace"
 
 
-def patched(kind: Kind, obj: Obj, patch: Any, content_type: str) -> Obj:
+def patched(kind: Kind, obj: Obj, patch: Any, content_type: str) -> Any:
     """A changed copy.
 
     Raises:
@@ -24,7 +24,7 @@ def patched(kind: Kind, obj: Obj, patch: Any, content_type: str) -> Obj:
     fresh = copy.deepcopy(obj)
     if how == "application/json-patch+json":
         return _json(fresh, patch)
-    if not isinstance(patch, dict):
+    if not is_obj(patch):
         raise bad_request("a patch is an object")
     if how == "application/merge-patch+json" or (not kind.checked and how not in APPLY):
         return merged(fresh, patch)
@@ -41,9 +41,9 @@ def patched(kind: Kind, obj: Obj, patch: Any, content_type: str) -> Obj:
 
 def merged(obj: Any, patch: Any) -> Any:
     """By RFC 7386."""
-    if not isinstance(patch, dict):
+    if not is_obj(patch):
         return patch
-    found = obj if isinstance(obj, dict) else {}
+    found = obj if is_obj(obj) else Obj()
     for name, value in patch.items():
         if value is None:
             found.pop(name, None)
@@ -56,10 +56,10 @@ def merged(obj: Any, patch: Any) -> Any:
 
 
 def _strategic(obj: Any, patch: Any, schema: Any) -> Any:
-    if not isinstance(patch, dict):
+    if not is_obj(patch):
         return copy.deepcopy(patch)
     how = patch.get("$patch")
-    found = obj if isinstance(obj, dict) and how != _REPLACE else {}
+    found = obj if is_obj(obj) and how != _REPLACE else Obj()
     if how == _DELETE:
         return {}
     for name, value in patch.items():
@@ -67,13 +67,13 @@ def _strategic(obj: Any, patch: Any, schema: Any) -> Any:
             continue
         if name.startswith("$deleteFromPrimitiveList/"):
             of = name.partition("/")[2]
-            found[of] = [each for each in found.get(of) or () if each not in value]
+            found[of] = [each for each in list_of(found, of) if each not in value]
             continue
         field = field_of(schema, name)
         if value is None:
             found.pop(name, None)
-        elif isinstance(value, list):
-            found[name] = _list(found.get(name) or [], value, field)
+        elif is_list(value):
+            found[name] = _list(list_of(found, name), value, field)
         else:
             found[name] = _strategic(found.get(name), value, field)
     return found
@@ -105,7 +105,7 @@ def _list(there: list[Any], patch: list[Any], schema: Any) -> list[Any]:
 
 
 def _json(obj: Any, patch: Any) -> Any:
-    if not isinstance(patch, list):
+    if not is_list(patch):
         raise bad_request("a JSON patch is a list")
     for step in patch:
         obj = _step(obj, step)
@@ -125,7 +125,7 @@ def _step(obj: Any, step: Any) -> Any:
             return copy.deepcopy(step["value"])
         at = obj
         for name in path[:-1]:
-            at = at[int(name)] if isinstance(at, list) else at[name]
+            at = at[int(name)] if is_list(at) else at[name]
         does[step["op"]](at, path[-1], copy.deepcopy(step.get("value")))
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise Refusal(
@@ -135,14 +135,14 @@ def _step(obj: Any, step: Any) -> Any:
 
 
 def _add(at: Any, name: str, value: Any) -> None:
-    if isinstance(at, list):
+    if is_list(at):
         at.insert(len(at) if name == "-" else int(name), value)
     else:
         at[name] = value
 
 
 def _replace(at: Any, name: str, value: Any) -> None:
-    if isinstance(at, list):
+    if is_list(at):
         at[int(name)] = value
     elif name in at:
         at[name] = value
@@ -151,9 +151,9 @@ def _replace(at: Any, name: str, value: Any) -> None:
 
 
 def _remove(at: Any, name: str, _: Any) -> None:
-    del at[int(name) if isinstance(at, list) else name]
+    del at[int(name) if is_list(at) else name]
 
 
 def _test(at: Any, name: str, value: Any) -> None:
-    if (at[int(name)] if isinstance(at, list) else at.get(name)) != value:
+    if (at[int(name)] if is_list(at) else at.get(name)) != value:
         raise ValueError(f"{name} is another")

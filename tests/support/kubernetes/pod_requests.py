@@ -13,7 +13,7 @@ from aiohttp import web
 from support.kubernetes.asked import Asked
 from support.kubernetes.deleting import delete
 from support.kubernetes.forwarding import forward
-from support.kubernetes.kinds import BUDGET, POD, Obj
+from support.kubernetes.kinds import BUDGET, POD, Obj, list_of, part
 from support.kubernetes.nodes import disrupted
 from support.kubernetes.refusals import Refusal, bad_request
 from support.kubernetes.selecting import matches
@@ -55,13 +55,13 @@ class PodRequests:
             POD, pod, lambda fresh: disrupted(fresh, "EvictionByEvictionAPI", "Eviction API: evicting")
         )
         if marked is not None:
-            delete(store, POD, marked, body.get("deleteOptions") or {})
-        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+            delete(store, POD, marked, part(body, "deleteOptions"))
+        done: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return web.json_response(done, status=201)
 
     def _budget(self, pod: Obj) -> str:
         """The budget that does not let it go."""
-        labels = pod["metadata"].get("labels") or {}
+        labels = part(pod["metadata"], "labels")
         for each in self._world.store.all(BUDGET, pod["metadata"]["namespace"]):
             if (
                 matches(each["spec"].get("selector"), labels)
@@ -76,14 +76,14 @@ class PodRequests:
         name = _container(pod, request.query.get("container", ""))
         row = _row(pod, name)
         if "waiting" in row.get("state", {"waiting": {}}) and not row.get("lastState"):
-            reason = (row.get("state") or {}).get("waiting", {}).get("reason", "ContainerCreating")
+            reason = part(row, "state").get("waiting", {}).get("reason", "ContainerCreating")
             why = f'container "{name}" in pod "{pod["metadata"]["name"]}" is waiting to start: {reason}'
             raise bad_request(why)
         path = self._world.log_of(pod["metadata"]["uid"], name)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
         left = int(request.query.get("limitBytes") or 0) or 1 << 62
-        since = (row.get("state", {}).get("running") or row.get("state", {}).get("terminated") or {}).get(
+        since = (row.get("state", {}).get("running") or part(row.get("state", {}), "terminated")).get(
             "startedAt", ""
         )
         stamp = f"{since} " if request.query.get("timestamps") == "true" else ""
@@ -110,13 +110,12 @@ class PodRequests:
 
 
 def _container(pod: Obj, name: str) -> str:
-    every = [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ())]
+    every = [*pod["spec"]["containers"], *list_of(pod["spec"], "initContainers")]
     names = [each["name"] for each in every]
     if not name:
         if len(pod["spec"]["containers"]) > 1:
-            raise bad_request(
-                f"a container name must be specified for pod {pod['metadata']['name']}, choose one of: {names}"
-            )
+            where = f"for pod {pod['metadata']['name']}, choose one of: {names}"
+            raise bad_request(f"a container name must be specified {where}")
         return str(names[0])
     if name not in names:
         raise bad_request(f"container {name} is not valid for pod {pod['metadata']['name']}")
@@ -124,9 +123,9 @@ def _container(pod: Obj, name: str) -> str:
 
 
 def _row(pod: Obj, name: str) -> Obj:
-    status = pod.get("status") or {}
-    rows = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
-    return next((each for each in rows if each["name"] == name), {})
+    status = part(pod, "status")
+    rows = [*list_of(status, "containerStatuses"), *list_of(status, "initContainerStatuses")]
+    return next((each for each in rows if each["name"] == name), Obj())
 
 
 def _from(path: Path, lines: int) -> int:

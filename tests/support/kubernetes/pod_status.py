@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from support.kubernetes.containers import Container, Ended
 from support.kubernetes.images import whole
-from support.kubernetes.kinds import Obj
+from support.kubernetes.kinds import Obj, part
 from support.kubernetes.store import now, set_condition
 
 _UNKNOWN = "The container could not be located when the pod was terminated"
@@ -59,7 +59,7 @@ class Shown:
 
     def terminated(self, code: int, reason: str, message: str = "") -> None:
         """It does not run any more, or never has."""
-        since = (self.state.get("running") or {}).get("startedAt") or now()
+        since = part(self.state, "running").get("startedAt") or now()
         self.running = None
         self.state = {
             "terminated": {

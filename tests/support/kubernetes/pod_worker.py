@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from support.kubernetes import images, pod_status, starting
-from support.kubernetes.containers import CannotStart, Container
+from support.kubernetes.containers import CannotStart, Container, Plan
 from support.kubernetes.events import tell
-from support.kubernetes.kinds import POD, SERVICE, Obj
+from support.kubernetes.kinds import POD, SERVICE, Obj, list_of, part
 from support.kubernetes.node import Node
 from support.kubernetes.pod_status import Shown
-from support.kubernetes.store import seconds
+from support.kubernetes.store import seconds, set_condition
 from support.kubernetes.variables import Missing
 from support.kubernetes.volumes import Volumes
 
@@ -51,7 +51,7 @@ class PodWorker:
         self.folder = node.world.folder / "pods" / self.uid
         spec = pod["spec"]
         self.containers = [
-            *(Shown(each, init=True) for each in spec.get("initContainers") or ()),
+            *(Shown(each, init=True) for each in list_of(spec, "initContainers")),
             *(Shown(each, init=False) for each in spec["containers"]),
         ]
         for each in self.containers:
@@ -139,14 +139,13 @@ class PodWorker:
             if ending is not None and ending.phase:
                 status["reason"], status["message"] = ending.reason, ending.message
             if ending is not None and ending.target:
-                pod_status.set_condition(status, "DisruptionTarget", "True", ending.target, ending.message)
+                set_condition(status, "DisruptionTarget", "True", ending.target, ending.message)
 
         self._store.change(POD, self.pod, write)
         self._node.release(self.pod)
 
     async def _live(self) -> None:
-        while not await self._volumes_are_there():
-            await asyncio.sleep(self._back_off)
+        await self._have_volumes()
         self._ip_known = self.ip
         (self.folder / "hosts").touch()
         self._node.write_hosts()
@@ -167,14 +166,15 @@ class PodWorker:
             for each in mains:
                 group.create_task(self._to_its_end(each), name=f"container {each.name}")
 
-    async def _volumes_are_there(self) -> bool:
-        try:
-            self._volumes.prepare(self.pod)
-        except Missing as missing:
-            self._tell("FailedMount", str(missing), warning=True)
-            self.show()
-            return False
-        return True
+    async def _have_volumes(self) -> None:
+        while True:
+            try:
+                self._volumes.prepare(self.pod)
+                return
+            except Missing as missing:
+                self._tell("FailedMount", str(missing), warning=True)
+                self.show()
+            await asyncio.sleep(self._back_off)
 
     # A container
 
@@ -221,19 +221,7 @@ class PodWorker:
     async def _start(self, each: Shown) -> bool:
         """Start it as soon as there is all that it wants; it may fail at once, and for good."""
         await self._have_image(each)
-        while True:
-            folder = self.folder / each.name
-            folder.mkdir(exist_ok=True)
-            try:
-                plan = starting.plan(
-                    self._store, self.pod_now(), each.spec, self._volumes, folder, self._node.server
-                )
-                break
-            except Missing as missing:
-                each.waits("CreateContainerConfigError", str(missing))
-                self._tell("Failed", f"Error: {missing}", warning=True)
-                self.show()
-                await asyncio.sleep(self._back_off)
+        plan = await self._plan(each)
         self._tell("Created", f"Container created: {each.name}")
         run = self.folder / each.name / f"run-{each.restarts}-{time.monotonic_ns()}"
         log = self._node.world.log_of(self.uid, each.name)
@@ -252,6 +240,20 @@ class PodWorker:
         self._tell("Started", f"Container started: {each.name}")
         self.show()
         return True
+
+    async def _plan(self, each: Shown) -> Plan:
+        """What it is to be, as soon as there is all that it wants."""
+        folder = self.folder / each.name
+        folder.mkdir(exist_ok=True)
+        server = self._node.server
+        while True:
+            try:
+                return starting.plan(self._store, self.pod_now(), each.spec, self._volumes, folder, server)
+            except Missing as missing:
+                each.waits("CreateContainerConfigError", str(missing))
+                self._tell("Failed", f"Error: {missing}", warning=True)
+                self.show()
+            await asyncio.sleep(self._back_off)
 
     def pod_now(self) -> Obj:
         """The pod with its address, which containers may be told."""
@@ -375,7 +377,7 @@ class PodWorker:
         namespace = self.pod["metadata"]["namespace"]
         headless = {each["metadata"]["name"] for each in self._store.all(SERVICE, namespace)}
         for pod in self._store.all(POD, namespace):
-            domain, ip = pod["spec"].get("subdomain"), (pod.get("status") or {}).get("podIP")
+            domain, ip = pod["spec"].get("subdomain"), part(pod, "status").get("podIP")
             if domain in headless and ip:
                 name = f"{starting.hostname(pod)}.{domain}"
                 yield (

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from support.kubernetes.kinds import list_of, part
+
 _UNITS = {
     "n": Fraction(1, 10**9),
     "u": Fraction(1, 10**6),
@@ -68,7 +70,7 @@ def asked_of(pod: Mapping[str, Any], which: str = "requests") -> dict[str, Fract
     total = added(_of(each, which) for each in spec["containers"])
     sidecars: dict[str, Fraction] = {}
     most: dict[str, Fraction] = {}
-    for each in spec.get("initContainers") or ():
+    for each in list_of(spec, "initContainers"):
         if each.get("restartPolicy") == "Always":
             sidecars = added([sidecars, _of(each, which)])
             most = highest(most, sidecars)
@@ -78,4 +80,4 @@ def asked_of(pod: Mapping[str, Any], which: str = "requests") -> dict[str, Fract
 
 
 def _of(container: Mapping[str, Any], which: str) -> dict[str, Fraction]:
-    return amounts((container.get("resources") or {}).get(which))
+    return amounts(part(container, "resources").get(which))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from support.kubernetes.kinds import JOB, POD, SECRET, SERVICE, Kind, Obj
+from support.kubernetes.kinds import JOB, POD, SECRET, SERVICE, Kind, Obj, is_obj, list_of, part
 from support.kubernetes.quantities import quantity
 from support.kubernetes.refusals import invalid
 
@@ -17,6 +17,7 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _QUALIFIED = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)")
 _VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _VARIABLE = re.compile(r"[ -<>-~]+")
+_PLAIN = "alphanumeric characters, '-', '_' or '.'"
 _MOST_ANNOTATIONS = 256 * 1024
 _MOST_SECRET = 1024 * 1024
 _EVERY_ONE = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
@@ -39,11 +40,11 @@ def check_change(kind: Kind, old: Obj, new: Obj) -> None:
     Raises:
         Refusal: it is changed.
     """
-    fixed = _FIXED.get(kind, ())
-    causes: list[Cause] = []
-    for path in fixed:
-        if _at(old, path) != _at(new, path):
-            causes.append((path, f"Invalid value: {str(_at(new, path))[:80]}: field is immutable"))
+    causes: list[Cause] = [
+        (path, f"Invalid value: {str(_at(new, path))[:80]}: field is immutable")
+        for path in _FIXED.get(kind, ())
+        if _at(old, path) != _at(new, path)
+    ]
     if kind is POD and _unchangeable(old) != _unchangeable(new):
         causes.append(
             ("spec", "Forbidden: pod updates may not change fields other than `spec.containers[*].image`")
@@ -75,7 +76,7 @@ def _changed(old: Obj, new: Obj) -> set[str]:
 
 def _may_be_directed(job: Obj) -> bool:
     """Where a Job that has not begun runs may still be said."""
-    return bool(job["spec"].get("suspend")) and not (job.get("status") or {}).get("startTime")
+    return bool(job["spec"].get("suspend")) and not part(job, "status").get("startTime")
 
 
 def _unchangeable(pod: Obj) -> Obj:
@@ -87,9 +88,10 @@ def _unchangeable(pod: Obj) -> Obj:
 
 
 def _at(obj: Any, path: str) -> Any:
+    found: Any = obj
     for name in path.split("."):
-        obj = obj.get(name) if isinstance(obj, dict) else None
-    return obj
+        found = found.get(name) if is_obj(found) else None
+    return found
 
 
 # What all have
@@ -107,13 +109,13 @@ def _metadata(kind: Kind, obj: Obj) -> Iterator[Cause]:
         )
     elif not _SUBDOMAIN.fullmatch(name) or len(name) > 253:
         yield "metadata.name", f'Invalid value: "{name}": {_EVERY_ONE}'
-    yield from _labels("metadata.labels", meta.get("labels") or {})
-    annotations = meta.get("annotations") or {}
+    yield from _labels("metadata.labels", part(meta, "labels"))
+    annotations = part(meta, "annotations")
     for key in annotations:
         yield from _qualified("metadata.annotations", key)
     if sum(len(key) + len(value) for key, value in annotations.items()) > _MOST_ANNOTATIONS:
         yield "metadata.annotations", f"Too long: may not be more than {_MOST_ANNOTATIONS} bytes"
-    for number, row in enumerate(meta.get("ownerReferences") or ()):
+    for number, row in enumerate(list_of(meta, "ownerReferences")):
         if not row.get("uid"):
             yield f"metadata.ownerReferences[{number}].uid", "Required value: must not be empty"
 
@@ -126,7 +128,7 @@ def _labels(at: str, labels: dict[str, str]) -> Iterator[Cause]:
         elif not _VALUE.fullmatch(value):
             yield (
                 at,
-                f'Invalid value: "{value}": a valid label must be an empty string or consist of alphanumeric characters',
+                f'Invalid value: "{value}": a valid label must be an empty string or consist of {_PLAIN}',
             )
 
 
@@ -144,18 +146,34 @@ def _pod(obj: Obj) -> Iterator[Cause]:
 
 
 def _pod_spec(at: str, spec: Obj) -> Iterator[Cause]:
-    volumes = [each["name"] for each in spec.get("volumes") or ()]
-    for name in volumes:
-        if not _LABEL.fullmatch(name) or len(name) > 63 or volumes.count(name) > 1:
-            yield f"{at}.volumes.name", f'Invalid value: "{name}"'
-    for number, volume in enumerate(spec.get("volumes") or ()):
-        if len([value for value in volume.values() if isinstance(value, dict)]) != 1:
-            yield f"{at}.volumes[{number}]", "Forbidden: may not specify more than 1 volume type"
+    yield from _volumes(f"{at}.volumes", list_of(spec, "volumes"))
+    yield from _containers(at, spec)
+    for field in ("hostname", "subdomain"):
+        if (value := spec.get(field)) and (not _LABEL.fullmatch(value) or len(value) > 63):
+            yield f"{at}.{field}", f'Invalid value: "{value}": a lowercase RFC 1123 label'
+    yield from _labels(f"{at}.nodeSelector", part(spec, "nodeSelector"))
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= 2147483647:
+        yield f"{at}.activeDeadlineSeconds", f"Invalid value: {deadline}: must be between 1 and 2147483647"
+
+
+def _volumes(at: str, volumes: list[Obj]) -> Iterator[Cause]:
+    names: list[str] = [each["name"] for each in volumes]
+    for number, volume in enumerate(volumes):
+        name = names[number]
+        if not _LABEL.fullmatch(name) or len(name) > 63 or names.count(name) > 1:
+            yield f"{at}[{number}].name", f'Invalid value: "{name}"'
+        if len([value for value in volume.values() if is_obj(value)]) != 1:
+            yield f"{at}[{number}]", "Forbidden: may not specify more than 1 volume type"
+
+
+def _containers(at: str, spec: Obj) -> Iterator[Cause]:
+    volumes: list[str] = [each["name"] for each in list_of(spec, "volumes")]
     names: list[str] = []
     if not spec.get("containers"):
         yield f"{at}.containers", "Required value"
     for field in ("initContainers", "containers"):
-        for number, container in enumerate(spec.get(field) or ()):
+        for number, container in enumerate(list_of(spec, field)):
             here = f"{at}.{field}[{number}]"
             yield from _container(here, container, volumes)
             if container["name"] in names:
@@ -163,13 +181,6 @@ def _pod_spec(at: str, spec: Obj) -> Iterator[Cause]:
             names.append(container["name"])
             if container.get("restartPolicy", "Always") != "Always":
                 yield f"{here}.restartPolicy", "Unsupported value"
-    for field in ("hostname", "subdomain"):
-        if (value := spec.get(field)) and (not _LABEL.fullmatch(value) or len(value) > 63):
-            yield f"{at}.{field}", f'Invalid value: "{value}": a lowercase RFC 1123 label'
-    yield from _labels(f"{at}.nodeSelector", spec.get("nodeSelector") or {})
-    deadline = spec.get("activeDeadlineSeconds")
-    if deadline is not None and not 1 <= deadline <= 2147483647:
-        yield f"{at}.activeDeadlineSeconds", f"Invalid value: {deadline}: must be between 1 and 2147483647"
 
 
 def _container(at: str, container: Obj, volumes: list[str]) -> Iterator[Cause]:
@@ -182,13 +193,13 @@ def _container(at: str, container: Obj, volumes: list[str]) -> Iterator[Cause]:
             f"{at}.image",
             f'Invalid value: "{container["image"]}": must not have leading or trailing whitespace',
         )
-    for row in container.get("env") or ():
+    for row in list_of(container, "env"):
         if not _VARIABLE.fullmatch(row["name"]):
             yield f"{at}.env.name", f'Invalid value: "{row["name"]}"'
         if row.get("value") and row.get("valueFrom"):
             yield f"{at}.env.valueFrom", "Invalid value: may not be specified when `value` is not empty"
     paths: list[str] = []
-    for number, row in enumerate(container.get("volumeMounts") or ()):
+    for number, row in enumerate(list_of(container, "volumeMounts")):
         yield from _mount(f"{at}.volumeMounts[{number}]", row, volumes)
         if row["mountPath"] in paths:
             yield (
@@ -196,7 +207,7 @@ def _container(at: str, container: Obj, volumes: list[str]) -> Iterator[Cause]:
                 f'Invalid value: "{row["mountPath"]}": must be unique',
             )
         paths.append(row["mountPath"])
-    yield from _resources(f"{at}.resources", container.get("resources") or {})
+    yield from _resources(f"{at}.resources", part(container, "resources"))
 
 
 def _mount(at: str, row: Obj, volumes: list[str]) -> Iterator[Cause]:
@@ -214,13 +225,13 @@ def _mount(at: str, row: Obj, volumes: list[str]) -> Iterator[Cause]:
 
 def _resources(at: str, given: Obj) -> Iterator[Cause]:
     for field in ("limits", "requests"):
-        for name, value in (given.get(field) or {}).items():
+        for name, value in part(given, field).items():
             try:
                 amount = quantity(value)
             except ValueError as error:
                 yield f"{at}.{field}[{name}]", f'Invalid value: "{value}": {error}'
                 continue
-            limit = (given.get("limits") or {}).get(name)
+            limit = part(given, "limits").get(name)
             if amount < 0:
                 yield f"{at}.{field}[{name}]", f'Invalid value: "{value}": must be greater than or equal to 0'
             elif field == "requests" and limit is not None and amount > quantity(limit):
@@ -241,7 +252,7 @@ def _resources(at: str, given: Obj) -> Iterator[Cause]:
 def _job(obj: Obj) -> Iterator[Cause]:
     spec = obj["spec"]
     template = spec["template"]
-    yield from _labels("spec.template.labels", (template.get("metadata") or {}).get("labels") or {})
+    yield from _labels("spec.template.labels", part(template, "metadata", "labels"))
     yield from _pod_spec("spec.template.spec", template["spec"])
     restart = template["spec"].get("restartPolicy", "Always")
     if restart == "Always":
@@ -281,7 +292,7 @@ def _failure_policy(spec: Obj, restart: str) -> Iterator[Cause]:
     names = [
         each["name"]
         for field in ("initContainers", "containers")
-        for each in spec["template"]["spec"].get(field) or ()
+        for each in list_of(spec["template"]["spec"], field)
     ]
     for number, rule in enumerate(spec["podFailurePolicy"]["rules"]):
         at = f"spec.podFailurePolicy.rules[{number}]"
@@ -300,13 +311,13 @@ def _failure_policy(spec: Obj, restart: str) -> Iterator[Cause]:
 
 
 def _secret(obj: Obj) -> Iterator[Cause]:
-    for name in obj.get("data") or {}:
+    for name in part(obj, "data"):
         if not re.fullmatch(r"[-._a-zA-Z0-9]{1,253}", name):
             yield (
                 f"data[{name}]",
                 f'Invalid value: "{name}": a valid config key must consist of alphanumeric characters',
             )
-    if sum(len(value) * 3 // 4 for value in (obj.get("data") or {}).values()) > _MOST_SECRET:
+    if sum(len(value) * 3 // 4 for value in part(obj, "data").values()) > _MOST_SECRET:
         yield "data", f"Too long: may not be more than {_MOST_SECRET} bytes"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from support.kubernetes.events import tell
-from support.kubernetes.kinds import CLAIM, NODE, POD, Obj
+from support.kubernetes.kinds import CLAIM, NODE, POD, Obj, list_of, part
 from support.kubernetes.quantities import Amounts, added, amounts, asked_of
 from support.kubernetes.selecting import node_matches
 from support.kubernetes.store import Change, Store, set_condition
@@ -46,7 +46,7 @@ class Scheduler:
     def _waits(self, pod: Obj) -> bool:
         spec = pod["spec"]
         placed = spec.get("nodeName") or "deletionTimestamp" in pod["metadata"]
-        ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        ended = part(pod, "status").get("phase") in ("Succeeded", "Failed")
         return not placed and not ended and not spec.get("schedulingGates") and spec["schedulerName"] == WHO
 
     def _place(self, pod: Obj) -> None:
@@ -85,9 +85,9 @@ class Scheduler:
             other = nodes - min(nodes, tight)
             parts = [f"{min(nodes, tight)} No preemption victims found for incoming pod"] if tight else []
             parts += [f"{other} Preemption is not helpful for scheduling"] if other else []
-            why = f"{why} preemption: 0/{nodes} nodes are available: {', '.join(parts)}."
         else:
-            why = f"{why} preemption: 0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."
+            parts = [f"{nodes} Preemption is not helpful for scheduling"]
+        why = f"{why} preemption: 0/{nodes} nodes are available: {', '.join(parts)}."
 
         def mark(fresh: Obj) -> None:
             set_condition(fresh["status"], "PodScheduled", "False", "Unschedulable", why)
@@ -98,20 +98,20 @@ class Scheduler:
 
     def _claims(self, pod: Obj) -> str:
         """What is wrong with the volumes that it wants."""
-        for volume in pod["spec"].get("volumes") or ():
-            wanted = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        for volume in list_of(pod["spec"], "volumes"):
+            wanted = part(volume, "persistentVolumeClaim").get("claimName")
             if not wanted:
                 continue
             claim = self._store.find(CLAIM, pod["metadata"]["namespace"], wanted)
             if claim is None:
                 return f'persistentvolumeclaim "{wanted}" not found.'
-            if (claim.get("status") or {}).get("phase") != "Bound":
+            if part(claim, "status").get("phase") != "Bound":
                 return "pod has unbound immediate PersistentVolumeClaims."
         return ""
 
     def _against(self, pod: Obj, node: Obj) -> Iterable[str]:
         spec = pod["spec"]
-        for taint in node["spec"].get("taints") or ():
+        for taint in list_of(node["spec"], "taints"):
             if taint["effect"] == "PreferNoSchedule" or _tolerates(spec, taint):
                 continue
             if taint["key"] == "node.kubernetes.io/unschedulable":
@@ -120,9 +120,9 @@ class Scheduler:
                 mark = f"{taint['key']}: {taint.get('value', '')}"
                 yield f"node(s) had untolerated taint {{{mark}}}"
             return
-        labels = node["metadata"].get("labels") or {}
-        wanted = (spec.get("nodeSelector") or {}).items()
-        affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        labels = part(node["metadata"], "labels")
+        wanted = part(spec, "nodeSelector").items()
+        affinity = part(spec, "affinity", "nodeAffinity").get(
             "requiredDuringSchedulingIgnoredDuringExecution"
         )
         if not wanted <= labels.items() or (
@@ -147,7 +147,7 @@ class Scheduler:
 
 
 def _tolerates(spec: Obj, taint: Obj) -> bool:
-    for each in spec.get("tolerations") or ():
+    for each in list_of(spec, "tolerations"):
         if each.get("effect") not in (None, "", taint["effect"]):
             continue
         if each.get("operator") == "Exists" and each.get("key") in (None, "", taint["key"]):

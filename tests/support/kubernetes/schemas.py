@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from referencing import Registry, Resource
 
-from support.kubernetes.kinds import VERSION, Kind, Obj
+from support.kubernetes.kinds import VERSION, Kind, Obj, is_obj, part
 from support.kubernetes.refusals import bad_request
 
 _SCHEMAS = f"kubernetes-json-schema/v{VERSION}.0-local-strict"
@@ -31,21 +31,27 @@ def check(kind: Kind, obj: Obj) -> None:
     """
     if not kind.checked:
         return
-    if errors := [_said(each) for each in _validator(kind).iter_errors(obj)]:
+    if errors := [_said(each) for each in _errors(kind, obj)]:
         told = ", ".join(sorted(errors)[:_MOST])
         raise bad_request(f"{kind.name} in version {kind.version!r} cannot be handled: {told}")
 
 
 def wrong(kind: Kind, obj: Obj) -> list[str]:
     """What is wrong with an object, in words."""
-    return sorted(_said(each) for each in _validator(kind).iter_errors(obj)) if kind.checked else []
+    return sorted(_said(each) for each in _errors(kind, obj)) if kind.checked else []
+
+
+def _errors(kind: Kind, obj: Obj) -> Iterator[ValidationError]:
+    validator: Any = _validator(kind)
+    yield from validator.iter_errors(obj)
 
 
 def _said(error: ValidationError) -> str:
     at = ".".join(str(each) for each in error.absolute_path)
     if error.validator == "additionalProperties":
-        known: dict[str, Any] = error.schema["properties"] if isinstance(error.schema, dict) else {}
-        fields = sorted(set(error.instance) - set(known))
+        schema: Any = error.schema
+        instance: Any = error.instance
+        fields = sorted(set(instance) - set(schema["properties"]))
         at = f"{at}." if at else ""
         return "strict decoding error: " + ", ".join(f'unknown field "{at}{name}"' for name in fields)
     if error.validator == "required":
@@ -61,7 +67,8 @@ def _validator(kind: Kind) -> Draft202012Validator:
 
 @functools.cache
 def _registry() -> Registry[Any]:
-    return Resource.from_contents(definitions()) @ Registry()
+    empty: Registry[Any] = Registry()
+    return Resource.from_contents(definitions()) @ empty
 
 
 @functools.cache
@@ -86,14 +93,14 @@ def schema_of(kind: Kind) -> Any:
 def field_of(schema: Any, name: str) -> Any:
     """The schema of a field of an object that has this one."""
     found = resolved(schema)
-    return found.get("properties", {}).get(name) or found.get("additionalProperties") or {}
+    return found.get("properties", {}).get(name) or part(found, "additionalProperties")
 
 
 def resolved(schema: Any) -> Any:
     """What a schema refers to."""
-    while isinstance(schema, dict) and "$ref" in schema:
+    while is_obj(schema) and "$ref" in schema:
         schema = definitions()["$defs"][schema["$ref"].rpartition("/")[2]]
-    return schema if isinstance(schema, dict) else {}
+    return schema if is_obj(schema) else Obj()
 
 
 def merge_key(schema: Any) -> str:
@@ -108,12 +115,3 @@ def merges_values(schema: Any) -> bool:
 
 def _merges(schema: Any) -> bool:
     return "merge" in str(schema.get("x-kubernetes-patch-strategy", "")).split(",")
-
-
-def fields(obj: Obj, at: str = "") -> Iterator[str]:
-    """Paths of all values in an object."""
-    for name, value in obj.items():
-        if isinstance(value, dict):
-            yield from fields(value, f"{at}{name}.")
-        else:
-            yield f"{at}{name}"

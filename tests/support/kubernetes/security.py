@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from support.kubernetes.kinds import Obj
+from support.kubernetes.kinds import Obj, list_of, part
 
 LABEL = "pod-security.kubernetes.io/enforce"
 _ALLOWED_VOLUMES = frozenset(
@@ -33,11 +33,11 @@ def violations(level: str, spec: Obj) -> list[str]:
 
 
 def _containers(spec: Obj) -> list[Obj]:
-    return [*(spec.get("initContainers") or ()), *spec["containers"]]
+    return [*list_of(spec, "initContainers"), *spec["containers"]]
 
 
 def _security(container: Obj) -> dict[str, Any]:
-    return container.get("securityContext") or {}
+    return part(container, "securityContext")
 
 
 def _named(containers: list[Obj]) -> str:
@@ -51,24 +51,21 @@ def _baseline(spec: Obj) -> Iterator[str]:
             yield f"host namespaces ({name}=true)"
     if bad := [each for each in _containers(spec) if _security(each).get("privileged")]:
         yield f"privileged ({_named(bad)} must not set securityContext.privileged=true)"
-    if bad := [each["name"] for each in spec.get("volumes") or () if each.get("hostPath")]:
+    if bad := [each["name"] for each in list_of(spec, "volumes") if each.get("hostPath")]:
         yield f'hostPath volumes (volume "{bad[0]}")'
 
 
 def _restricted(spec: Obj) -> Iterator[str]:
     containers = _containers(spec)
-    pod: dict[str, Any] = spec.get("securityContext") or {}
+    pod: dict[str, Any] = part(spec, "securityContext")
     if bad := [each for each in containers if _security(each).get("allowPrivilegeEscalation") is not False]:
-        yield f"allowPrivilegeEscalation != false ({_named(bad)} must set securityContext.allowPrivilegeEscalation=false)"
-    if bad := [
-        each
-        for each in containers
-        if "ALL" not in ((_security(each).get("capabilities") or {}).get("drop") or ())
-    ]:
+        must = "must set securityContext.allowPrivilegeEscalation=false"
+        yield f"allowPrivilegeEscalation != false ({_named(bad)} {must})"
+    if bad := [each for each in containers if "ALL" not in list_of(_security(each), "capabilities", "drop")]:
         yield f'unrestricted capabilities ({_named(bad)} must set securityContext.capabilities.drop=["ALL"])'
     if bad := [
         each["name"]
-        for each in spec.get("volumes") or ()
+        for each in list_of(spec, "volumes")
         if not _ALLOWED_VOLUMES & {name for name in each if each[name] is not None}
     ]:
         yield f'restricted volume types (volume "{bad[0]}" uses a restricted volume type)'
@@ -81,7 +78,7 @@ def _restricted(spec: Obj) -> Iterator[str]:
     wild = [
         each
         for each in containers
-        if (_security(each).get("seccompProfile") or pod.get("seccompProfile") or {}).get("type") not in kept
+        if (_security(each).get("seccompProfile") or part(pod, "seccompProfile")).get("type") not in kept
     ]
     if wild:
         yield (

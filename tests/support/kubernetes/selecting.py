@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from support.kubernetes.kinds import Obj
+from support.kubernetes.kinds import Obj, is_obj, list_of, part
 from support.kubernetes.refusals import bad_request
 
 Test = Callable[[Obj], bool]
@@ -36,20 +36,20 @@ def selector(labels: str, fields: str) -> Test:
 def matches(given: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
     """A selector that is written in an object."""
     selecting = given or {}
-    wanted: Mapping[str, str] = selecting.get("matchLabels") or {}
-    rows = selecting.get("matchExpressions") or ()
+    wanted: Mapping[str, str] = part(selecting, "matchLabels")
+    rows = list_of(selecting, "matchExpressions")
     return all(labels.get(name) == value for name, value in wanted.items()) and all(
-        _expression(row["operator"], labels.get(row["key"]), row.get("values") or ()) for row in rows
+        _expression(row["operator"], labels.get(row["key"]), list_of(row, "values")) for row in rows
     )
 
 
 def node_matches(terms: Any, node: Obj) -> bool:
     """One of the terms of a node selector lets a node through."""
-    labels = node["metadata"].get("labels") or {}
+    labels = part(node["metadata"], "labels")
     return any(
         all(
-            _expression(row["operator"], labels.get(row["key"]), row.get("values") or ())
-            for row in term.get("matchExpressions") or ()
+            _expression(row["operator"], labels.get(row["key"]), list_of(row, "values"))
+            for row in list_of(term, "matchExpressions")
         )
         for term in terms
     )
@@ -95,7 +95,7 @@ def _of_one(no: str, name: str, operator: str | None, value: str | None) -> Test
 
 
 def _label(obj: Obj, name: str) -> str | None:
-    found: str | None = (obj["metadata"].get("labels") or {}).get(name)
+    found: str | None = part(obj["metadata"], "labels").get(name)
     return found
 
 
@@ -116,8 +116,9 @@ def _of_field(path: str, operator: str, value: str) -> Test:
 
 
 def _at(obj: Any, path: str) -> str:
+    found: Any = obj
     for name in path.split("."):
-        obj = obj.get(name) if isinstance(obj, dict) else None
-    if isinstance(obj, bool):
-        return str(obj).lower()
-    return "" if obj is None else str(obj)
+        found = found.get(name) if is_obj(found) else None
+    if isinstance(found, bool):
+        return str(found).lower()
+    return "" if found is None else str(found)

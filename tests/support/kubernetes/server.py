@@ -17,7 +17,7 @@ from support.kubernetes.access import account
 from support.kubernetes.api import Api, check_options
 from support.kubernetes.asked import Asked, asked_by, discovery
 from support.kubernetes.faults import Fault
-from support.kubernetes.kinds import ACCESS_REVIEW, POD, Kind, Obj
+from support.kubernetes.kinds import ACCESS_REVIEW, POD, Kind, Obj, part
 from support.kubernetes.pod_requests import PodRequests
 from support.kubernetes.refusals import Refusal, bad_request
 from support.kubernetes.watching import Wanted, told
@@ -141,7 +141,7 @@ class Server:
             self._note(request, asked, user, 200)
             return await self._watch(request, asked, ends=fault is not None and fault.how == "end")
         if asked.kind is POD and asked.sub in ("log", "portforward", "eviction"):
-            body = await _body(request) if asked.sub == "eviction" else {}
+            body = await _body(request) if asked.sub == "eviction" else Obj()
             return await self._pods.answer(request, asked, body)
         does: dict[str, Callable[[web.Request, Asked], Awaitable[web.Response]]] = {
             "get": self._get,
@@ -218,7 +218,7 @@ class Server:
         return response
 
     def _review(self, body: Obj, user: str) -> Obj:
-        wanted = body["spec"].get("resourceAttributes") or {}
+        wanted = part(body["spec"], "resourceAttributes")
         kind = next(
             (
                 each
@@ -232,7 +232,7 @@ class Server:
         return {**body, "status": {"allowed": allowed}}
 
     def _token(self, body: Obj, asked: Asked) -> Obj:
-        lasts = int((body.get("spec") or {}).get("expirationSeconds") or 3600)
+        lasts = int(part(body, "spec").get("expirationSeconds") or 3600)
         token = self.world.access.issue(account(asked.namespace, asked.name), lasts)
         return {**body, "status": {"token": token, "expirationTimestamp": "2100-01-01T00:00:00Z"}}
 

@@ -104,7 +104,7 @@ class Site:
         said = self.line.ask("GET", path_of(plural, self.namespace, name))
         return None if said.code == 404 else said.granted
 
-    def list(self, plural: str, **query: str) -> list[Obj]:
+    def all(self, plural: str, **query: str) -> list[Obj]:
         """Those of the namespace; ``labelSelector`` and ``fieldSelector`` choose."""
         found: list[Obj] = self.line.ask("GET", path_of(plural, self.namespace, **query)).granted["items"]
         return found
@@ -124,13 +124,13 @@ class Site:
 
     def events(self, of: str = "") -> list[str]:
         """``REASON: MESSAGE`` of what was told, of an object or of all."""
-        found = self.list("events")
+        found = self.all("events")
         chosen = [each for each in found if of in ("", each["involvedObject"]["name"])]
         return [f"{each['reason']}: {each['message']}" for each in chosen]
 
     def left(self) -> list[str]:
         """What is there of the kinds that runs have, as ``KIND/NAME``."""
-        found = [(plural, each["metadata"]["name"]) for plural in _OURS for each in self.list(plural)]
+        found = [(plural, each["metadata"]["name"]) for plural in _OURS for each in self.all(plural)]
         return [f"{plural}/{name}" for plural, name in found if name not in _NOT_OURS]
 
     def wait(
@@ -164,7 +164,7 @@ class Site:
         """Take a node out of use, as an administrator does: no more pods, and those of the namespace go."""
         self._cordoned.append(node)
         self._cordon(node, yes=True)
-        for pod in self.list("pods", fieldSelector=f"spec.nodeName={node}"):
+        for pod in self.all("pods", fieldSelector=f"spec.nodeName={node}"):
             name = pod["metadata"]["name"]
             eviction = {
                 "apiVersion": "policy/v1",
@@ -242,7 +242,7 @@ class Site:
         self.undrain()
         if self.there is not None:
             self.there.clear_faults()
-        for pod in self.list("pods"):
+        for pod in self.all("pods"):
             self.delete("pods", pod["metadata"]["name"], gracePeriodSeconds=0)
         self.line.ask("DELETE", path_of("namespaces", "", self.namespace), {})
         self.line.ask("DELETE", path_of("persistentvolumes", "", self.namespace), {})

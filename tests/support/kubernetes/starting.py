@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.kubernetes.containers import Plan
-from support.kubernetes.kinds import Obj
+from support.kubernetes.kinds import Obj, list_of, part
 from support.kubernetes.quantities import quantity
 from support.kubernetes.store import Store
 from support.kubernetes.variables import Missing, environment, expanded
@@ -35,7 +35,7 @@ def plan(
     Raises:
         Missing: what it is to be given is not there, or may not be as it is.
     """
-    security: dict[str, Any] = {**_of_pod(pod), **(container.get("securityContext") or {})}
+    security: dict[str, Any] = {**_of_pod(pod), **part(container, "securityContext")}
     uid = _user(container, security, pod)
     gid = security.get("runAsGroup") or (0 if uid == 0 else _group(uid))
     meta = pod["metadata"]
@@ -56,10 +56,10 @@ def plan(
         Bound(str(last), container["terminationMessagePath"], read_only=False),
         Bound(str(folder.parent / "hosts"), "/etc/hosts", read_only=False),
     ]
-    limit = ((container.get("resources") or {}).get("limits") or {}).get("memory", "0")
-    words = [*(container.get("command") or ()), *(container.get("args") or ())]
+    limit = part(container, "resources", "limits").get("memory", "0")
+    words = [*list_of(container, "command"), *list_of(container, "args")]
     more = [
-        *(security.get("supplementalGroups") or ()),
+        *list_of(security, "supplementalGroups"),
         *([security["fsGroup"]] if security.get("fsGroup") else []),
     ]
     return Plan(
@@ -98,7 +98,7 @@ def hosts(pod: Obj, ip: str, peers: list[tuple[str, str]]) -> str:
 
 
 def _of_pod(pod: Obj) -> dict[str, Any]:
-    return dict(pod["spec"].get("securityContext") or {})
+    return dict(part(pod["spec"], "securityContext"))
 
 
 def _user(container: Obj, security: dict[str, Any], pod: Obj) -> int:
@@ -106,7 +106,9 @@ def _user(container: Obj, security: dict[str, Any], pod: Obj) -> int:
     given = security.get("runAsUser")
     uid = int(given) if given is not None else (_ROOTLESS if "/rootless" in image else 0)
     if security.get("runAsNonRoot") and uid == 0:
-        where = f'(pod: "{pod["metadata"]["name"]}_{pod["metadata"]["namespace"]}({pod["metadata"]["uid"]})", container: {container["name"]})'
+        meta = pod["metadata"]
+        whole = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
+        where = f'(pod: "{whole}", container: {container["name"]})'
         if given is None:
             raise Missing(f"container has runAsNonRoot and image will run as root {where}")
         raise Missing(f"container's runAsUser breaks non-root policy {where}")

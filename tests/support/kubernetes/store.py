@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from support.kubernetes.kinds import NAMESPACE, Key, Kind, Obj, key_of, kind_of
+from support.kubernetes.kinds import NAMESPACE, Key, Kind, Obj, key_of, kind_of, list_of
 from support.kubernetes.refusals import already_exists, conflict, not_found
 
 _KEPT = 5000
@@ -218,12 +218,12 @@ class Store:
 
 def owners(obj: Obj) -> list[str]:
     """Uids of those that own an object."""
-    return [each["uid"] for each in obj["metadata"].get("ownerReferences") or ()]
+    return [each["uid"] for each in list_of(obj["metadata"], "ownerReferences")]
 
 
 def controller_of(obj: Obj) -> str:
     """The uid of the one that controls it, or nothing."""
-    rows = obj["metadata"].get("ownerReferences") or ()
+    rows = list_of(obj["metadata"], "ownerReferences")
     return next((each["uid"] for each in rows if each.get("controller")), "")
 
 
@@ -234,14 +234,14 @@ def kind_and_object(change: Change) -> tuple[Kind, Obj]:
 
 def set_condition(status: Obj, kind: str, value: str, reason: str = "", message: str = "") -> None:
     """Set a condition of an object; its time changes only with its value."""
-    rows = status.setdefault("conditions", [])
+    rows: list[Obj] = status.setdefault("conditions", [])
     row = next((each for each in rows if each["type"] == kind), None)
     if row is None:
-        row = {"type": kind, "status": ""}
+        row = Obj(type=kind, status="")
         rows.append(row)
     if row["status"] != value:
         row["lastTransitionTime"] = now()
-    row.setdefault("lastProbeTime", None)
+    row["lastProbeTime"] = None
     row["status"] = value
     for name, text in (("reason", reason), ("message", message)):
         if text:
@@ -252,5 +252,5 @@ def set_condition(status: Obj, kind: str, value: str, reason: str = "", message:
 
 def condition(obj: Obj, kind: str) -> Obj:
     """A condition of an object; empty where it has none of that type."""
-    rows = (obj.get("status") or {}).get("conditions") or ()
-    return next((each for each in rows if each["type"] == kind), {})
+    rows = list_of(obj, "status", "conditions")
+    return next((each for each in rows if each["type"] == kind), Obj())

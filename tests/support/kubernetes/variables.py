@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from support.kubernetes.kinds import CONFIG_MAP, SECRET, Kind, Obj
+from support.kubernetes.kinds import CONFIG_MAP, SECRET, Kind, Obj, is_obj, list_of, part
 from support.kubernetes.quantities import quantity
 from support.kubernetes.store import Store
 
@@ -38,12 +38,12 @@ def environment(store: Store, pod: Obj, container: Obj, own: Mapping[str, str]) 
     """
     env = dict(own)
     namespace = pod["metadata"]["namespace"]
-    for row in container.get("envFrom") or ():
+    for row in list_of(container, "envFrom"):
         for kind, ref in ((SECRET, row.get("secretRef")), (CONFIG_MAP, row.get("configMapRef"))):
             if ref:
                 given = values(store, kind, namespace, ref["name"], optional=bool(ref.get("optional")))
                 env |= {row.get("prefix", "") + name: _text(value) for name, value in given.items()}
-    for row in container.get("env") or ():
+    for row in list_of(container, "env"):
         if "valueFrom" in row:
             value = _from(store, pod, container, row["valueFrom"])
             if value is not None:
@@ -66,7 +66,7 @@ def values(
         if optional:
             return {}
         raise Missing(f'{kind.name.lower()} "{name}" not found')
-    data: dict[str, str] = found.get("data") or {}
+    data: dict[str, str] = part(found, "data")
     if kind is SECRET:
         return {key: base64.b64decode(value) for key, value in data.items()}
     return {key: value.encode() for key, value in data.items()}
@@ -92,18 +92,18 @@ def _from(store: Store, pod: Obj, container: Obj, source: Obj) -> str | None:
 def field_of(pod: Obj, path: str) -> str:
     """A field of a pod that containers may be told."""
     if found := _ENTRY.fullmatch(path):
-        return str((pod["metadata"].get(found[1]) or {}).get(found[2], ""))
+        return str(part(pod, "metadata", found[1]).get(found[2], ""))
     value: Any = pod
     for name in path.split("."):
-        value = value.get(name, "") if isinstance(value, dict) else ""
-    if isinstance(value, dict):
+        value = value.get(name, "") if is_obj(value) else ""
+    if is_obj(value):
         return "\n".join(f'{name}="{text}"' for name, text in sorted(value.items()))
     return str(value)
 
 
 def _resource(container: Obj, name: str, divisor: str) -> str:
     which, _, what = name.partition(".")
-    found = ((container.get("resources") or {}).get(which) or {}).get(what, _ONE.get(what, "0"))
+    found = part(container, "resources", which).get(what, _ONE.get(what, "0"))
     unit = quantity(divisor) or quantity("1")
     return str(ceil(quantity(found) / unit))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.kubernetes.access import Access, account
-from support.kubernetes.kinds import CLAIM, CONFIG_MAP, SECRET, VOLUME, Obj
+from support.kubernetes.kinds import CLAIM, CONFIG_MAP, SECRET, VOLUME, Obj, is_obj, list_of, part
 from support.kubernetes.store import Store
 from support.kubernetes.variables import Missing, expanded, field_of, values
 
@@ -45,7 +45,7 @@ class Volumes:
         Raises:
             Missing: one cannot be had yet; what is told of it.
         """
-        for volume in pod["spec"].get("volumes") or ():
+        for volume in list_of(pod["spec"], "volumes"):
             name = volume["name"]
             try:
                 self._there.setdefault(name, self._made(pod, volume))
@@ -58,7 +58,7 @@ class Volumes:
         Raises:
             Missing: a path below a volume cannot be used.
         """
-        return [self._mount(container["name"], row, env) for row in container.get("volumeMounts") or ()]
+        return [self._mount(container["name"], row, env) for row in list_of(container, "volumeMounts")]
 
     def remove(self) -> None:
         """Delete those that end with the pod."""
@@ -98,7 +98,7 @@ class Volumes:
         if (down := volume.get("downwardAPI")) is not None:
             return _fields(pod, down)
         files: dict[str, bytes] = {}
-        for source in (volume.get("projected") or {}).get("sources") or ():
+        for source in list_of(volume, "projected", "sources"):
             if (token := source.get("serviceAccountToken")) is not None:
                 user = account(namespace, pod["spec"].get("serviceAccountName", "default"))
                 issued = self._access.issue(user, token.get("expirationSeconds") or 3600)
@@ -124,7 +124,7 @@ class Volumes:
     def _written(self, pod: Obj, name: str, files: dict[str, bytes], mode: int) -> Path:
         folder = self._folder / "volumes" / name
         folder.mkdir(parents=True, exist_ok=True)
-        group: int | None = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        group: int | None = part(pod["spec"], "securityContext").get("fsGroup")
         for path, data in files.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -144,9 +144,8 @@ class Volumes:
             )
         if below and not source.exists():
             if only_read:
-                raise Missing(
-                    f'failed to create subPath directory for volumeMount "{row["name"]}" of container "{container}"'
-                )
+                where = f'volumeMount "{row["name"]}" of container "{container}"'
+                raise Missing(f"failed to create subPath directory for {where}")
             source.mkdir(parents=True, mode=0o755)
         return Bound(os.path.realpath(source), row["mountPath"], only_read or bool(row.get("readOnly")))
 
@@ -166,10 +165,10 @@ def _host_path(spec: Obj) -> Path:
 def _fields(pod: Obj, source: Obj) -> dict[str, bytes]:
     return {
         each["path"]: field_of(pod, each["fieldRef"]["fieldPath"]).encode()
-        for each in source.get("items") or ()
+        for each in list_of(source, "items")
     }
 
 
 def _mode(volume: Obj) -> int:
-    found = next((each for each in volume.values() if isinstance(each, dict) and "defaultMode" in each), {})
+    found = next((each for each in volume.values() if is_obj(each) and "defaultMode" in each), Obj())
     return int(found.get("defaultMode", 0o644))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Self
@@ -54,7 +54,7 @@ class Wanted:
         )
 
 
-async def told(store: Store, wanted: Wanted, bookmark_s: float) -> AsyncIterator[Obj]:
+async def told(store: Store, wanted: Wanted, bookmark_s: float) -> AsyncGenerator[Obj]:
     """Events, until it has lasted long enough."""
     queue = asyncio.Queue[Change]()
     with closing(_Listening(store, queue)):
@@ -83,7 +83,7 @@ class _Listening:
 
 async def _following(
     store: Store, wanted: Wanted, queue: asyncio.Queue[Change], bookmark_s: float
-) -> AsyncIterator[Obj]:
+) -> AsyncGenerator[Obj]:
     loop = asyncio.get_running_loop()
     ends = loop.time() + wanted.timeout_s
     while (left := ends - loop.time()) > 0:
