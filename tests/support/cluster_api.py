@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -27,6 +28,7 @@ class Api:
         self.agents = set[str]()
         self.answers: dict[str, Answer] = {}
         self.talk: Talk | None = None
+        self.sockets = set[web.WebSocketResponse]()
         self.refused = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -49,7 +51,11 @@ class Api:
         for channel in (b"\0", b"\1"):
             await socket.send_bytes(channel + port)
         assert self.talk is not None
-        await self.talk(socket)
+        self.sockets.add(socket)
+        try:
+            await self.talk(socket)
+        finally:
+            self.sockets.discard(socket)
         return socket
 
 
@@ -89,8 +95,34 @@ async def echo(socket: web.WebSocketResponse) -> None:
             await socket.send_bytes(message.data)
 
 
+def leads_to(port: int) -> Talk:
+    """A port that is one of this machine."""
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def back() -> None:
+            while data := await reader.read(65536):
+                await socket.send_bytes(b"\0" + data)
+            await socket.close()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(back(), name="from a port")
+                async for message in socket:
+                    writer.write(message.data[1:])
+                    await writer.drain()
+                task.cancel()
+        finally:
+            writer.close()
+
+    return talk
+
+
 @asynccontextmanager
-async def serving(pair: Pair | None = None, *, wants_certificate: bool = False) -> AsyncGenerator[Api]:
+async def serving(
+    pair: Pair | None = None, *, wants_certificate: bool = False, port: int = 0
+) -> AsyncGenerator[Api]:
     """A server; with a pair over TLS."""
     api = Api()
     app = web.Application()
@@ -103,7 +135,7 @@ async def serving(pair: Pair | None = None, *, wants_certificate: bool = False) 
         context.load_cert_chain(pair.server.certificate, pair.server.key)
         context.load_verify_locations(pair.server.authority)
         context.verify_mode = ssl.CERT_REQUIRED if wants_certificate else ssl.CERT_NONE
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=context)
     await site.start()
     host, port = runner.addresses[0][:2]
     api.url = f"{'https' if pair else 'http'}://{host}:{port}"

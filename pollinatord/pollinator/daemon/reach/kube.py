@@ -65,6 +65,8 @@ class Kube(OverTls):
         self._inner = places.runtime_dir() / f"kube-{place.mark}.sock"
         self._forward: Forward | None = None
         self._cluster: Cluster | None = None
+        self._turn = asyncio.Lock()
+        self._stale = False
         self._login: list[str] = []
         self._failures = 0
         self._again_s = 0.0
@@ -107,6 +109,7 @@ class Kube(OverTls):
             if not peer.connected():
                 tell(f"looking for its pod in context {self._context}")
                 await forward.find()
+            forward.trouble = None
             await super().ensure(peer, tell)
         except NeedsLogin as error:
             self._wait(await self._needs_login(error), LOGIN_RETRY_S)
@@ -117,9 +120,10 @@ class Kube(OverTls):
     async def close(self) -> None:
         """End all connections."""
         await super().close()
-        await self._let_go()
+        async with self._turn:
+            await self._let_go()
 
-    def _why(self) -> PollinatorError:
+    def _why(self) -> PollinatorError | None:
         trouble = self._forward.trouble if self._forward is not None else None
         return trouble or super()._why()
 
@@ -133,16 +137,18 @@ class Kube(OverTls):
             raise
 
     async def _forwarding(self) -> Forward:
-        if self._stale:
-            await self._let_go()
-        if self._forward is None:
-            settings = self._place.settings
-            where = Where(settings.get("kube.config", ""), self._context, self._namespace)
-            self._cluster = Cluster(where)
-            selector = settings.get("kube.selector", SELECTOR)
-            self._forward = Forward(self._inner, self._cluster, selector)
-            await self._forward.listen()
-        return self._forward
+        """The socket that leads to the pod, as the settings are now."""
+        async with self._turn:
+            if self._stale:
+                await self._let_go()
+            if self._forward is None:
+                settings = self._place.settings
+                where = Where(settings.get("kube.config", ""), self._context, self._namespace)
+                self._cluster = Cluster(where)
+                selector = settings.get("kube.selector", SELECTOR)
+                self._forward = Forward(self._inner, self._cluster, selector)
+                await self._forward.listen()
+            return self._forward
 
     async def _let_go(self) -> None:
         forward, cluster, self._stale = self._forward, self._cluster, False

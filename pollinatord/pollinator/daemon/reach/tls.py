@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
@@ -26,6 +27,8 @@ SETTINGS = ("tls.certificate", "tls.key", "tls.authority")
 
 CONNECT_S = 10.0
 ASK_S = 5.0
+SOON_S = 2.0
+"""A channel that has just failed to connect does so again within this time."""
 BLOCK = 256 * 1024
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _WRONG_HOST = (62, 64)
@@ -108,12 +111,19 @@ class OverTls:
             self._socket.chmod(0o600)
         tell(f"asking at {self._target}")
         self._trouble = None
-        if await peer.ask(ASK_S) is None:
-            raise self._why()
+        deadline = time.monotonic() + SOON_S
+        while await peer.ask(ASK_S) is None:
+            if (trouble := self._why()) is not None:
+                raise trouble
+            if time.monotonic() > deadline:
+                text = f"executor {self._place.name} does not answer at {self._target}"
+                raise Unavailable(text, reason="executor_down", hint=self.hint)
+            # The channel has said what was so the last time, and tries again only now.
+            await asyncio.sleep(0.05)
 
-    def _why(self) -> PollinatorError:
-        text = f"executor {self._place.name} does not answer at {self._target}"
-        return self._trouble or Unavailable(text, reason="executor_down", hint=self.hint)
+    def _why(self) -> PollinatorError | None:
+        """What has gone wrong since it was asked, as far as is known."""
+        return self._trouble
 
     async def remove(self, *, busy: bool) -> str:
         """It is somebody else's."""
