@@ -25,7 +25,7 @@ _HIERARCHIES = Path("/sys/fs/cgroup")
 _LOOK_S = 0.05
 _CANNOT = (
     "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
-    "runc create failed: unable to start container process: error during container init: "
+    "runc create failed: unable to start container process: "
 )
 
 

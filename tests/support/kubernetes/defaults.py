@@ -35,6 +35,7 @@ def defaulted(kind: Kind, obj: Obj) -> None:
 
 def _pod(obj: Obj) -> None:
     pod_spec(obj["spec"])
+    _fill(obj["spec"], priority=0, enableServiceLinks=True, preemptionPolicy="PreemptLowerPriority")
     obj["status"] = {"phase": "Pending", "qosClass": _quality(obj["spec"])}
 
 

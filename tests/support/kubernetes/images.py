@@ -22,6 +22,7 @@ class PullError:
     """An image cannot be had."""
 
     code: str
+    """Where the runtime has one for it."""
     message: str
 
 
@@ -53,22 +54,22 @@ def pulled(image: str) -> PullError | None:
     name = whole(image)
     registry = name.partition("/")[0]
     manifest = f"https://{registry}/v2/{name.partition('/')[2].replace(':', '/manifests/')}"
-    cannot = f'failed to pull and unpack image "{name}": failed to resolve reference "{name}"'
+    cannot = f'failed to pull and unpack image "{name}": failed to resolve image'
     if registry.partition(":")[0].endswith(".invalid"):
         host = registry.partition(":")[0]
         why = f'failed to do request: Head "{manifest}": dial tcp: lookup {host}: no such host'
-        return PullError("Unknown", f"{cannot}: {why}")
+        return PullError("", f"{cannot}: {why}")
     if "/missing" in name:
         return PullError("NotFound", f"{cannot}: {name}: not found")
     if "/private" in name:
         why = "pull access denied, repository does not exist or may require authorization"
-        return PullError("Unknown", f"{cannot}: {why}: authorization failed: no basic auth credentials")
+        return PullError("", f"{cannot}: {why}: authorization failed: no basic auth credentials")
     if "/busy" in name:
         why = f"unexpected status from HEAD request to {manifest}: 429 Too Many Requests"
-        return PullError("Unknown", f"{cannot}: {why}")
+        return PullError("", f"{cannot}: {why}")
     return None
 
 
 def said(error: PullError) -> str:
     """As the runtime tells it."""
-    return f"rpc error: code = {error.code} desc = {error.message}"
+    return f"rpc error: code = {error.code} desc = {error.message}" if error.code else error.message

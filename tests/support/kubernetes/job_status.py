@@ -39,6 +39,9 @@ class Count:
         }
         self._succeeded = len(self._indexes) if self._indexed else self._status.get("succeeded", 0) + len(won)
         self.ends = bool(self._why_failed()) or self._done
+        if self.ends:
+            # Those that run on are ended, and count at once.
+            self._failed += len(self.active)
 
     @property
     def _indexed(self) -> bool:
@@ -104,7 +107,7 @@ class Count:
         status: Obj = job.setdefault("status", {})
         self._suspension(status)
         for name, value in (
-            ("active", len(self.active)),
+            ("active", 0 if self.ends or self._spec.get("suspend") else len(self.active)),
             ("succeeded", self._succeeded),
             ("failed", self._failed),
         ):
@@ -113,7 +116,8 @@ class Count:
             else:
                 status.pop(name, None)
         status["ready"] = sum(condition(each, "Ready").get("status") == "True" for each in self.active)
-        status["terminating"] = len(self.terminating)
+        left = self.ends or self._spec.get("suspend")
+        status["terminating"] = len(self.terminating) + (len(self.active) if left else 0)
         status["uncountedTerminatedPods"] = {}
         if self._indexed and self._indexes:
             status["completedIndexes"] = shown(self._indexes)

@@ -61,13 +61,18 @@ class JobController:
             self._expire(job)
             return
         pods = [each for each in self._store.owned(POD, job) if controller_of(each) == job["metadata"]["uid"]]
+        if "deletionTimestamp" in job["metadata"]:
+            for pod in pods:
+                drop_finalizer(self._store, POD, pod, TRACKING)
+            self._store.change(JOB, job, job_status.Count(job, pods).write)
+            return
         before = job
         counted = job_status.Count(job, pods)
         fresh = self._store.change(JOB, job, counted.write) or job
         for pod in counted.counted:
             drop_finalizer(self._store, POD, pod, TRACKING)
         self._tell(before, fresh)
-        if "deletionTimestamp" in job["metadata"] or job_status.finished(fresh):
+        if job_status.finished(fresh):
             return
         if counted.ends or job["spec"].get("suspend"):
             for pod in counted.active:
@@ -77,6 +82,8 @@ class JobController:
 
     def _remove(self, job: Obj, pod: Obj) -> None:
         delete(self._store, POD, pod, {})
+        # It counts already.
+        drop_finalizer(self._store, POD, pod, TRACKING)
         tell(self._store, JOB, job, WHO, "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}")
 
     def _create(self, job: Obj, counted: job_status.Count) -> None:

@@ -22,14 +22,17 @@ class Node(Protocol):
     @property
     def name(self) -> str:
         """Its name."""
+        raise NotImplementedError
 
     @property
     def world(self) -> World:
         """The cluster."""
+        raise NotImplementedError
 
     @property
     def mark(self) -> str:
         """Begins the names of control groups."""
+        raise NotImplementedError
 
     async def pull(self, image: str) -> None:
         """Take the time that it takes."""

@@ -8,18 +8,18 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from support.kubernetes import images, pod_status, starting
+from support.kubernetes import pod_status, starting
 from support.kubernetes.containers import CannotStart, Container, Plan
 from support.kubernetes.events import tell
 from support.kubernetes.kinds import POD, SERVICE, Obj, list_of, part
 from support.kubernetes.node import Node
 from support.kubernetes.pod_status import Shown
+from support.kubernetes.pulling import LONGEST_BACK_OFF_S, Pull
 from support.kubernetes.store import seconds, set_condition
 from support.kubernetes.variables import Missing
 from support.kubernetes.volumes import Volumes
 
 _SIDECARS_S = 2.0
-_LONGEST_BACK_OFF_S = 30.0
 
 
 @dataclass
@@ -71,6 +71,8 @@ class PodWorker:
             self._ending.grace_s = min(self._ending.grace_s, ending.grace_s)
         else:
             self._ending = ending
+            if ending.reason:
+                self._tell(ending.reason, ending.message, warning=bool(ending.target))
         self._told.set()
 
     def show(self, phase: str = "") -> None:
@@ -208,7 +210,7 @@ class PodWorker:
         self._tell("BackOff", f"Back-off restarting failed container {each.name}", warning=True)
         self.show()
         await asyncio.sleep(pause)
-        return min(_LONGEST_BACK_OFF_S, pause * 2)
+        return min(LONGEST_BACK_OFF_S, pause * 2)
 
     async def _finish(self, each: Shown) -> None:
         assert each.running is not None
@@ -220,9 +222,9 @@ class PodWorker:
 
     async def _start(self, each: Shown) -> bool:
         """Start it as soon as there is all that it wants; it may fail at once, and for good."""
-        await self._have_image(each)
+        await Pull(self._node, each, self._tell, self.show).done()
         plan = await self._plan(each)
-        self._tell("Created", f"Container created: {each.name}")
+        self._tell("Created", "Container created")
         run = self.folder / each.name / f"run-{each.restarts}-{time.monotonic_ns()}"
         log = self._node.world.log_of(self.uid, each.name)
         try:
@@ -237,7 +239,7 @@ class PodWorker:
             each.terminated(128, "StartError", str(error))
             self.show()
             return False
-        self._tell("Started", f"Container started: {each.name}")
+        self._tell("Started", "Container started")
         self.show()
         return True
 
@@ -259,62 +261,6 @@ class PodWorker:
         """The pod with its address, which containers may be told."""
         status = {**self.pod.get("status", {}), "podIP": self.ip, "hostIP": "127.0.0.1"}
         return {**self.pod, "status": status}
-
-    # Its image
-
-    async def _have_image(self, each: Shown) -> None:
-        image = each.spec["image"]
-        pause = self._back_off
-        while True:
-            if not images.valid(image):
-                why = f'couldn\'t parse image name "{image}": invalid reference format'
-                each.waits("InvalidImageName", f'Failed to apply default image tag "{image}": {why}')
-                self._tell(
-                    "InspectFailed", f'Failed to apply default image tag "{image}": {why}', warning=True
-                )
-                self.show()
-                await asyncio.sleep(pause)
-                continue
-            if each.spec["imagePullPolicy"] == "Never" and image not in self._node.images:
-                why = f'Container image "{image}" is not present with pull policy of Never'
-                each.waits("ErrImageNeverPull", why)
-                self._tell("ErrImageNeverPull", why, warning=True)
-                self.show()
-                await asyncio.sleep(pause)
-                continue
-            if await self._pull(each, image):
-                return
-            await asyncio.sleep(pause)
-            each.waits(
-                "ImagePullBackOff", f'Back-off pulling image "{image}": {each.state["waiting"]["message"]}'
-            )
-            self._tell("BackOff", f'Back-off pulling image "{image}"')
-            self._tell("Failed", "Error: ImagePullBackOff", warning=True)
-            self.show()
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_BACK_OFF_S, pause * 2)
-
-    async def _pull(self, each: Shown, image: str) -> bool:
-        if image in self._node.images and each.spec["imagePullPolicy"] != "Always":
-            self._tell("Pulled", f'Container image "{image}" already present on machine')
-            return True
-        self._tell("Pulling", f'Pulling image "{image}"')
-        began = time.monotonic()
-        await self._node.pull(image)
-        if (error := images.pulled(image)) is not None:
-            why = images.said(error)
-            each.waits("ErrImagePull", why)
-            self._tell("Failed", f'Failed to pull image "{image}": {why}', warning=True)
-            self._tell("Failed", "Error: ErrImagePull", warning=True)
-            self.show()
-            return False
-        self._node.images.add(image)
-        took = f"{(time.monotonic() - began) * 1000:.0f}ms"
-        self._tell(
-            "Pulled",
-            f'Successfully pulled image "{image}" in {took} ({took} including waiting). Image size: 0 bytes.',
-        )
-        return True
 
     # Its end
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 
-from support.kubernetes.events import tell
+from support.kubernetes.events import SCHEDULER, tell
 from support.kubernetes.kinds import CLAIM, NODE, POD, Obj, list_of, part
-from support.kubernetes.quantities import Amounts, added, amounts, asked_of
+from support.kubernetes.quantities import Amounts, amounts, asked_of
 from support.kubernetes.selecting import node_matches
 from support.kubernetes.store import Change, Store, set_condition
 
-WHO = "default-scheduler"
+WHO = SCHEDULER
 _TICK_S = 0.5
 
 
@@ -32,41 +33,37 @@ class Scheduler:
     async def run(self) -> None:
         """Look whenever something changes, and now and then."""
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):
                     await self._awake.wait()
-            except TimeoutError:
-                pass
             self._awake.clear()
-            for pod in sorted(self._store.all(POD), key=lambda each: -(each["spec"].get("priority") or 0)):
-                if self._waits(pod):
-                    self._place(pod)
+            if waiting := [each for each in self._store.all(POD) if _waits(each)]:
+                nodes = self._store.all(NODE)
+                free = {each["metadata"]["name"]: self._free(each) for each in nodes}
+                for pod in sorted(waiting, key=lambda each: -(each["spec"].get("priority") or 0)):
+                    self._place(pod, nodes, free)
             await asyncio.sleep(0.01)
 
-    def _waits(self, pod: Obj) -> bool:
-        spec = pod["spec"]
-        placed = spec.get("nodeName") or "deletionTimestamp" in pod["metadata"]
-        ended = part(pod, "status").get("phase") in ("Succeeded", "Failed")
-        return not placed and not ended and not spec.get("schedulingGates") and spec["schedulerName"] == WHO
-
-    def _place(self, pod: Obj) -> None:
-        nodes = self._store.all(NODE)
+    def _place(self, pod: Obj, nodes: list[Obj], free: dict[str, dict[str, Fraction]]) -> None:
+        none = f"0/{len(nodes)} nodes are available:"
         if why := self._claims(pod):
-            self._refuse(pod, f"0/{len(nodes)} nodes are available: {why}", len(nodes))
+            self._refuse(pod, f"{none} {why}")
             return
-        against = Counter[str]()
-        fits: list[tuple[Fraction, str]] = []
-        for node in nodes:
-            if reasons := list(self._against(pod, node)):
-                against.update(reasons)
-            else:
-                fits.append((self._free(node).get("cpu", Fraction()), node["metadata"]["name"]))
+        asked = asked_of(pod)
+        against = {each["metadata"]["name"]: list(_against(pod, asked, each, free)) for each in nodes}
+        fits = [name for name, why in against.items() if not why]
         if not fits:
-            told = ", ".join(f"{number} {why}" for why, number in sorted(against.items()))
-            self._refuse(pod, f"0/{len(nodes)} nodes are available: {told}.", len(nodes), against)
+            counted = Counter(each for why in against.values() for each in why)
+            told = ", ".join(f"{number} {each}" for each, number in sorted(counted.items()))
+            hope = sum(_may_be_freed(against[each["metadata"]["name"]], asked, each) for each in nodes)
+            parts = [f"{hope} No preemption victims found for incoming pod"] if hope else []
+            parts += [f"{len(nodes) - hope} Preemption is not helpful for scheduling"] * (hope < len(nodes))
+            self._refuse(
+                pod, f"{none} {told}. no new claims to deallocate, preemption: {none} {', '.join(parts)}."
+            )
             return
         # The one with the most room, and the first of those.
-        name = max(fits, key=lambda each: (each[0], [-ord(letter) for letter in each[1]]))[1]
+        name = max(sorted(fits), key=lambda each: free[each].get("cpu", Fraction()))
 
         def bind(fresh: Obj) -> None:
             fresh["spec"]["nodeName"] = name
@@ -75,20 +72,10 @@ class Scheduler:
         bound = self._store.change(POD, pod, bind)
         where = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         if bound is not None:
+            _take(free[name], asked)
             tell(self._store, POD, bound, WHO, "Scheduled", f"Successfully assigned {where} to {name}")
 
-    def _refuse(self, pod: Obj, why: str, nodes: int, against: Counter[str] | None = None) -> None:
-        if against is not None:
-            tight = sum(
-                number for text, number in against.items() if text.startswith(("Insufficient", "Too many"))
-            )
-            other = nodes - min(nodes, tight)
-            parts = [f"{min(nodes, tight)} No preemption victims found for incoming pod"] if tight else []
-            parts += [f"{other} Preemption is not helpful for scheduling"] if other else []
-        else:
-            parts = [f"{nodes} Preemption is not helpful for scheduling"]
-        why = f"{why} preemption: 0/{nodes} nodes are available: {', '.join(parts)}."
-
+    def _refuse(self, pod: Obj, why: str) -> None:
         def mark(fresh: Obj) -> None:
             set_condition(fresh["status"], "PodScheduled", "False", "Unschedulable", why)
 
@@ -104,46 +91,65 @@ class Scheduler:
                 continue
             claim = self._store.find(CLAIM, pod["metadata"]["namespace"], wanted)
             if claim is None:
-                return f'persistentvolumeclaim "{wanted}" not found.'
+                return f'persistentvolumeclaim "{wanted}" not found. not found'
             if part(claim, "status").get("phase") != "Bound":
                 return "pod has unbound immediate PersistentVolumeClaims."
         return ""
 
-    def _against(self, pod: Obj, node: Obj) -> Iterable[str]:
-        spec = pod["spec"]
-        for taint in list_of(node["spec"], "taints"):
-            if taint["effect"] == "PreferNoSchedule" or _tolerates(spec, taint):
-                continue
-            if taint["key"] == "node.kubernetes.io/unschedulable":
-                yield "node(s) were unschedulable"
-            else:
-                mark = f"{taint['key']}: {taint.get('value', '')}"
-                yield f"node(s) had untolerated taint {{{mark}}}"
-            return
-        labels = part(node["metadata"], "labels")
-        wanted = part(spec, "nodeSelector").items()
-        affinity = part(spec, "affinity", "nodeAffinity").get(
-            "requiredDuringSchedulingIgnoredDuringExecution"
-        )
-        if not wanted <= labels.items() or (
-            affinity and not node_matches(affinity["nodeSelectorTerms"], node)
-        ):
-            yield "node(s) didn't match Pod's node affinity/selector"
-            return
-        free = self._free(node)
-        if free.get("pods", Fraction(1)) < 1:
-            yield "Too many pods"
-        for name, value in asked_of(pod).items():
-            if value > free.get(name, Fraction()):
-                yield f"Insufficient {name}"
-
-    def _free(self, node: Obj) -> Amounts:
+    def _free(self, node: Obj) -> dict[str, Fraction]:
         name = node["metadata"]["name"]
-        here = [each for each in self._store.all(POD) if each["spec"].get("nodeName") == name]
-        alive = [each for each in here if each["status"].get("phase") not in ("Succeeded", "Failed")]
-        taken = added([*(asked_of(each) for each in alive), {"pods": Fraction(len(alive))}])
-        has = amounts(node["status"]["allocatable"])
-        return {each: value - taken.get(each, Fraction()) for each, value in has.items()}
+        free = amounts(node["status"]["allocatable"])
+        for pod in self._store.all(POD):
+            ended = pod["status"].get("phase") in ("Succeeded", "Failed")
+            if pod["spec"].get("nodeName") == name and not ended:
+                _take(free, asked_of(pod))
+        return free
+
+
+def _take(free: dict[str, Fraction], asked: Amounts) -> None:
+    for name, value in {**asked, "pods": Fraction(1)}.items():
+        free[name] = free.get(name, Fraction()) - value
+
+
+def _waits(pod: Obj) -> bool:
+    spec = pod["spec"]
+    placed = spec.get("nodeName") or "deletionTimestamp" in pod["metadata"]
+    ended = part(pod, "status").get("phase") in ("Succeeded", "Failed")
+    return not placed and not ended and not spec.get("schedulingGates") and spec["schedulerName"] == WHO
+
+
+def _against(
+    pod: Obj, asked: Amounts, node: Obj, free: Mapping[str, Mapping[str, Fraction]]
+) -> Iterable[str]:
+    """Why a pod cannot be on a node."""
+    spec = pod["spec"]
+    for taint in list_of(node["spec"], "taints"):
+        if taint["effect"] == "PreferNoSchedule" or _tolerates(spec, taint):
+            continue
+        if taint["key"] == "node.kubernetes.io/unschedulable":
+            yield "node(s) were unschedulable"
+        else:
+            yield f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
+        return
+    wanted = part(spec, "nodeSelector").items()
+    affinity = part(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
+    labels = part(node["metadata"], "labels")
+    if not wanted <= labels.items() or (affinity and not node_matches(affinity["nodeSelectorTerms"], node)):
+        yield "node(s) didn't match Pod's node affinity/selector"
+        return
+    here = free[node["metadata"]["name"]]
+    if here.get("pods", Fraction(1)) < 1:
+        yield "Too many pods"
+    for name, value in asked.items():
+        if value > here.get(name, Fraction()):
+            yield f"Insufficient {name}"
+
+
+def _may_be_freed(reasons: Iterable[str], asked: Amounts, node: Obj) -> bool:
+    """There would be room for it if others were not there."""
+    has = amounts(node["status"]["allocatable"])
+    enough = all(value <= has.get(name, Fraction()) for name, value in asked.items())
+    return enough and all(each.startswith(("Insufficient", "Too many")) for each in reasons)
 
 
 def _tolerates(spec: Obj, taint: Obj) -> bool:

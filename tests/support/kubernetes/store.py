@@ -10,7 +10,7 @@ import copy
 import datetime as dt
 import secrets
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -61,7 +61,8 @@ class Store:
         self.oldest = 100
         """What came before this version is forgotten."""
         self.history: deque[Change] = deque()
-        self._objects: dict[Key, Obj] = {}
+        self._objects = defaultdict[str, dict[Key, Obj]](dict)
+        """By the kind that they are of."""
         self._listeners: list[Callable[[Change], None]] = []
 
     # Looking
@@ -79,20 +80,17 @@ class Store:
 
     def find(self, kind: Kind, namespace: str, name: str) -> Obj | None:
         """An object, if there is one."""
-        return self._objects.get(Key(kind.resource, namespace if kind.namespaced else "", name))
+        key = Key(kind.resource, namespace if kind.namespaced else "", name)
+        return self._objects[kind.resource].get(key)
 
     def all(self, kind: Kind, namespace: str = "") -> list[Obj]:
         """Those of a kind, by name; an empty namespace means every one."""
-        resource = kind.resource
-        return [
-            obj
-            for key, obj in sorted(self._objects.items(), key=lambda each: each[0])
-            if key.kind == resource and namespace in ("", key.namespace)
-        ]
+        found = self._objects[kind.resource]
+        return [found[key] for key in sorted(each for each in found if namespace in ("", each.namespace))]
 
     def everything(self) -> list[tuple[Key, Obj]]:
         """All objects there are."""
-        return list(self._objects.items())
+        return [each for kind in self._objects.values() for each in kind.items()]
 
     def find_namespace(self, name: str) -> Obj | None:
         """A namespace, if there is one."""
@@ -117,7 +115,7 @@ class Store:
         if not meta.get("name"):
             meta["name"] = f"{meta['generateName']}{suffix()}"
         key = key_of(kind, fresh)
-        if key in self._objects:
+        if key in self._objects[key.kind]:
             raise already_exists(kind, key.name)
         meta["uid"] = str(uuid.uuid4())
         meta["creationTimestamp"] = now()
@@ -133,7 +131,7 @@ class Store:
             Refusal: there is none, or it is not the one that was meant.
         """
         key = key_of(kind, obj)
-        old = self._objects.get(key)
+        old = self._objects[key.kind].get(key)
         meta = obj["metadata"]
         if old is None:
             raise not_found(kind, key.name)
@@ -151,7 +149,7 @@ class Store:
     def change(self, kind: Kind, obj: Obj, how: Callable[[Obj], object]) -> Obj | None:
         """Change the newest version of an object, which may have gone: then there is None."""
         key = key_of(kind, obj)
-        old = self._objects.get(key)
+        old = self._objects[key.kind].get(key)
         if old is None or old["metadata"]["uid"] != obj["metadata"]["uid"]:
             return None
         fresh = copy.deepcopy(old)
@@ -162,10 +160,10 @@ class Store:
     def remove(self, kind: Kind, obj: Obj) -> None:
         """Take an object out at once; one that is gone already may be named."""
         key = key_of(kind, obj)
-        old = self._objects.get(key)
+        old = self._objects[key.kind].get(key)
         if old is None or old["metadata"]["uid"] != obj["metadata"]["uid"]:
             return
-        del self._objects[key]
+        del self._objects[key.kind][key]
         self.version += 1
         last = copy.deepcopy(old)
         last["metadata"]["resourceVersion"] = str(self.version)
@@ -190,10 +188,10 @@ class Store:
             meta["generation"] = was["generation"] + 1
 
     def _put(self, key: Key, fresh: Obj) -> Obj:
-        old = self._objects.get(key)
+        old = self._objects[key.kind].get(key)
         self.version += 1
         fresh["metadata"]["resourceVersion"] = str(self.version)
-        self._objects[key] = fresh
+        self._objects[key.kind][key] = fresh
         self._tell(Change(self.version, key, fresh, old, fresh))
         return fresh
 
@@ -237,11 +235,10 @@ def set_condition(status: Obj, kind: str, value: str, reason: str = "", message:
     rows: list[Obj] = status.setdefault("conditions", [])
     row = next((each for each in rows if each["type"] == kind), None)
     if row is None:
-        row = Obj(type=kind, status="")
+        row = Obj(type=kind, status="", lastProbeTime=None)
         rows.append(row)
     if row["status"] != value:
         row["lastTransitionTime"] = now()
-    row["lastProbeTime"] = None
     row["status"] = value
     for name, text in (("reason", reason), ("message", message)):
         if text:
