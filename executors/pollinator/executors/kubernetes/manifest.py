@@ -12,7 +12,7 @@ from pollinator.executors.containers.reference import KEY, Source, parse_referen
 from pollinator.executors.environment import RankPlace, rank_environment
 from pollinator.executors.kubernetes import script
 from pollinator.executors.kubernetes.data import HOME, OURS, WORK, Manifest, Parts
-from pollinator.executors.kubernetes.naming import QUEUE, metadata
+from pollinator.executors.kubernetes.naming import ATTEMPT, QUEUE, RUN, metadata
 from pollinator.executors.kubernetes.settings import ANY_GPU, Accelerator, Site
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, Violation
@@ -100,7 +100,7 @@ def service_manifest(wish: Wish, owner: Manifest) -> Manifest:
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": {"batch.kubernetes.io/job-name": about["name"]},
+            "selector": _selected(about),
         },
     }
 
@@ -184,7 +184,7 @@ def _pod(wish: Wish, site: Site, parts: Parts) -> Manifest:
         pod["activeDeadlineSeconds"] = own_s + site.start_s + site.peers_s + SLACK_S + parts.extra_s
     if spec.nodes > 1:
         pod["subdomain"] = name
-        pod["topologySpreadConstraints"] = [_spread(name)]
+        pod["topologySpreadConstraints"] = [_spread(wish)]
     named = {"nodeSelector": selector, "tolerations": tolerations, "priorityClassName": site.priority_class}
     pod |= {key: value for key, value in named.items() if value}
     if site.pull_secrets:
@@ -277,22 +277,27 @@ def _own_volumes(spec: RunSpec) -> list[Manifest]:
 
 
 def _security(site: Site) -> Manifest:
+    # No fsGroup: for that a volume with a million files would be walked through for each pod.
     security: Manifest = {
         "runAsUser": site.user,
         "runAsGroup": site.group,
-        "fsGroup": site.group,
-        "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     return security | ({"runAsNonRoot": True} if site.user else {})
 
 
-def _spread(name: str) -> Manifest:
+def _selected(about: Manifest) -> Manifest:
+    """By which the pods of an attempt are told from all others."""
+    return {name: about["labels"][name] for name in (RUN, ATTEMPT)}
+
+
+def _spread(wish: Wish) -> Manifest:
+    about = metadata(wish.job, wish.attempt, wish.executor)
     return {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {"batch.kubernetes.io/job-name": name}},
+        "labelSelector": {"matchLabels": _selected(about)},
     }
 
 

@@ -1,0 +1,145 @@
+"""What is asked of the cluster's API, in the words of an executor: objects of a few kinds in one namespace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from pollinator.executors.kubernetes.data import Manifest
+from pollinator.wire.cluster import Cluster
+from pollinator.wire.errors import NotFound
+
+LIST_S = 60.0
+PAGE = 500
+WATCH_S = 300
+"""So long the server is asked to go on with one watch."""
+SILENCE_S = WATCH_S + 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object."""
+
+    name: str
+    group: str
+    """With its version, as in a path."""
+
+
+JOBS = Kind("jobs", "apis/batch/v1")
+PODS = Kind("pods", "api/v1")
+SECRETS = Kind("secrets", "api/v1")
+SERVICES = Kind("services", "api/v1")
+EVENTS = Kind("events", "api/v1")
+WORKLOADS = Kind("workloads", "apis/kueue.x-k8s.io/v1beta1")
+_OF = {"Job": JOBS, "Pod": PODS, "Secret": SECRETS, "Service": SERVICES}
+
+
+class Api:
+    """One namespace of a cluster. Raises PollinatorErrors, as ``Cluster`` does.
+
+    Args:
+        cluster: the line to it.
+        selector: by which labels our own objects are found.
+    """
+
+    def __init__(self, cluster: Cluster, selector: str) -> None:
+        self.cluster = cluster
+        self._selector = selector
+        self.asked: Counter[str] = Counter()
+        """How many requests were made, by verb and kind."""
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Make an object; raises AlreadyExists where one of the name is there."""
+        kind = _OF[manifest["kind"]]
+        path = await self._path(kind)
+        self.asked[f"create {kind.name}"] += 1
+        # Strict: a field that the cluster does not know is a promise that it would not keep.
+        query = {"fieldValidation": "Strict", "fieldManager": "pollinator"}
+        return _object(await self.cluster.request("POST", path, query=query, body=manifest))
+
+    async def get(self, kind: Kind, name: str) -> Manifest:
+        """One object; raises NotFound."""
+        path = await self._path(kind, name)
+        self.asked[f"get {kind.name}"] += 1
+        return _object(await self.cluster.request("GET", path))
+
+    async def delete(self, kind: Kind, name: str, uid: str = "") -> bool:
+        """Have an object end with all that belongs to it; False where it is not there, or is another one."""
+        path = await self._path(kind, name)
+        self.asked[f"delete {kind.name}"] += 1
+        options: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self.cluster.request("DELETE", path, body=options)
+        except NotFound:
+            return False
+        return True
+
+    async def list(self, kind: Kind) -> tuple[list[Manifest], str]:
+        """All of ours, and the version of the list, from which a watch can go on."""
+        return await self._list(kind, {"labelSelector": self._selector})
+
+    async def watch(self, kind: Kind, version: str) -> AsyncGenerator[Manifest]:
+        """What becomes of ours after that version."""
+        path = await self._path(kind)
+        self.asked[f"watch {kind.name}"] += 1
+        query = {
+            "labelSelector": self._selector,
+            "resourceVersion": version,
+            "allowWatchBookmarks": True,
+            "timeoutSeconds": WATCH_S,
+        }
+        async for event in self.cluster.watch(path, query=query, idle_s=SILENCE_S):
+            yield event
+
+    async def events(self, uid: str = "") -> list[Manifest]:
+        """What the cluster tells about one object, or about all of the namespace."""
+        found, _ = await self._list(EVENTS, {"fieldSelector": f"involvedObject.uid={uid}"} if uid else {})
+        return found
+
+    async def workloads(self, job_uid: str) -> list[Manifest]:
+        """What Kueue makes of a Job."""
+        found, _ = await self._list(WORKLOADS, {"labelSelector": f"kueue.x-k8s.io/job-uid={job_uid}"})
+        return found
+
+    async def nodes(self) -> list[Manifest]:
+        """All machines of the cluster; raises Denied where that is not ours to know."""
+        self.asked["list nodes"] += 1
+        answer = _object(await self.cluster.request("GET", "/api/v1/nodes", timeout_s=LIST_S))
+        return [each for each in answer.get("items", []) if isinstance(each, dict)]
+
+    async def version(self) -> str:
+        """Which version the server has."""
+        self.asked["get version"] += 1
+        return str(_object(await self.cluster.request("GET", "/version")).get("gitVersion", ""))
+
+    async def log(self, pod: str, container: str) -> str:
+        """What a container printed last."""
+        path = f"{await self._path(PODS, pod)}/log"
+        self.asked["get log"] += 1
+        return await self.cluster.text(path, query={"container": container, "tailLines": 20}, most=4096)
+
+    async def _list(self, kind: Kind, query: dict[str, str | int | bool]) -> tuple[list[Manifest], str]:
+        path, found = await self._path(kind), list[Manifest]()
+        query = query | {"limit": PAGE}
+        while True:
+            self.asked[f"list {kind.name}"] += 1
+            answer = _object(await self.cluster.request("GET", path, query=query, timeout_s=LIST_S))
+            found += [each for each in answer.get("items") or [] if isinstance(each, dict)]
+            about = answer.get("metadata") or {}
+            if not about.get("continue"):
+                return found, str(about.get("resourceVersion", ""))
+            query = query | {"continue": str(about["continue"])}
+
+    async def _path(self, kind: Kind, name: str = "") -> str:
+        if not self.cluster.namespace:
+            await self.cluster.open()
+        below = f"/{quote(name)}" if name else ""
+        return f"/{kind.group}/namespaces/{quote(self.cluster.namespace)}/{kind.name}{below}"
+
+
+def _object(answer: object) -> Manifest:
+    return answer if isinstance(answer, dict) else {}

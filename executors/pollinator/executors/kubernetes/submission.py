@@ -1,0 +1,230 @@
+"""Hands runs over to a cluster exactly once each, tells their supervisors, and ends their Jobs.
+
+Before the cluster is asked, the wish is written down, and the name of a Job follows from its run: whoever asks
+again, after a crash or after an answer that was lost, finds the Job that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn, TypeVar
+
+from pollinator.executors.kubernetes.api import JOBS, Api
+from pollinator.executors.kubernetes.data import Data, Manifest
+from pollinator.executors.kubernetes.handover import Handover
+from pollinator.executors.kubernetes.manifest import Wish, secret_manifest, service_manifest
+from pollinator.executors.kubernetes.naming import is_ours
+from pollinator.executors.kubernetes.reasons import reason
+from pollinator.executors.kubernetes.watcher import Watcher
+from pollinator.wire.errors import (
+    AlreadyExists,
+    Exhausted,
+    NeedsLogin,
+    NotFound,
+    PollinatorError,
+    WrongState,
+)
+from pollinator.wire.faults import crash_point
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+AT_A_TIME = 16
+"""So many runs are handed over at a time: the rest of the cluster wants to ask as well."""
+THREADS = 8
+
+_Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
+
+
+class Submission:
+    """The tasks that change something in the cluster.
+
+    Args:
+        api: of the namespace.
+        watcher: told of what is made.
+        data: how files come into pods.
+        wish: what an attempt is made from.
+        manifest: its Job.
+        executor: who we are.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        watcher: Watcher,
+        data: Data,
+        wish: Callable[[Handover], Wish],
+        manifest: Callable[[Wish], Manifest],
+        executor: str,
+    ) -> None:
+        self._api = api
+        self._watcher = watcher
+        self._data = data
+        self._wish = wish
+        self._manifest = manifest
+        self._executor = executor
+        self._work: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self._wake = asyncio.Event()
+        self._turns = asyncio.Semaphore(AT_A_TIME)
+        self._deleting: set[str] = set()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kubernetes")
+
+    def submit(self, run: Handover) -> None:
+        """Have it handed over soon."""
+        self._do(f"submit {run.job.run_id}", lambda: self._hand_over(run))
+
+    def tell(self, run: Handover, name: str, text: str) -> None:
+        """Have the supervisors of an attempt told something, once."""
+        if name not in run.told:
+            run.told.add(name)
+            self._do(f"tell {run.job.run_id}", lambda: self._tell(run, run.attempt, name, text))
+
+    def delete(self, uid: str, name: str) -> None:
+        """Have a Job end, with all that belongs to it; asking twice is asking once."""
+        if uid and uid not in self._deleting:
+            self._deleting.add(uid)
+            self._do(f"delete {name}", lambda: self._delete(uid, name))
+
+    async def run(self) -> NoReturn:
+        """Work on all that is asked for."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._work:
+                    name, work = self._work.pop(0)
+                    group.create_task(_awaited(work), name=name)
+        raise AssertionError("it goes on until it is cancelled")
+
+    def _do(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._work.append((name, work))
+        self._wake.set()
+
+    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    # Handing over
+
+    async def _hand_over(self, run: Handover) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not await self._is_handed_over(run):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await run.wished.wait()
+            # A wish cuts one pause short, and not all that come.
+            run.wished.clear()
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _is_handed_over(self, run: Handover) -> bool:
+        """Try it; True when nothing is left to do."""
+        try:
+            async with self._turns:
+                if run.left or (run.cancelled and not run.intent.since and run.withdraw()):
+                    return True
+                await self._once_or_refused(run)
+            return True
+        except Exhausted as error:
+            run.pending = reason("quota", error.message)
+        except NeedsLogin as error:
+            run.pending = reason("login", error.message, error.hint)
+        except PollinatorError as error:
+            run.pending = reason("api_unreachable", error.message)
+            _log.warning("run %s: %s", run.job.run_id, error)
+        except OSError as error:
+            # A disk that is full has room again some time.
+            _log.warning("run %s: %s", run.job.run_id, error)
+        return False
+
+    async def _once_or_refused(self, run: Handover) -> None:
+        try:
+            await self._once(run)
+        except (Exhausted, NeedsLogin):
+            raise
+        except PollinatorError as error:
+            if error.retryable or isinstance(error, WrongState):
+                raise
+            # It may be there and lack what belongs to it: then it must not begin.
+            await self._api.delete(JOBS, run.name, run.uid)
+            run.refused(error)
+
+    async def _once(self, run: Handover) -> None:
+        wish = self._wish(run)
+        manifest = self._manifest(wish)
+        if not run.uid and not self._has_begun(run):
+            await self._in_thread(lambda: self._data.prepare(run.job, run.attempt))
+            run.intent.note()
+            crash_point("before_create")
+            made = await self._made(run, manifest)
+            crash_point("after_create")
+            self._watcher.made(made)
+            run.is_job(str(made["metadata"]["uid"]))
+        if not run.whole and run.uid:
+            await self._complete(run, wish)
+            run.is_whole()
+        crash_point("after_job")
+        run.pending = None
+
+    def _has_begun(self, run: Handover) -> bool:
+        """Its Job was there and is gone: it must not be made again."""
+        run.read(0.0)
+        return bool(run.intent.since) and run.began
+
+    async def _made(self, run: Handover, manifest: Manifest) -> Manifest:
+        """Its Job, whoever made it."""
+        try:
+            return await self._api.create(manifest)
+        except AlreadyExists:
+            found = await self._api.get(JOBS, run.name)
+        if not is_ours(found, self._executor, run.job.run_id):
+            raise AlreadyExists(
+                f"there is a Job {run.name} in the namespace already, and it is not of this executor",
+                reason="job_taken",
+            )
+        return found
+
+    async def _complete(self, run: Handover, wish: Wish) -> None:
+        """Make what belongs to its Job, and ends with it."""
+        owner = {"name": run.name, "uid": run.uid}
+        objects = [secret_manifest(wish, owner)] if wish.secrets else []
+        if run.job.spec.nodes > 1:
+            objects.append(service_manifest(wish, owner))
+        for each in await self._data.objects(run.job, run.attempt):
+            reference = secret_manifest(wish, owner)["metadata"]["ownerReferences"]
+            objects.append(each | {"metadata": each["metadata"] | {"ownerReferences": reference}})
+        for each in objects:
+            with contextlib.suppress(AlreadyExists):
+                await self._api.create(each)
+
+    # Telling and ending
+
+    async def _tell(self, run: Handover, attempt: int, name: str, text: str) -> None:
+        try:
+            await self._in_thread(lambda: self._data.tell(run.job, attempt, name, text))
+        except OSError as error:
+            # Whoever is not told is ended with its Job.
+            _log.warning("run %s: %s is not told: %s", run.job.run_id, name, error)
+
+    async def _delete(self, uid: str, name: str) -> None:
+        pause_s = FIRST_PAUSE_S
+        began = time.monotonic()
+        while True:
+            try:
+                await self._api.delete(JOBS, name, uid)
+                return
+            except (NotFound, WrongState):
+                # Another one has the name by now.
+                return
+            except PollinatorError as error:
+                if time.monotonic() - began > LONGEST_PAUSE_S:
+                    _log.warning("Job %s is not deleted yet: %s", name, error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
