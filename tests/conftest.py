@@ -19,6 +19,7 @@ pytest_plugins = [
     "support.colonies.contract",
     "support.colonies.machines",
     "support.kubernetes.sites",
+    "support.kubernetes_of_contract",
 ]
 
 

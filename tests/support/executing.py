@@ -26,7 +26,7 @@ from pollinator.chunks.store import Store
 from pollinator.executors.conformance.client import CALL_S, FEATURES, ExecutorUnderTest, Followed
 from pollinator.v1.executor_pb2 import Capabilities, PreflightRequest
 from pollinator.v1.run_pb2 import StartRunRequest
-from support import slurm_of_contract
+from support import kubernetes_of_contract, slurm_of_contract
 from support.colonies import contract
 from support.containers import apptainer_specs, docker_specs, shared_dockerd
 from support.sandbox import BIN, Sandbox
@@ -49,6 +49,10 @@ class Profile:
     """What every spec says besides. Asked for before the start: skips what cannot run here."""
     environment: Callable[[], Mapping[str, str]] = dict[str, str]
     """Variables of its process."""
+    site: Callable[[], Mapping[str, str]] = dict[str, str]
+    """Further settings, which are known once what it stands on is there."""
+    place: Callable[[Path], None] = lambda folder: None
+    """Has its state elsewhere than in this folder, where it must be."""
     own_pids: bool = False
     """Its runs have process ids of their own."""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -80,6 +84,15 @@ PROFILES = {
         store=contract.store,
         process_id=contract.process_id,
         lag_s=1.5,
+    ),
+    "kubernetes": Profile(
+        specs=kubernetes_of_contract.specs,
+        environment=kubernetes_of_contract.environment,
+        site=kubernetes_of_contract.settings,
+        place=kubernetes_of_contract.place,
+        own_pids=True,
+        clean=kubernetes_of_contract.clean,
+        crash_points=("before_create", "after_create", "after_job"),
     ),
     "local": Profile(
         settings={"containers.engines": "none"},
@@ -199,7 +212,7 @@ class ExecutorProcess(ExecutorUnderTest):
     def _spawn(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         # Paths may be relative.
         command = [str(BIN / "pollinator-executor"), self.kind, "--socket", "r/x/x.sock", "--state", "x"]
-        for name, value in self.profile.settings.items():
+        for name, value in {**self.profile.settings, **self.profile.site()}.items():
             command += ["--set", f"{name}={value}"]
         with self.log.open("ab") as log:
             return subprocess.Popen(
@@ -305,6 +318,7 @@ async def started(kind: str, *, dies_at: str = "", **environment: str) -> AsyncG
     # An image may have to be made first.
     specs = await asyncio.to_thread(PROFILES[kind].specs)
     under_test = ExecutorProcess(kind, Sandbox(Path(tempfile.mkdtemp(prefix="pol-"))), specs)
+    await asyncio.to_thread(PROFILES[kind].place, under_test.box.folder)
     try:
         await under_test.start(dies_at=dies_at, **environment)
         yield under_test

@@ -13,6 +13,8 @@ _REASONS = {
     "out_of_memory": OutcomeReason.OUTCOME_REASON_OUT_OF_MEMORY,
     "time_limit": OutcomeReason.OUTCOME_REASON_TIME_LIMIT,
     "launch": OutcomeReason.OUTCOME_REASON_LAUNCH,
+    "image": OutcomeReason.OUTCOME_REASON_IMAGE,
+    "materialise": OutcomeReason.OUTCOME_REASON_MATERIALISE,
     "node_failed": OutcomeReason.OUTCOME_REASON_NODE_FAILED,
     "preempted": OutcomeReason.OUTCOME_REASON_PREEMPTED,
 }

@@ -20,7 +20,10 @@ _DISRUPTIONS = {
     "EvictionByEvictionAPI": ("preempted", "was evicted, as when its node is drained"),
     "DeletionByTaintManager": ("node_failed", "lost its node, which is not ready or was closed to it"),
     "DeletionByPodGC": ("node_failed", "lost its node, which is not there any more"),
-    "TerminationByKubelet": ("node_failed", "was ended by its node, which is short of something or shuts down"),
+    "TerminationByKubelet": (
+        "node_failed",
+        "was ended by its node, which is short of something or shuts down",
+    ),
 }
 _STARTS = ("StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError")
 
@@ -55,7 +58,9 @@ def _of_node(run: Handover, node: int) -> Record | None:
         words = ""
         if journal.initialising:
             words = f"init-cmd ended with {f'signal {first.signal}' if first.signal else f'exit code {first.exit_code}'}"
-        return verdict("signal" if first.signal else "exit_code", first.rank, first.signal, words, first.exit_code)
+        return verdict(
+            "signal" if first.signal else "exit_code", first.rank, first.signal, words, first.exit_code
+        )
     match journal.ending:
         case "time":
             return verdict("time_limit", rank, 15)
@@ -86,7 +91,9 @@ def _out_of_memory(journal: Journal, rank: int) -> Record:
     if failed is None and journal.done and journal.ranks:
         text = "it exited 0, but one of its processes was killed for that"
         return verdict("out_of_memory", rank, 0, text, code=0)
-    return verdict("out_of_memory", failed.rank if failed else rank, 9, "one of its processes was killed for that")
+    return verdict(
+        "out_of_memory", failed.rank if failed else rank, 9, "one of its processes was killed for that"
+    )
 
 
 def by_cluster(run: Handover, job: JobSeen | None, pods: Sequence[PodState], lost: Sequence[str]) -> Record:
@@ -110,7 +117,9 @@ def by_cluster(run: Handover, job: JobSeen | None, pods: Sequence[PodState], los
         return verdict("cancelled", 0, 15, text) | usage
     if job.failed == "DeadlineExceeded":
         return verdict("time_limit", 0, 15, f"Job {job.name}: {job.words}") | usage
-    text = f"Job {job.name} ended, and its pods left no record: {job.words or job.failed or 'it says no more'}"
+    text = (
+        f"Job {job.name} ended, and its pods left no record: {job.words or job.failed or 'it says no more'}"
+    )
     return verdict("node_failed" if run.began else "launch", 0, 0, text, code=1) | usage
 
 
@@ -130,9 +139,13 @@ def _of_pods(run: Handover, pods: Sequence[PodState], lost: Sequence[str]) -> It
         if pod.disrupted:
             reason, text = _DISRUPTIONS.get(pod.disrupted, ("node_failed", f"was ended: {pod.disrupted}"))
             words = pod.disrupted_words or pod.words
-            yield verdict(reason, rank, 15, f"{pod.name} on {pod.node or 'no node'} {text}: {words}".rstrip(": "))
+            yield verdict(
+                reason, rank, 15, f"{pod.name} on {pod.node or 'no node'} {text}: {words}".rstrip(": ")
+            )
         if pod.reason:
-            yield verdict("node_failed", rank, 0, f"{pod.name} on {pod.node}: {pod.reason}: {pod.words}", code=1)
+            yield verdict(
+                "node_failed", rank, 0, f"{pod.name} on {pod.node}: {pod.reason}: {pod.words}", code=1
+            )
     yield from _vanished(run, pods, lost)
 
 
@@ -148,10 +161,16 @@ def _vanished(run: Handover, pods: Sequence[PodState], lost: Sequence[str]) -> I
             yield verdict("node_failed", rank, 0, text, code=1)
         elif pod.gone or pod.deleting:
             if not run.deleted:
-                yield verdict("node_failed", rank, 15, f"{pod.name} was deleted in the cluster, by somebody else")
+                yield verdict(
+                    "node_failed", rank, 15, f"{pod.name} was deleted in the cluster, by somebody else"
+                )
         elif pod.ended is not None and not done:
             code = pod.ended.exit_code
-            text = f"{pod.name} ended with {code}, and its supervisor left no record: {pod.ended.words}".rstrip(": ")
+            text = (
+                f"{pod.name} ended with {code}, and its supervisor left no record: {pod.ended.words}".rstrip(
+                    ": "
+                )
+            )
             yield verdict("node_failed", rank, 0, text, code=code or 1)
 
 

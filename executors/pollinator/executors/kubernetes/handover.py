@@ -45,6 +45,8 @@ class Handover:
         self.secrets: dict[str, str] = {}
         self.wished = asyncio.Event()
         """Something has happened that cuts a pause short."""
+        self.submitted = False
+        """The host has asked for it since this process began."""
         self.left = False
         """The run is over."""
         self.pending: PendingReason | None = None
@@ -64,6 +66,11 @@ class Handover:
         """When its Job was made or found, by the monotonic clock."""
         self.intent = Intent(self.path, self.attempt - 1)
         """There may be a Job."""
+        self.cancelled = (self.path / "cancel").exists()
+        """It is wished that the run ends."""
+        self.asked_at = float("-inf")
+        self.ask_pause_s = 0.0
+        """When the cluster was last asked what it tells besides, and until when not again."""
         self._begin()
 
     def _begin(self) -> None:
@@ -80,7 +87,7 @@ class Handover:
         self.events: Sequence[tuple[str, str]] = ()
         """What the cluster tells besides: reason and words, the newest last."""
         self._looked_at = float("-inf")
-        self._seen: tuple[PodSeen, ...] = ()
+        self._seen: tuple[PodSeen, ...] | None = None
 
     @property
     def path(self) -> Path:
@@ -92,10 +99,11 @@ class Handover:
         """Of its Job."""
         return job_name(self.job.run_id, self.attempt)
 
-    @property
-    def cancelled(self) -> bool:
-        """It is wished that the run ends."""
-        return (self.path / "cancel").exists()
+    def cancel(self) -> None:
+        """Note that it is wished that the run ends."""
+        (self.path / "cancel").touch()
+        self.cancelled = True
+        self.wished.set()
 
     @property
     def record(self) -> Record | None:
@@ -118,7 +126,9 @@ class Handover:
 
     def see(self, pods: Sequence[PodState], lost: Sequence[str]) -> None:
         """Tell how its pods are, where that is news."""
-        seen = tuple(PodSeen(each.index, each.uid, each.over or each.uid in lost) for each in pods)
+        seen = tuple(
+            PodSeen(each.index, each.uid, each.over, each.emptied or each.uid in lost) for each in pods
+        )
         if seen != self._seen:
             self._seen = seen
             self.data.see(self.job, self.attempt, seen)

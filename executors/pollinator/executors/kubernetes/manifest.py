@@ -124,7 +124,9 @@ def image_of(spec: RunSpec, site: Site) -> str:
     """
     text = spec.image or site.image
     if not text:
-        raise _wrong(KEY, "name an image: a cluster runs nothing else; kubernetes.image of the executor stands in")
+        raise _wrong(
+            KEY, "name an image: a cluster runs nothing else; kubernetes.image of the executor stands in"
+        )
     reference = parse_reference(text)
     if reference.source is not Source.REGISTRY:
         raise _wrong(KEY, f"{text} is a file; the nodes of a cluster know only images that are in registries")
@@ -144,7 +146,9 @@ def gpu_of(spec: RunSpec, site: Site) -> Accelerator | None:
         found = next(iter(site.gpus.values()))
     if found is None:
         known = ", ".join(name for name in site.gpus if name != ANY_GPU) or "none by name"
-        raise _wrong("conditions.gpu.name", f"{spec.gpu.name!r} is not in kubernetes.gpus; known are: {known}")
+        raise _wrong(
+            "conditions.gpu.name", f"{spec.gpu.name!r} is not in kubernetes.gpus; known are: {known}"
+        )
     return found
 
 
@@ -312,7 +316,7 @@ def _check_words(spec: RunSpec, argv: list[str]) -> None:
     for what, word in words.items():
         if len(word.encode()) > LONGEST_WORD:
             raise InvalidInput(
-                f"cannot start {argv[0]!r}: {what} is longer than {LONGEST_WORD} bytes, which no system takes",
+                f"cannot start {argv[0]!r}: {what} is longer than the {LONGEST_WORD} bytes that systems take",
                 reason="too_long",
                 hint="have it in a file below src or data",
             )

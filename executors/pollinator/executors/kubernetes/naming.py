@@ -37,7 +37,7 @@ def identity(state: Path) -> str:
 
 
 def job_name(run_id: str, attempt: int) -> str:
-    """The name of a Job, and of all that belongs to it. Pods have it with a number behind it as their host's."""
+    """The name of a Job and of all that belongs to it; hosts of pods have it with their number behind it."""
     if not _SHORT.fullmatch(run_id):
         # Names have no capitals, and ids that differ in nothing else are different.
         run_id = f"{run_id[:16].lower()}-{_hashed(run_id)}"

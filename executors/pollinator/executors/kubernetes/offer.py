@@ -20,7 +20,16 @@ from pollinator.wire.errors import Denied, PollinatorError, Violation
 FRESH_S = 600.0
 AGAIN_S = 60.0
 FIRST_S = 1.0
-_UNITS = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
+_UNITS = {
+    "": 1,
+    "m": Decimal("0.001"),
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "P": 10**15,
+    "E": 10**18,
+}
 _UNITS |= {f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", 1)}
 _log = logging.getLogger(__name__)
 
@@ -68,7 +77,8 @@ class Offer:
                 for name, gpu in self._site.gpus.items()
                 if name != ANY_GPU and (not self._machines or any(each.has(gpu) for each in self._machines))
             ],
-            container_engines=sorted({each.runtime for each in self._machines if each.runtime}) or ["kubernetes"],
+            container_engines=sorted({each.runtime for each in self._machines if each.runtime})
+            or ["kubernetes"],
         )
         if self._version:
             found.cluster.version = f"kubernetes {self._version}"
@@ -87,9 +97,13 @@ class Offer:
             return
         most = self.capabilities()
         if spec.cpu_millis > most.cpu_millis:
-            yield Violation("conditions.cpu", f"no node has so many cores; the largest has {cores(most.cpu_millis)}")
+            yield Violation(
+                "conditions.cpu", f"no node has so many cores; the largest has {cores(most.cpu_millis)}"
+            )
         if spec.memory_bytes > most.memory_bytes:
-            yield Violation("conditions.mem", f"no node has so much; the largest has {size(most.memory_bytes)}")
+            yield Violation(
+                "conditions.mem", f"no node has so much; the largest has {size(most.memory_bytes)}"
+            )
         if gpu is not None and spec.gpu.count > (has := max(each.has(gpu) for each in self._machines)):
             yield Violation("conditions.gpu.count", f"no node has so many; the most is {has}")
 

@@ -32,11 +32,15 @@ REASONS: Mapping[str, Words] = {
     ),
     "kueue": Words("it waits in its queue for its turn", "wait, or name another queue (kubernetes.queue)"),
     "suspended": Words("somebody has suspended its Job", "have it resumed, or cancel the run"),
-    "gated": Words("something holds its pods back before they are scheduled", "ask the administrators if it lasts"),
+    "gated": Words(
+        "something holds its pods back before they are scheduled", "ask the administrators if it lasts"
+    ),
     "scheduling": Words("its pods wait for the scheduler", NOTHING),
     "insufficient_cpu": Words("no node has so many cores free", "wait, or ask for less (conditions.cpu)"),
     "insufficient_memory": Words("no node has so much memory free", "wait, or ask for less (conditions.mem)"),
-    "insufficient_gpu": Words("no node has so many GPUs free", "wait, or ask for fewer (conditions.gpu.count)"),
+    "insufficient_gpu": Words(
+        "no node has so many GPUs free", "wait, or ask for fewer (conditions.gpu.count)"
+    ),
     "too_many_pods": Words("all nodes have as many pods as they take", "wait until others end"),
     "no_such_node": Words(
         "no node is of the kind that it asks for",
@@ -69,5 +73,12 @@ CONFIG_ERRORS = frozenset(
         *("PreCreateHookError", "PreStartHookError", "PostStartHookError", "CrashLoopBackOff"),
     }
 )
-NEVER = ("not found", "manifest unknown", "unauthorized", "denied", "authorization failed", "repository does not exist")
+NEVER = (
+    "not found",
+    "manifest unknown",
+    "unauthorized",
+    "denied",
+    "authorization failed",
+    "repository does not exist",
+)
 """What a registry says that will not say anything else in a minute."""

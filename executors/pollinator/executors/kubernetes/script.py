@@ -17,8 +17,8 @@ from pollinator.executors.kubernetes.data import CONTROL, OURS, OUTPUT, WORK
 ENTER = f'printf %s "$0" > {OURS}/supervisor && exec /bin/sh {OURS}/supervisor "$@"'
 
 # Names begin with _pol_, so that no variable of a rank is touched. What has ended is asked of `jobs`: in the
-# result of `wait` nobody can tell exit code 137 from SIGKILL, but for bash, which lists no signals: there what
-# is not listed was ended by one.
+# result of `wait` nobody can tell exit code 137 from SIGKILL. Only bash lists no signals: there, what is not
+# listed was ended by one.
 SUPERVISOR = r"""
 _pol_now() { read -r _pol_t _pol_x < /proc/uptime; _pol_t=${_pol_t%.*}${_pol_t#*.}; }
 _pol_rest() { sleep "$1" 2> /dev/null || sleep 1; }

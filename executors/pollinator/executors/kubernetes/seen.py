@@ -68,6 +68,8 @@ class PodState:
     before: str = ""
     """Name of a container that failed before it could begin."""
     before_ended: Ended | None = None
+    beside: str = ""
+    """Which container beside the ranks has ended although they run, and how."""
     reason: str = ""
     words: str = ""
     """Of the pod itself, such as Evicted."""
@@ -79,9 +81,14 @@ class PodState:
     gone: bool = False
 
     @property
+    def emptied(self) -> bool:
+        """None of its containers runs any more."""
+        return self.gone or self.phase in ("Failed", "Succeeded")
+
+    @property
     def over(self) -> bool:
         """Nothing of its ranks runs any more, as the cluster says."""
-        return self.gone or self.ended is not None or self.phase in ("Failed", "Succeeded")
+        return self.emptied or self.ended is not None
 
 
 def job_seen(found: Manifest) -> JobSeen:
@@ -115,7 +122,9 @@ def pod_seen(found: Manifest) -> PodState:
     ranks = next((each for each in _parts(status, "containerStatuses") if each.get("name") == RANKS), {})
     state = _part(ranks, "state")
     waiting = _waiting(status)
-    scheduled = next((each for each in _parts(status, "conditions") if each.get("type") == "PodScheduled"), {})
+    scheduled = next(
+        (each for each in _parts(status, "conditions") if each.get("type") == "PodScheduled"), {}
+    )
     disrupted = next((each for each in _true(status) if each.get("type") == "DisruptionTarget"), {})
     before = _before(status)
     return PodState(
@@ -136,6 +145,7 @@ def pod_seen(found: Manifest) -> PodState:
         ended=_ended(_part(state, "terminated")) if "terminated" in state else None,
         before=str(before.get("name", "")),
         before_ended=_ended(_part(_part(before, "state"), "terminated")) if before else None,
+        beside=_beside(status) if "running" in state else "",
         reason=str(status.get("reason") or ""),
         words=_words(status.get("message")),
         disrupted=str(disrupted.get("reason") or ""),
@@ -160,6 +170,15 @@ def _before(status: Manifest) -> Manifest:
         if _number(_part(_part(each, "state"), "terminated").get("exitCode")):
             return each
     return {}
+
+
+def _beside(status: Manifest) -> str:
+    for each in _parts(status, "containerStatuses"):
+        ended = _part(_part(each, "state"), "terminated")
+        if ended and each.get("name") != RANKS:
+            how = f"{ended.get('reason') or 'Error'}, exit code {_number(ended.get('exitCode'))}"
+            return f"{each.get('name')} has ended: {how} {_words(ended.get('message'))}".strip()
+    return ""
 
 
 def _ended(found: Manifest) -> Ended:

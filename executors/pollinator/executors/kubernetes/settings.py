@@ -151,7 +151,7 @@ def _user(text: str) -> tuple[int, int]:
     found = int(user), int(group or user)
     if os.geteuid() and found != (os.geteuid(), os.getegid()):
         raise ValueError(
-            f"only an executor that is root can give files to others; this one is {os.geteuid()}:{os.getegid()}"
+            f"only root can give files to others; this executor is {os.geteuid()}:{os.getegid()}"
         )
     return found
 

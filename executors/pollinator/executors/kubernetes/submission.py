@@ -1,6 +1,6 @@
 """Hands runs over to a cluster exactly once each, tells their supervisors, and ends their Jobs.
 
-Before the cluster is asked, the wish is written down, and the name of a Job follows from its run: whoever asks
+Before the cluster is asked, the wish is written down, and the name of a Job follows from its run: who asks
 again, after a crash or after an answer that was lost, finds the Job that is there.
 """
 
@@ -155,6 +155,8 @@ class Submission:
     async def _once(self, run: Handover) -> None:
         wish = self._wish(run)
         manifest = self._manifest(wish)
+        if run.cancelled and not run.uid and await self._withdrawn(run):
+            return
         if not run.uid and not self._has_begun(run):
             await self._in_thread(lambda: self._data.prepare(run.job, run.attempt))
             run.intent.note()
@@ -168,6 +170,22 @@ class Submission:
             run.is_whole()
         crash_point("after_job")
         run.pending = None
+        if run.left:
+            # It ended while this was done.
+            self.delete(run.uid, run.name)
+
+    async def _withdrawn(self, run: Handover) -> bool:
+        """End a run whose Job may have been made, and was not; False where there is one."""
+        try:
+            found = await self._api.get(JOBS, run.name)
+        except NotFound:
+            run.intent.retract()
+            return run.withdraw()
+        if is_ours(found, self._executor, run.job.run_id):
+            run.is_job(str(found["metadata"]["uid"]))
+            # Nobody is to begin with it: it lacks nothing.
+            run.is_whole()
+        return False
 
     def _has_begun(self, run: Handover) -> bool:
         """Its Job was there and is gone: it must not be made again."""

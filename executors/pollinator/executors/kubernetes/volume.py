@@ -1,4 +1,4 @@
-"""Files of runs on a volume that the executor and all pods see: each run's own folders, and nothing else of it.
+"""Files of runs on a volume that the executor and all pods see: of each run its own folders alone.
 
 Pods mount folders of the run's folder by their path on the volume. Ranks can write to what they are given, so
 nothing there is believed: no link is followed, nothing is waited for, and only so much is read.
