@@ -94,7 +94,10 @@ class Bucket(Data):
         self._executor = executor
         self._grace_s = grace_s
         self._owner = Owner(site.credentials, site.endpoint)
-        self._relays: dict[str, tuple[Relay, asyncio.Task[None]]] = {}
+        self._relays: dict[str, Relay] = {}
+        self._relayed: set[str] = set()
+        """Runs that have a task of their own."""
+        self._wake = asyncio.Event()
         self._issued: dict[tuple[str, int], tuple[str, Issued]] = {}
         """What pods of an attempt have, and for what the run came with."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bucket")
@@ -170,20 +173,36 @@ class Bucket(Data):
         """All that its ranks have printed is here."""
         return self._relay(job).settled(attempt)
 
-    async def serve(self) -> NoReturn:
-        """Renew credentials in time."""
+    async def serve(self) -> None:
+        """Relay for each run, and renew credentials in time."""
         try:
-            while True:
-                for (run_id, attempt), (mark, issued) in list(self._issued.items()):
-                    known = self._relays.get(run_id)
-                    if known is not None:
-                        await self._renew(known[0].job, attempt, mark, issued)
-                await asyncio.sleep(RENEW_LOOK_S)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renew_all(), name="credentials")
+                while True:
+                    for run_id in self._relays.keys() - self._relayed:
+                        self._relayed.add(run_id)
+                        group.create_task(self._relay_one(run_id), name=f"relay {run_id}")
+                    await self._wake.wait()
+                    self._wake.clear()
         finally:
-            for relay, task in self._relays.values():
-                task.cancel()
+            for relay in self._relays.values():
                 relay.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _relay_one(self, run_id: str) -> None:
+        relay = self._relays[run_id]
+        try:
+            await relay.run()
+        finally:
+            self._relayed.discard(run_id)
+            relay.close()
+
+    async def _renew_all(self) -> NoReturn:
+        while True:
+            for (run_id, attempt), (mark, issued) in list(self._issued.items()):
+                if run_id in self._relays:
+                    await self._renew(self._relays[run_id].job, attempt, mark, issued)
+            await asyncio.sleep(RENEW_LOOK_S)
 
     # When they are not
 
@@ -217,30 +236,27 @@ class Bucket(Data):
         """Relay no more."""
         for key in [each for each in self._issued if each[0] == job.run_id]:
             del self._issued[key]
-        known = self._relays.pop(job.run_id, None)
-        if known is not None:
-            relay, task = known
-            task.cancel()
-            relay.close()
+        relay = self._relays.pop(job.run_id, None)
+        if relay is not None:
+            relay.end()
 
     # Inside
 
     def _relay(self, job: Job) -> Relay:
         """What is known of a run, after a restart as well."""
         if job.run_id not in self._relays:
-            relay = Relay(job, self._in_thread, self._questions)
-            task = asyncio.get_running_loop().create_task(relay.run(), name=f"relay {job.run_id}")
-            self._relays[job.run_id] = relay, task
+            relay = self._relays[job.run_id] = Relay(job, self._in_thread, self._questions)
+            self._wake.set()
             if relay.attempt and (job.run_id, relay.attempt) not in self._issued:
                 # Nobody knows how good those are that an earlier process has handed on.
                 self._issued[job.run_id, relay.attempt] = "", Issued(job.source.store, 0.0)
-        relay = self._relays[job.run_id][0]
+        relay = self._relays[job.run_id]
         if job.source.HasField("store"):
             relay.job = job
         return relay
 
     def _questions(self) -> int:
-        return sum(relay.open for relay, _ in self._relays.values())
+        return sum(relay.open for relay in self._relays.values())
 
     async def _renew(self, job: Job, attempt: int, mark: str, issued: Issued) -> None:
         """Hand new credentials on, where there have to be some."""

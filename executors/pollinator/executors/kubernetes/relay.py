@@ -71,6 +71,8 @@ class Relay:
         self._news = asyncio.Event()
         self._store: tuple[str, Store] | None = None
         self._begun = time.monotonic()
+        self._look_s, self._again_s = FIRST_LOOK_S, AGAIN_S[0]
+        self._ended = False
         self.trouble: PollinatorError | None = None
         """Why the store gave no answer when it was asked last."""
 
@@ -133,27 +135,36 @@ class Relay:
         return ends, {node: why for node, why in lost.items() if node not in ends}
 
     async def run(self) -> None:
-        """Go on until it is cancelled."""
-        look_s, again_s = FIRST_LOOK_S, AGAIN_S[0]
-        while True:
+        """Go on until it is to end."""
+        while not self._ended:
             self._wake.clear()
-            if not self.open:
-                await self._wake.wait()
-                continue
-            try:
-                news = await self._in_thread(self._round)
-                self.trouble, again_s = None, AGAIN_S[0]
-                look_s = FIRST_LOOK_S if news else min(look_s * SLOWER, self._longest_s())
-                pause_s = max(0.0 if news else look_s, self._questions() / QUESTIONS_A_SECOND)
-            except (PollinatorError, OSError) as error:
-                _log.warning("run %s: its pods are not heard: %s", self.job.run_id, error)
-                if isinstance(error, PollinatorError):
-                    self.trouble = error
-                pause_s, again_s = again_s, min(2 * again_s, AGAIN_S[1])
+            pause_s = await self._ask_all() if self.open else None
             self._news.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._wake.wait()
+
+    async def _ask_all(self) -> float:
+        """Ask each pod once; how long to rest after that."""
+        try:
+            news = await self._in_thread(self._round)
+        except Exception as error:  # noqa: BLE001 - the root of one run: a defect it meets must not end the others
+            self.trouble = error if isinstance(error, PollinatorError) else None
+            if isinstance(error, (PollinatorError, OSError)):
+                _log.warning("run %s: its pods are not heard: %s", self.job.run_id, error)
+            else:
+                _log.exception("run %s: its pods are not heard", self.job.run_id)
+            again_s, self._again_s = self._again_s, min(2 * self._again_s, AGAIN_S[1])
+            return again_s
+        self.trouble, self._again_s = None, AGAIN_S[0]
+        longest_s = LOOK_S if time.monotonic() < self._begun + LATE_S else LATE_LOOK_S
+        self._look_s = FIRST_LOOK_S if news else min(self._look_s * SLOWER, longest_s)
+        return max(0.0 if news else self._look_s, self._questions() / QUESTIONS_A_SECOND)
+
+    def end(self) -> None:
+        """Nobody needs to know more."""
+        self._ended = True
+        self._wake.set()
 
     def close(self) -> None:
         """Release connections."""
@@ -218,6 +229,3 @@ class Relay:
                 text = (folder_of(self.job.workspace, attempt) / name).read_text("utf-8").strip()
                 found |= {name: text} if text else {}
         return found
-
-    def _longest_s(self) -> float:
-        return LOOK_S if time.monotonic() < self._begun + LATE_S else LATE_LOOK_S

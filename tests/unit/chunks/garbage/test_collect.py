@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pollinator.chunks.garbage.collect import GRACE_S, Collector, collected_lately
-from pollinator.chunks.garbage.roots import LEASE_LIFE_S, REF_LIFE_S
+from pollinator.chunks.garbage.roots import LEASE_LIFE_S, REF_LIFE_S, TALK_LIFE_S
 from pollinator.chunks.keeping import (
     all_moves,
     read_condemned,
@@ -13,6 +13,7 @@ from pollinator.chunks.keeping import (
     write_lease,
     write_ref,
 )
+from pollinator.chunks.keys import lease_of_part, page_key
 from pollinator.chunks.pack import parse_footer
 from pollinator.chunks.read import SnapshotReader
 from pollinator.executors.conformance.trees import random_bytes
@@ -309,3 +310,42 @@ def test_others_need_not_collect_what_was_collected_just_now(place: Place) -> No
     place.keep()
 
     assert [False, True, False] == [before, lately, collected_lately(place.store, GRACE_S)]
+
+
+def test_pages_stay_as_long_as_their_run_or_a_part_of_it_has_a_lease(place: Place) -> None:
+    for run in ("run1", "run2", "run3"):
+        place.store.put(page_key(run, "0a-b", 1), b"page")
+    write_lease(place.store, "run1", Lease())
+    write_lease(place.store, lease_of_part("run2", 3), Lease())
+    place.pass_s(TALK_LIFE_S - 60)
+    early = place.collect()
+    place.pass_s(61)
+    late = place.collect()
+
+    assert {} == kinds(early)[0]
+    assert {"pages": 1} == kinds(late)[0]
+    assert [page_key("run1", "0a-b", 1), page_key("run2", "0a-b", 1)] == place.objects("t")
+
+
+def test_pages_are_no_garbage_of_others_and_disturb_nothing(place: Place) -> None:
+    place.keep(place.publish(random_bytes(9000)))
+    write_lease(place.store, "run1", Lease())
+    before = place.objects()
+    place.store.put(page_key("run1", "0a-b", 1), b"page")
+    for _ in range(3):
+        place.age()
+        write_lease(place.store, "run1", Lease())
+        assert ({}, {}) == kinds(place.collect())
+
+    assert before == place.objects()
+
+
+def test_what_a_part_of_a_run_keeps_is_needed_by_the_run(place: Place) -> None:
+    ref = place.publish(random_bytes(9000))
+    write_lease(place.store, lease_of_part("run1", 0), Lease(result=ref))
+    place.age()
+    place.collect()
+    place.age()
+
+    assert ({}, {}) == kinds(place.collect())
+    assert SnapshotReader(place.store).open(ref)

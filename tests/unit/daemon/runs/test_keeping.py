@@ -11,6 +11,7 @@ import pytest
 
 from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.keeping import read_ref, write_lease
+from pollinator.chunks.keys import lease_of_part, page_key
 from pollinator.daemon.runs.keeping import Keeping, place_of
 from pollinator.daemon.runs.tidy import Tidying
 from pollinator.daemon.sync.projects import OpenProject
@@ -169,6 +170,21 @@ async def test_the_lease_of_a_run_goes_when_its_ref_is_written(desk: Desk) -> No
     await desk.say()
 
     assert ["l/01other"] == list(desk.store.keys("l/"))
+
+
+async def test_what_a_run_and_its_executor_told_each_other_goes_with_its_lease(desk: Desk) -> None:
+    ref = await desk.seal()
+    for name in ("01a", lease_of_part("01a", 1), "01other"):
+        write_lease(desk.store, name, Lease(source=ref))
+    for run in ("01a", "01other", "01b"):
+        desk.store.put(page_key(run, "0a-b", 1), b"page")
+    desk.ended_run("01a", ref)
+    desk.ended_run("01b", ref)
+    await desk.say()
+
+    assert ["l/01other"] == list(desk.store.keys("l/"))
+    # Of one without a lease nobody but a collection knows whether it is over.
+    assert [page_key("01b", "0a-b", 1), page_key("01other", "0a-b", 1)] == list(desk.store.keys("t/"))
 
 
 async def test_two_folders_of_one_daemon_are_two_clients(desk: Desk) -> None:
