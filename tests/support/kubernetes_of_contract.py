@@ -57,7 +57,7 @@ def clean(folder: Path) -> None:
         known = state / "kubernetes.json"
         if isinstance(found, Site) and known.exists():
             label = f"pollinator.io/executor={json.loads(known.read_text())['executor']}"
-            for job in found.list("jobs", labelSelector=label):
+            for job in found.all("jobs", labelSelector=label):
                 found.delete("jobs", job["metadata"]["name"])
     shutil.rmtree(state, ignore_errors=True)
 
