@@ -8,6 +8,7 @@
 #   make thorough the tests that could go on for ever, for half an hour
 #   make bench    figures, as ratios to what they are measured beside: ROWS="cold-small idle" for some of them;
 #                 bench-nightly for a million files, bench-page to write docs/performance.md from the figures
+#   make manifests  what the chart of the Kubernetes executor makes, for those who use no Helm
 
 # The newest Python that can make a virtual environment. Each is run: a name on PATH may be a mere pointer.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -23,7 +24,7 @@ WORKERS ?= 2
 AT_A_TIME = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
 .PHONY: demo test gates lint types imports protocol breaking wheel unit floors thorough bench bench-nightly bench-page \
-	programs components clean
+	manifests programs components clean
 
 test: gates floors unit
 
@@ -101,6 +102,10 @@ bench-nightly: $(VENV)/.installed $(PEERS)/.installed
 
 bench-page: $(VENV)/.installed
 	cd tests && $(abspath $(BIN))/python -m bench.page > ../docs/performance.md
+
+manifests: $(VENV)/.installed
+	cd tests && $(abspath $(BIN))/python -m support.manifests > ../.cache/executor.yaml
+	mv .cache/executor.yaml executors/deploy/kubernetes/manifests/executor.yaml
 
 $(PEERS)/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)

@@ -24,7 +24,7 @@ try:
     else:
         with helm_python.Chart.load(asked["chart"]) as chart:
             chart.validate_schema(asked["values"])
-            found = chart.render(asked["values"], name=asked["name"], namespace="runs")
+            found = chart.render(asked["values"], name=asked["name"], namespace=asked["namespace"])
 except helm_python.HelmError as error:
     sys.exit(str(error))
 json.dump(found, sys.stdout)
@@ -44,9 +44,14 @@ def lint(values: dict[str, Any]) -> list[str]:
 
 def render(values: dict[str, Any], name: str = "hall") -> list[dict[str, Any]]:
     """All objects of an installation in a namespace ``runs``; raises Refused."""
-    texts = _helm(lint=False, values=values, name=name)
-    documents = [each for path in sorted(texts) if path.endswith(".yaml") for each in loaded(texts[path])]
+    found = texts(values, name, "runs")
+    documents = [each for path in sorted(found) if path.endswith(".yaml") for each in loaded(found[path])]
     return [each for each in documents if each]
+
+
+def texts(values: dict[str, Any], name: str, namespace: str) -> dict[str, str]:
+    """What the templates of the chart become, by their paths; raises Refused."""
+    return _helm(lint=False, values=values, name=name, namespace=namespace)
 
 
 def loaded(text: str) -> list[dict[str, Any]]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from pollinator.wire.cluster import Cluster, Where
 
 VERSION = "client.authentication.k8s.io/v1"
 CONTEXT = "lab"
@@ -66,3 +69,22 @@ def asked(path: Path) -> list[dict[str, Any]]:
     """What a program was told, each time."""
     told = Path(f"{path}.asked")
     return [json.loads(each) for each in told.read_text().splitlines()] if told.exists() else []
+
+
+@asynccontextmanager
+async def line(
+    path: Path,
+    server: str,
+    user: dict[str, Any],
+    about: dict[str, Any] | None = None,
+    *,
+    namespace: str = "",
+    plugin_s: float = 30.0,
+) -> AsyncGenerator[Cluster]:
+    """A line to the cluster of a file that is made for it."""
+    written(path, server, user, about)
+    cluster = Cluster(Where(str(path), CONTEXT, namespace), plugin_s=plugin_s)
+    try:
+        yield cluster
+    finally:
+        await cluster.close()
