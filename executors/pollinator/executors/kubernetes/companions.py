@@ -7,7 +7,16 @@ from collections.abc import Mapping
 
 from pollinator.executors.base import Job
 from pollinator.executors.kubernetes.credentials import Issued
-from pollinator.executors.kubernetes.data import CONTROL, OURS, OUTPUT, WORK, Manifest, Parts
+from pollinator.executors.kubernetes.data import (
+    COLLECT,
+    CONTROL,
+    FETCH,
+    OURS,
+    OUTPUT,
+    WORK,
+    Manifest,
+    Parts,
+)
 from pollinator.executors.kubernetes.naming import metadata
 from pollinator.executors.kubernetes.pod import (
     AUTHORITIES,
@@ -22,7 +31,6 @@ from pollinator.executors.kubernetes.pod import (
 )
 from pollinator.executors.kubernetes.settings import Site
 
-FETCH, COLLECT = "fetch", "collect"
 PACKAGE = "pollinator.executors.kubernetes"
 FILES, TOLD, NOTED, WAY, OWNER = "files", "told", "notes", "store", "keys"
 """Volumes: the trees, what ranks leave, what ``collect`` notes, the run's Secret, and that of the owner."""

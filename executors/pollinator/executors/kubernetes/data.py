@@ -27,6 +27,9 @@ HOME = f"{OURS}/home"
 GO, STOP = "go", "stop"
 """Files by which a supervisor is told that all nodes are there, and that it has to end."""
 
+FETCH, COLLECT = "fetch", "collect"
+"""Containers before the ranks and beside them, in pods that share no volume with the executor."""
+
 JOURNAL_BYTES = 1 << 20
 """No more of a journal is read: ranks could write to it as well."""
 
@@ -61,7 +64,7 @@ class PodSeen:
 
 
 class Data(ABC):
-    """One way. Methods that are not async may block, and are called from threads unless they say otherwise."""
+    """One way. Methods that are not async may block, and are called from threads unless they say more."""
 
     stages = False
     """Runs have no folder that pods see: see ``Executor.stages``."""

@@ -22,6 +22,7 @@ from pollinator.chunks.store import Store
 from pollinator.executors.base import Executor, Fetched, Job, Observation, Preview, Tell
 from pollinator.executors.kubernetes.api import Api
 from pollinator.executors.kubernetes.asking import Asking
+from pollinator.executors.kubernetes.bucket import Bucket
 from pollinator.executors.kubernetes.data import STOP, Data
 from pollinator.executors.kubernetes.handover import NUMBER, Handover
 from pollinator.executors.kubernetes.manifest import Wish, gpu_of, image_of, job_manifest
@@ -85,6 +86,8 @@ class KubernetesExecutor(Executor):
         """One that keeps what it knows below ``state``."""
         site = read_settings(settings)
         cluster = Cluster(Where(site.kubeconfig, site.context, site.namespace))
+        if site.bucket:
+            return cls(cluster, state, site, Bucket(cluster, site, identity(state), _grace_ms() / 1000))
         return cls(cluster, state, site, _data(site, state))
 
     async def serve(self) -> None:
@@ -96,6 +99,7 @@ class KubernetesExecutor(Executor):
                 group.create_task(self._offer.run(), name="offer")
                 group.create_task(self._asking.run(), name="asking")
                 group.create_task(self._data.serve(), name="data")
+                group.create_task(self._observing.look(), name="pods")
                 group.create_task(self._end_orphans(), name="orphans")
         finally:
             _log.info("asked of the cluster: %s", dict(sorted(self._api.asked.items())))
@@ -207,6 +211,8 @@ class KubernetesExecutor(Executor):
         if job.run_id not in self._runs:
             self._runs[job.run_id] = Handover(job, self._data)
             self._observing.follow(self._runs[job.run_id])
+        # It comes with other credentials from time to time.
+        self._runs[job.run_id].job = job
         return self._runs[job.run_id]
 
     # What is handed over
@@ -256,7 +262,8 @@ def _data(site: Site, state: Path) -> Data:
         InvalidInput: nothing says how.
     """
     if not site.claim:
-        raise _bad("kubernetes.claim", "name the claim of the volume that holds this executor's state")
+        text = "name the claim of the volume that holds this executor's state, or set kubernetes.data=bucket"
+        raise _bad("kubernetes.claim", text)
     mount = site.mount or mount_of(state)
     if not state.resolve().is_relative_to(mount.resolve()):
         raise _bad("kubernetes.mount", f"the executor's state, {state}, is not below {mount}")

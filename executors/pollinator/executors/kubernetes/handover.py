@@ -71,6 +71,7 @@ class Handover:
         self.asked_at = float("-inf")
         self.ask_pause_s = 0.0
         """When the cluster was last asked what it tells besides, and until when not again."""
+        self._seen: dict[int, tuple[PodSeen, ...]] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -87,7 +88,6 @@ class Handover:
         self.events: Sequence[tuple[str, str]] = ()
         """What the cluster tells besides: reason and words, the newest last."""
         self._looked_at = float("-inf")
-        self._seen: tuple[PodSeen, ...] | None = None
 
     @property
     def path(self) -> Path:
@@ -124,14 +124,14 @@ class Handover:
             if journal.failed and node not in self.failed:
                 self.failed.append(node)
 
-    def see(self, pods: Sequence[PodState], lost: Sequence[str]) -> None:
-        """Tell how its pods are, where that is news."""
+    def see(self, attempt: int, pods: Sequence[PodState], lost: Sequence[str]) -> None:
+        """Tell how all pods of an attempt are, where that is news."""
         seen = tuple(
             PodSeen(each.index, each.uid, each.over, each.emptied or each.uid in lost) for each in pods
         )
-        if seen != self._seen:
-            self._seen = seen
-            self.data.see(self.job, self.attempt, seen)
+        if seen != self._seen.get(attempt):
+            self._seen[attempt] = seen
+            self.data.see(self.job, attempt, seen)
 
     def age(self, what: str, *, holds: bool = True) -> float:
         """For how many seconds something has held without a break."""

@@ -5,8 +5,10 @@ Called often and never waits. What has to be done about what is seen is noted fo
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from pollinator.executors.base import Observation
 from pollinator.executors.kubernetes.data import GO, STOP
@@ -26,6 +28,7 @@ LOOK_S = 0.05
 WAITING_LOOK_S = 0.5
 LOOKS_A_SECOND = 400
 """So often journals of all runs together are looked at: a whole cluster shares the volume."""
+PODS_LOOK_S = 1.0
 SLACK_S = 5.0
 """So much longer than the grace supervisors may take to end by themselves."""
 WORD_S = 5.0
@@ -79,8 +82,7 @@ class Observing:
         if record is None:
             run.read(self._look_s(run))
             pods = self._watcher.pods(run.job.run_id, run.attempt)
-            lost = self._lost(run, pods)
-            run.see(pods, lost)
+            lost = self._look_at_pods(run, pods)
             note_images(run, pods)
             record = self._end(run, pods, lost)
             if record is None:
@@ -91,6 +93,21 @@ class Observing:
                 run.note_started(_nodes(run, pods))
             run.end(record)
         return self._after(run, record)
+
+    async def look(self) -> NoReturn:
+        """Have known how pods are also of runs that the host does not ask about: it awaits their results."""
+        while True:
+            for run in list(self._runs.values()):
+                for attempt in {max(1, run.attempt - 1), run.attempt}:
+                    self._look_at_pods(run, self._watcher.pods(run.job.run_id, attempt), attempt)
+            await asyncio.sleep(PODS_LOOK_S)
+
+    def _look_at_pods(self, run: Handover, pods: Sequence[PodState], attempt: int = 0) -> list[str]:
+        """Tell how they are, once that is known; which of them are lost with their nodes."""
+        lost = self._lost(run, pods)
+        if self._watcher.knows and run.uid:
+            run.see(attempt or run.attempt, pods, lost)
+        return lost
 
     def pending(self, run: Handover) -> PendingReason:
         """Why it has not begun."""

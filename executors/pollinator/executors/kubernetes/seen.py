@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pollinator.executors.kubernetes.data import Manifest
+from pollinator.executors.kubernetes.data import COLLECT, Manifest
 from pollinator.executors.kubernetes.manifest import RANKS
 from pollinator.executors.kubernetes.naming import ATTEMPT, INDEX, RUN
 
@@ -167,7 +167,8 @@ def _waiting(status: Manifest) -> Manifest:
 
 def _before(status: Manifest) -> Manifest:
     for each in _parts(status, "initContainerStatuses"):
-        if _number(_part(_part(each, "state"), "terminated").get("exitCode")):
+        # One that runs beside the ranks from before is started again by the kubelet.
+        if each.get("name") != COLLECT and _number(_part(_part(each, "state"), "terminated").get("exitCode")):
             return each
     return {}
 

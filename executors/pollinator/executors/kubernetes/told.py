@@ -132,6 +132,8 @@ class Told:
     def _apply(self, pod: PodTold, page: Page, touched: set[Path]) -> None:
         for piece in page.output:
             touched.add(self._write(pod, piece))
+            if piece.rank == JOURNAL and b"done" in piece.data.split(b"\n"):
+                pod.quiet = True
         if page.about.get("over"):
             pod.end = dict(page.about)
         pod.quiet = pod.quiet or bool(page.about.get("quiet")) or pod.end is not None
