@@ -23,6 +23,7 @@ _PROJECT = Path(__file__).parents[3]
 _CONTROLLERS = ("memory", "cpuacct")
 _HIERARCHIES = Path("/sys/fs/cgroup")
 _LOOK_S = 0.05
+_START_S = 30.0
 _CANNOT = (
     "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
     "runc create failed: unable to start container process: "
@@ -94,20 +95,21 @@ class Container:
                 process = await asyncio.create_subprocess_exec(
                     *("setpriv", "--pdeathsig", "KILL", "--"),
                     *("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--"),
-                    *(sys.executable, "-I", "-S", str(_INSIDE), str(folder / "plan.json"), str(tells)),
+                    *(sys.executable, "-I", "-S", str(_INSIDE), str(folder / "plan.json")),
+                    # Opened anew in there: what stands between must not hold it open.
+                    f"/proc/{os.getpid()}/fd/{tells}",
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    pass_fds=[tells],
                     cwd="/",
                     env={},
                     start_new_session=True,
                 )
-        finally:
+        except BaseException:
             os.close(tells)
+            raise
         made = cls(process, groups, root)
-        # It is closed as soon as the command is what runs.
-        if why := await _all_of(reads):
+        if why := await _told(reads, tells):
             await process.wait()
             made.remove()
             raise CannotStart(_CANNOT + why.decode("utf-8", "replace"))
@@ -184,11 +186,20 @@ def _written(plan: Plan, root: Path, groups: Mapping[str, Path]) -> dict[str, An
     }
 
 
-async def _all_of(reads: int) -> bytes:
+async def _told(reads: int, tells: int) -> bytes:
+    """Why a command was not started; nothing as soon as it is what runs."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     with os.fdopen(reads, "rb", buffering=0) as file:
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+        try:
+            async with asyncio.timeout(_START_S):
+                # The first byte says that it is open in there; from then on its end is the command's start.
+                await reader.readexactly(1)
+        except TimeoutError:
+            return b"it was not started in time"
+        finally:
+            os.close(tells)
         try:
             return await reader.read()
         finally:

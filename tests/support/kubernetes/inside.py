@@ -150,8 +150,8 @@ def become(plan: dict[str, Any]) -> None:
 def main() -> None:
     with open(sys.argv[1]) as file:
         plan = json.load(file)
-    tells = int(sys.argv[2])
-    os.set_inheritable(tells, False)
+    tells = os.open(sys.argv[2], os.O_WRONLY | os.O_CLOEXEC)
+    os.write(tells, b".")
     try:
         become(plan)
     except FileNotFoundError:

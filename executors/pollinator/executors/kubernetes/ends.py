@@ -151,7 +151,8 @@ def _of_pods(run: Handover, pods: Sequence[PodState], lost: Sequence[str]) -> It
 
 def _vanished(run: Handover, pods: Sequence[PodState], lost: Sequence[str]) -> Iterator[Record]:
     each = run.job.spec.processes_per_node
-    for pod in pods:
+    # Where one is deleted its Job ends the others: the first is what matters.
+    for pod in sorted(pods, key=lambda pod: run.since.get(f"leaving {pod.uid}", float("inf"))):
         done = run.journals[pod.index].done if pod.index < len(run.journals) else False
         if done and not run.failed:
             continue

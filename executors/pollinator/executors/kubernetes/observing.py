@@ -172,6 +172,9 @@ class Observing:
 
     def _lost(self, run: Handover, pods: Sequence[PodState]) -> list[str]:
         """Uids of pods that should have ended and do not: nobody on their nodes does anything about it."""
+        for each in pods:
+            if each.deleting or each.gone:
+                run.age(f"leaving {each.uid}")
         return [
             each.uid
             for each in pods
@@ -275,7 +278,8 @@ def _failed(run: Handover, pod: PodState) -> bool:
     if not pod.over or pod.index >= len(run.journals):
         return False
     journal = run.journals[pod.index]
-    return journal.failed or not journal.done
+    # What it said last may take a moment to be seen here.
+    return journal.failed or (not journal.done and run.age(f"silent {pod.uid}") > WORD_S)
 
 
 def _state(record: Record) -> RunState.ValueType:
