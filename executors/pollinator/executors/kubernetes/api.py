@@ -1,4 +1,4 @@
-"""What is asked of the cluster's API, in the words of an executor: objects of a few kinds in one namespace."""
+"""What is asked of a cluster's API, in the words of an executor: objects of a few kinds in one namespace."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Api:
             return False
         return True
 
-    async def list(self, kind: Kind) -> tuple[list[Manifest], str]:
+    async def all(self, kind: Kind) -> tuple[list[Manifest], str]:
         """All of ours, and the version of the list, from which a watch can go on."""
         return await self._list(kind, {"labelSelector": self._selector})
 
@@ -86,7 +86,7 @@ class Api:
         """What becomes of ours after that version."""
         path = await self._path(kind)
         self.asked[f"watch {kind.name}"] += 1
-        query = {
+        query: dict[str, str | int | bool] = {
             "labelSelector": self._selector,
             "resourceVersion": version,
             "allowWatchBookmarks": True,

@@ -1,6 +1,6 @@
-"""What the cluster tells besides of runs that have not begun: events of their Jobs and pods, and Kueue's word.
+"""What the cluster tells besides of runs that have not begun: events of Jobs and pods, and Kueue's word.
 
-Asked for only while a run waits and nothing else says why, less and less often, and for many at once together.
+Asked for only while a run waits and nothing else says why, less and less often, and for many together.
 """
 
 from __future__ import annotations

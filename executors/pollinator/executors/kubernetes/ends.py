@@ -57,7 +57,8 @@ def _of_node(run: Handover, node: int) -> Record | None:
     if (first := journal.first_failed) is not None:
         words = ""
         if journal.initialising:
-            words = f"init-cmd ended with {f'signal {first.signal}' if first.signal else f'exit code {first.exit_code}'}"
+            how = f"signal {first.signal}" if first.signal else f"exit code {first.exit_code}"
+            words = f"init-cmd ended with {how}"
         return verdict(
             "signal" if first.signal else "exit_code", first.rank, first.signal, words, first.exit_code
         )

@@ -1,7 +1,7 @@
 """What the supervisor of a node has written down, line by line: read as it grows, and believed with care.
 
-``began`` · ``init`` when init-cmd begins, ``ran`` when the ranks do · ``rank R STATUS`` when one has ended, in
-the words of its shell · ``ending WHY`` when the others are ended for that · ``no program``, ``no mode`` or
+``began`` · ``init`` when init-cmd begins, ``ran`` when the ranks do · ``rank R STATUS`` when one has ended,
+in the words of its shell · ``ending WHY`` when the others are ended for that · ``no program``, ``no mode`` or
 ``no folder`` where nothing could be started · ``init failed`` · ``usage SOURCE PEAK OOMS CPU``, in bytes and
 microseconds · ``again`` when a second pod came for the same node · ``done`` last.
 """

@@ -20,7 +20,7 @@ from pollinator.wire.errors import Denied, PollinatorError, Violation
 FRESH_S = 600.0
 AGAIN_S = 60.0
 FIRST_S = 1.0
-_UNITS = {
+_UNITS: dict[str, int | Decimal] = {
     "": 1,
     "m": Decimal("0.001"),
     "k": 10**3,

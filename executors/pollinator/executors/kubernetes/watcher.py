@@ -26,7 +26,7 @@ LONGEST_PAUSE_S = 30.0
 SPREAD = 0.3
 """Many that lost one server do not all come back at once."""
 
-_Seen = TypeVar("_Seen", JobSeen, PodState)
+_Seen = TypeVar("_Seen", bound=JobSeen | PodState)
 _log = logging.getLogger(__name__)
 
 
@@ -157,7 +157,7 @@ class Watcher:
     async def _list(self, kept: Kept[_Seen]) -> None:
         asked_at = time.monotonic()
         before = dict(kept.there)
-        found, version = await self._api.list(kept.kind)
+        found, version = await self._api.all(kept.kind)
         for seen in kept.replace(found, version, asked_at):
             self._tell(seen, gone=seen.uid in before and seen.uid not in kept.there)
 
