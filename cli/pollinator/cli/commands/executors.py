@@ -25,7 +25,9 @@ _CERTIFICATE = "pollinator.cli.commands.executors_certificate"
         "connect": Lazy(_CHANGES, "connect_executor", "Connect to an executor now."),
         "login": Lazy(_CHANGES, "login_executor", "Log in where an executor is."),
         "certificate": Lazy(
-            _CERTIFICATE, "executor_certificate", "Make the certificates for an executor at grpcs://."
+            _CERTIFICATE,
+            "executor_certificate",
+            "Make the certificates for an executor at grpcs:// or kube://.",
         ),
         "remove": Lazy(_CHANGES, "remove_executor", "Forget an executor."),
     },

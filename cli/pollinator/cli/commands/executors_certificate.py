@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,13 @@ from pollinator.cli.group import Command
 if TYPE_CHECKING:
     from pollinator.wire.certificates import Pair
 
+SECRET = "pollinator-executor-certificate"  # noqa: S105 - the name of one, as the chart has it
+
 
 @click.command(
     "certificate",
     cls=Command,
-    short_help="Make the certificates for an executor at grpcs://.",
+    short_help="Make the certificates for an executor at grpcs:// or kube://.",
     examples=(
         "pollinator executors certificate hall --host hall.example.org",
         "pollinator executors certificate hall --host hall.example.org --host 10.1.2.3 --replace",
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--replace", is_flag=True, help="Make new ones where there are some already.")
 @click.argument("name", metavar="NAME")
 def executor_certificate(name: str, hosts: tuple[str, ...], directory: Path | None, replace: bool) -> int:
-    """Make a pair of certificates, one for an executor that a site runs as a service and one for the daemon.
+    """Make a pair of certificates, for an executor that a site or a cluster runs as a service and the daemon.
 
     Each believes the other and nobody else: what signs them is forgotten at once.
     """
@@ -75,3 +78,8 @@ def _what_goes_where(name: str, host: str, pair: Pair, *, told: bool) -> Iterato
     yield ""
     yield f"The daemon's side stays here, in {client.key.parent}:"
     yield f"  pollinator executors add {name} grpcs://{address}:7443{settings if told else ''}"
+    yield ""
+    yield "Or in a Kubernetes cluster:"
+    yield f"  kubectl create secret generic {SECRET} --from-file={shlex.quote(str(pair.server.key.parent))}"
+    named = "" if host == name else f" --set kube.host={host}"
+    yield f"  pollinator executors add {name} kube://CONTEXT/NAMESPACE{named}{settings if told else ''}"

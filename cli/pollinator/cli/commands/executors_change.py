@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     examples=(
         "pollinator executors add lumi ssh://ada@lumi.example.org --set slurm.account=project_1",
         "pollinator executors add bench ssh://bench --kind local",
+        "pollinator executors add lab kube://lab/runs",
         "pollinator executors add mine unix:/run/user/1000/mine.sock",
     ),
 )
-@click.option("--kind", default="", help="Such as slurm or local; by default that is found out there.")
+@click.option(
+    "--kind",
+    default="",
+    help="Such as slurm or local; by default that is found out there, but not at local:.",
+)
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A setting of the executor.")
 @json_option()
 @click.argument("name", metavar="NAME")
@@ -34,8 +39,8 @@ def add_executor(name: str, address: str, kind: str, settings: tuple[str, ...], 
     """Add a place where runs can go, and connect to it.
 
     ADDRESS is ssh://user@host, where Pollinator installs itself in the user's own folders; or
-    grpcs://host:port or unix:/path, where somebody else serves an executor. What ssh needs to know comes
-    from its own configuration.
+    kube://context/namespace, grpcs://host:port or unix:/path, where somebody else serves an executor; or
+    local:/folder for a further one of this machine. What ssh needs to know comes from its own configuration.
     """
     from pollinator.cli.session import run_async
 
@@ -87,7 +92,7 @@ def connect_executor(name: str, as_json: bool) -> int:
 )
 @click.argument("name", metavar="NAME", shell_complete=complete_executors)
 def login_executor(name: str) -> int:
-    """Log in where an executor is, with what ssh asks for. Runs that wait for it go on then."""
+    """Log in where an executor is, with what is asked for there. Runs that wait for it go on then."""
     from pollinator.cli.session import run_async
 
     return run_async(_login(name))
