@@ -199,6 +199,10 @@ def test_runs_through_the_bucket_are_given_no_volume() -> None:
     settings = given(render(VARIANTS["through the bucket"]))
 
     assert "kubernetes.claim" not in settings
+    assert ("bucket", "pollinator-executor:0.1.0") == (
+        settings["kubernetes.data"],
+        settings["kubernetes.executor_image"],
+    )
 
 
 def test_rights_are_of_the_namespace_unless_nodes_are_to_be_seen(objects: list[dict[str, Any]]) -> None:
@@ -207,7 +211,7 @@ def test_rights_are_of_the_namespace_unless_nodes_are_to_be_seen(objects: list[d
     assert {"ClusterRole", "ClusterRoleBinding"} >= {each["kind"] for each in wide}
     for each in wide:
         if each["kind"] == "ClusterRole":
-            assert [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list"]}] == each["rules"]
+            assert [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}] == each["rules"]
     rules = of_kind(objects, "Role")["rules"]
     assert not any("*" in each[part] for each in rules for part in ("apiGroups", "resources", "verbs"))
 
