@@ -35,7 +35,11 @@ def environment() -> Mapping[str, str]:
 
 def settings() -> Mapping[str, str]:
     """What an executor is told whose files are on the volume."""
-    return {"kubernetes.claim": site().claim, "kubernetes.mount": str(site().folder)}
+    return {
+        "kubernetes.claim": site().claim,
+        "kubernetes.mount": str(site().folder),
+        "kubernetes.image": site().image,
+    }
 
 
 def specs() -> Mapping[str, Any]:
