@@ -2,64 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
 
 import pytest
 
+from support.kubernetes.jobs_of_tests import (
+    RESTRICTED,
+    USER,
+    container,
+    failure,
+    finished,
+    job,
+    pods_of,
+    state,
+    the_pod,
+    waiting,
+)
 from support.kubernetes.kinds import Obj
 from support.kubernetes.sites import Site
 from support.kubernetes.store import condition
+from support.sandbox import wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-RESTRICTED: Obj = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "runAsNonRoot": True,
-    "runAsUser": 1234,
-    "runAsGroup": 1234,
-    "seccompProfile": {"type": "RuntimeDefault"},
+WAITS = "trap 'exit 9' TERM; while :; do sleep 0.1; done"
+FAIL_JOB: Obj = {
+    "rules": [
+        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}},
+    ]
 }
 
 
-def container(cluster: Site, script: str, **more: Any) -> Obj:
-    return {
-        "name": "main",
-        "image": cluster.image,
-        "command": ["/bin/sh", "-c", script],
-        "securityContext": RESTRICTED,
-        "resources": {"limits": {"cpu": "100m", "memory": "64Mi"}},
-        **more,
-    }
+def running(cluster: Site, name: str) -> Obj:
+    """The pod of a Job, once it runs."""
+    pod = the_pod(cluster, name)["metadata"]["name"]
+    return cluster.wait("pods", pod, lambda each: "running" in state(each), "its container runs")
 
 
-def job(cluster: Site, name: str, script: str, *, nodes: int = 1, **more: Any) -> Obj:
-    spec: Obj = {
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": 2,
-        "containers": [container(cluster, script)],
-        **more.pop("pod", {}),
-    }
-    whole = {
-        "completionMode": "Indexed",
-        "completions": nodes,
-        "parallelism": nodes,
-        "backoffLimit": 0,
-        **more,
-    }
-    whole["template"] = {"spec": spec}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": whole}
-
-
-def finished(obj: Obj) -> bool:
-    return any(condition(obj, each).get("status") == "True" for each in ("Complete", "Failed"))
-
-
-def pods_of(cluster: Site, name: str) -> list[Obj]:
-    found = cluster.all("pods", labelSelector=f"batch.kubernetes.io/job-name={name}")
-    return sorted(
-        found, key=lambda each: each["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"]
-    )
+# Ends
 
 
 def test_a_job_of_two_pods_runs_to_its_end(cluster: Site) -> None:
@@ -72,4 +54,375 @@ def test_a_job_of_two_pods_runs_to_its_end(cluster: Site) -> None:
     assert ["rank 0 of two-0\n", "rank 1 of two-1\n"] == [
         cluster.log(each["metadata"]["name"]) for each in pods
     ]
-    assert any(each.startswith("Completed: ") for each in cluster.events("two"))
+    assert "Completed: Job completed" in cluster.events("two")
+
+
+def test_an_exit_code_ends_the_job_and_its_other_pod(cluster: Site) -> None:
+    script = f"test $JOB_COMPLETION_INDEX = 1 && exit 3; {WAITS}"
+    cluster.create(job(cluster, "three", script, nodes=2, podFailurePolicy=FAIL_JOB))
+    ended = cluster.wait("jobs", "three", finished)
+    reason, message = failure(ended)
+    assert "PodFailurePolicy" == reason
+    assert "failed with exit code 3 matching FailJob rule at index 1" in message
+    assert 2 == ended["status"]["failed"]
+    left = {
+        each["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"]
+        for each in pods_of(cluster, "three")
+    }
+    assert {"1"} == left
+    assert {"exitCode": 3, "reason": "Error"}.items() <= state(pods_of(cluster, "three")[0])[
+        "terminated"
+    ].items()
+
+
+def test_without_a_policy_it_is_the_limit(cluster: Site) -> None:
+    cluster.create(job(cluster, "limit", "kill -SEGV $$; sleep 9"))
+    ended = cluster.wait("jobs", "limit", finished)
+    assert ("BackoffLimitExceeded", "Job has reached the specified backoff limit") == failure(ended)
+    assert "FailureTarget" in [each["type"] for each in ended["status"]["conditions"]]
+
+
+def test_memory_is_held_by_the_kernel(cluster: Site) -> None:
+    # Not the first process, which goes on.
+    script = "python3 -c 'x = bytearray(200_000_000)'; echo $?; exit 0"
+    cluster.create(job(cluster, "large", script))
+    cluster.wait("jobs", "large", finished)
+    ended = state(pods_of(cluster, "large")[0])["terminated"]
+    assert "OOMKilled" == ended["reason"]
+    assert ended["exitCode"] in (0, 137)
+
+
+def test_a_pod_has_its_time(cluster: Site) -> None:
+    cluster.create(job(cluster, "late", WAITS, pod={"activeDeadlineSeconds": 1}))
+    cluster.wait("jobs", "late", finished)
+    pod = pods_of(cluster, "late")[0]
+    assert ("Failed", "DeadlineExceeded") == (pod["status"]["phase"], pod["status"]["reason"])
+    assert 9 == state(pod)["terminated"]["exitCode"]
+
+
+def test_a_job_has_its_time(cluster: Site) -> None:
+    cluster.create(job(cluster, "late", WAITS, activeDeadlineSeconds=1))
+    ended = cluster.wait("jobs", "late", finished)
+    assert ("DeadlineExceeded", "Job was active longer than specified deadline") == failure(ended)
+    cluster.wait("jobs", "late", lambda _: not pods_of(cluster, "late"), "its pods are gone")
+
+
+def test_a_job_goes_when_its_time_has_passed(cluster: Site) -> None:
+    cluster.create(job(cluster, "short", "true", ttlSecondsAfterFinished=0))
+    cluster.wait_gone("jobs", "short")
+    assert [] == pods_of(cluster, "short")
+
+
+# What a container is given
+
+
+def test_what_a_container_sees(cluster: Site) -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "s"},
+        "stringData": {"WORD": "swordfish"},
+    }
+    cluster.create(secret)
+    (cluster.folder / "run" / "work").mkdir(parents=True)
+    (cluster.folder / "run" / "work" / "in").write_text("input")
+    (cluster.folder / "other").write_text("not for everybody")
+    for each in (cluster.folder / "run", cluster.folder / "run" / "work"):
+        each.chmod(0o777)
+    script = """
+        id -u; id -g; pwd; echo $$; echo "$WORD $NODE $(A) $LIMIT"; cat in; echo out > out
+        ls / | grep -c other; (echo x > ro/file) 2>&1 | grep -c -i read-only; echo shared > /pollinator/x
+        hostname; grep -c $(hostname) /etc/hosts
+    """
+    env = [
+        {"name": "A", "value": "a"},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+    ]
+    mounts = [
+        {"name": "volume", "mountPath": "/cfs", "subPath": "run/work"},
+        {"name": "volume", "mountPath": "/cfs/ro", "subPath": "run/work/ro", "readOnly": True},
+        {"name": "ours", "mountPath": "/pollinator"},
+    ]
+    main = container(
+        cluster,
+        script.replace("$(A)", "$A $$(A) $(A)"),
+        env=env,
+        envFrom=[{"secretRef": {"name": "s"}}],
+        volumeMounts=mounts,
+        workingDir="/cfs",
+    )
+    init = container(cluster, "echo first > /pollinator/first", "init", volumeMounts=[mounts[2]])
+    volumes = [
+        {"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}},
+        {"name": "ours", "emptyDir": {}},
+    ]
+    cluster.create(
+        job(cluster, "sees", "", pod={"containers": [main], "initContainers": [init], "volumes": volumes})
+    )
+    assert "Complete" in str(cluster.wait("jobs", "sees", finished)["status"]["conditions"])
+    pod = pods_of(cluster, "sees")[0]
+    said = cluster.log(pod["metadata"]["name"], container="main").splitlines()
+    node = pod["spec"]["nodeName"]
+    seen = [
+        str(USER),
+        str(USER),
+        "/cfs",
+        "1",
+        f"swordfish {node} a $(A) a {64 << 20}",
+        "input0",
+        "1",
+        "sees-0",
+        "1",
+    ]
+    assert seen == said
+    written = cluster.folder / "run" / "work" / "out"
+    assert ("out\n", USER) == (written.read_text(), written.stat().st_uid)
+    assert 0 == state(pod, "initContainerStatuses")["terminated"]["exitCode"]
+
+
+def test_pods_find_each_other_by_name(cluster: Site) -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "peers"},
+        "spec": {
+            "clusterIP": "None",
+            "selector": {"batch.kubernetes.io/job-name": "named"},
+            "publishNotReadyAddresses": True,
+        },
+    }
+    cluster.create(service)
+    script = """
+        for n in 0 1; do
+            until python3 -c "import socket; print(socket.gethostbyname('named-$n.peers'))"; do sleep 0.2; done 2>&-
+        done
+    """
+    cluster.create(job(cluster, "named", script, nodes=2, pod={"subdomain": "peers"}))
+    assert "Complete" in str(cluster.wait("jobs", "named", finished)["status"]["conditions"])
+    pods = pods_of(cluster, "named")
+    told = "".join(f"{each['status']['podIP']}\n" for each in pods)
+    assert [told, told] == [cluster.log(each["metadata"]["name"]) for each in pods]
+
+
+def test_a_side_car_ends_with_the_others(cluster: Site) -> None:
+    side = container(
+        cluster, "trap 'echo bye; exit 0' TERM; while :; do sleep 0.1; done", "side", restartPolicy="Always"
+    )
+    cluster.create(job(cluster, "side", "sleep 1", pod={"initContainers": [side]}))
+    ended = cluster.wait("jobs", "side", finished)
+    assert "Complete" == ended["status"]["conditions"][-1]["type"]
+    assert "bye\n" == cluster.log(pods_of(cluster, "side")[0]["metadata"]["name"], container="side")
+
+
+def test_links_do_not_lead_out_of_a_volume(cluster: Site) -> None:
+    (cluster.folder / "link").symlink_to("/etc")
+    mounts = [{"name": "volume", "mountPath": "/x", "subPath": "link"}]
+    volumes = [{"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}}]
+    main = container(cluster, "true", volumeMounts=mounts)
+    cluster.create(job(cluster, "link", "", pod={"containers": [main], "volumes": volumes}))
+    pod = the_pod(cluster, "link")["metadata"]["name"]
+    cluster.wait(
+        "pods", pod, lambda each: waiting(each) == "CreateContainerConfigError", "the mount is refused"
+    )
+
+
+# What is waited for
+
+
+@pytest.mark.parametrize(
+    ("image", "reasons", "says"),
+    [
+        ("registry.invalid/x:1", ("ErrImagePull", "ImagePullBackOff"), "failed to pull"),
+        ("NOT/valid::x", ("InvalidImageName",), "couldn't parse image name"),
+    ],
+    ids=("registry", "name"),
+)
+def test_images_that_cannot_be_had(cluster: Site, image: str, reasons: tuple[str, ...], says: str) -> None:
+    main = container(cluster, "true", image=image)
+    cluster.create(job(cluster, "image", "", pod={"containers": [main]}))
+    pod = the_pod(cluster, "image")["metadata"]["name"]
+    told = cluster.wait("pods", pod, lambda each: waiting(each) in reasons, "its image is missed")
+    assert says in state(told)["waiting"]["message"]
+    cluster.wait("pods", pod, lambda _: any(says in each for each in cluster.events(pod)), "it is told")
+    assert not finished(cluster.get("jobs", "image"))
+
+
+def test_a_secret_that_is_not_there(cluster: Site) -> None:
+    main = container(cluster, "true", envFrom=[{"secretRef": {"name": "none"}}])
+    cluster.create(job(cluster, "secret", "", pod={"containers": [main]}))
+    pod = the_pod(cluster, "secret")["metadata"]["name"]
+    told = cluster.wait("pods", pod, lambda each: waiting(each) == "CreateContainerConfigError")
+    assert 'secret "none" not found' == state(told)["waiting"]["message"]
+    assert 'Failed: Error: secret "none" not found' in cluster.events(pod)
+
+
+def test_no_program(cluster: Site) -> None:
+    main = container(cluster, "", command=["/no/such/program"])
+    cluster.create(job(cluster, "program", "", pod={"containers": [main]}))
+    cluster.wait("jobs", "program", finished)
+    ended = state(pods_of(cluster, "program")[0])["terminated"]
+    assert (128, "StartError") == (ended["exitCode"], ended["reason"])
+    assert 'exec: "/no/such/program"' in ended["message"]
+
+
+@pytest.mark.parametrize(
+    ("pod", "says"),
+    [
+        ({"nodeSelector": {"nobody": "has"}}, "didn't match Pod's node affinity/selector"),
+        ({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "none"}}]}, '"none" not found'),
+        ({"cpu": "1000"}, "Insufficient cpu"),
+    ],
+    ids=("selector", "claim", "cpu"),
+)
+def test_no_node(cluster: Site, pod: Obj, says: str) -> None:
+    limits = {"cpu": pod.pop("cpu", "100m"), "memory": "64Mi"}
+    main = container(cluster, "true", resources={"limits": limits})
+    cluster.create(job(cluster, "nowhere", "", pod={"containers": [main], **pod}))
+    name = the_pod(cluster, "nowhere")["metadata"]["name"]
+    told = cluster.wait(
+        "pods", name, lambda each: condition(each, "PodScheduled").get("reason") == "Unschedulable"
+    )
+    message = condition(told, "PodScheduled")["message"]
+    assert says in message
+    assert message.startswith(f"0/{len(cluster.nodes())} nodes are available: ")
+    cluster.wait("pods", name, lambda _: f"FailedScheduling: {message}" in cluster.events(name), "it is told")
+
+
+def test_what_is_not_secure_is_not_let_in(cluster: Site) -> None:
+    main = container(cluster, "true", securityContext={})
+    cluster.create(job(cluster, "unsafe", "", pod={"containers": [main]}))
+    cluster.wait(
+        "jobs",
+        "unsafe",
+        lambda _: any('violates PodSecurity "restricted' in each for each in cluster.events("unsafe")),
+    )
+    assert [] == pods_of(cluster, "unsafe")
+
+
+def test_root_is_refused(cluster: Site) -> None:
+    security = {name: value for name, value in RESTRICTED.items() if name != "runAsUser"}
+    cluster.create(
+        job(cluster, "root", "", pod={"containers": [container(cluster, "true", securityContext=security)]})
+    )
+    pod = the_pod(cluster, "root")["metadata"]["name"]
+    told = cluster.wait("pods", pod, lambda each: waiting(each) == "CreateContainerConfigError")
+    assert "image will run as root" in state(told)["waiting"]["message"]
+
+
+def test_a_quota(cluster: Site) -> None:
+    cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "q"},
+            "spec": {"hard": {"limits.memory": "32Mi"}},
+        }
+    )
+    cluster.wait("resourcequotas", "q", lambda each: (each.get("status") or {}).get("hard"), "it is counted")
+    cluster.create(job(cluster, "over", "true"))
+    says = (
+        "exceeded quota: q, requested: limits.memory=64Mi, used: limits.memory=0, limited: limits.memory=32Mi"
+    )
+    cluster.wait("jobs", "over", lambda _: any(says in each for each in cluster.events("over")), "it is told")
+
+
+def test_a_suspended_job_waits_and_begins(cluster: Site) -> None:
+    cluster.create(job(cluster, "held", "true", suspend=True))
+    cluster.wait("jobs", "held", lambda each: condition(each, "Suspended").get("status") == "True")
+    assert [] == pods_of(cluster, "held")
+    assert "startTime" not in cluster.get("jobs", "held")["status"]
+    cluster.patch("jobs", "held", {"spec": {"suspend": False}}).granted  # noqa: B018
+    assert "Complete" == cluster.wait("jobs", "held", finished)["status"]["conditions"][-1]["type"]
+
+
+# What others do
+
+
+def test_a_pod_that_is_deleted(cluster: Site) -> None:
+    cluster.create(job(cluster, "gone", WAITS, podFailurePolicy=FAIL_JOB))
+    pod = running(cluster, "gone")
+    cluster.delete("pods", pod["metadata"]["name"]).granted  # noqa: B018
+    ended = cluster.wait("jobs", "gone", finished)
+    assert "exit code 9" in failure(ended)[1]
+    cluster.wait_gone("pods", pod["metadata"]["name"])
+
+
+def test_a_job_that_is_deleted_takes_its_pods_with_it(cluster: Site) -> None:
+    made = cluster.create(job(cluster, "gone", "trap '' TERM; sleep 60"))
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "gone", "uid": made["metadata"]["uid"]}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "ownerReferences": [owner]}}
+    cluster.create(secret)
+    pod = running(cluster, "gone")
+    cluster.delete("jobs", "gone").granted  # noqa: B018
+    assert cluster.find("jobs", "gone") is None
+    cluster.wait(
+        "pods", pod["metadata"]["name"], lambda each: "deletionTimestamp" in each["metadata"], "it is to go"
+    )
+    cluster.wait_gone("pods", pod["metadata"]["name"])
+    cluster.wait_gone("secrets", "s")
+
+
+def test_in_the_foreground_the_job_goes_last(cluster: Site) -> None:
+    cluster.create(job(cluster, "last", WAITS))
+    pod = running(cluster, "last")
+    cluster.delete("jobs", "last", propagationPolicy="Foreground").granted  # noqa: B018
+    cluster.wait_gone("jobs", "last")
+    assert cluster.find("pods", pod["metadata"]["name"]) is None
+
+
+def test_unless_it_is_said_a_job_leaves_its_pods(cluster: Site) -> None:
+    cluster.create(job(cluster, "left", WAITS))
+    pod = running(cluster, "left")
+    cluster.line.ask("DELETE", f"/apis/batch/v1/namespaces/{cluster.namespace}/jobs/left").granted  # noqa: B018
+    cluster.wait_gone("jobs", "left")
+    kept = cluster.wait(
+        "pods", pod["metadata"]["name"], lambda each: not each["metadata"].get("ownerReferences")
+    )
+    assert "running" in state(kept)
+
+
+def test_a_node_that_is_drained(cluster: Site) -> None:
+    cluster.create(job(cluster, "drained", WAITS, podFailurePolicy=FAIL_JOB))
+    pod = running(cluster, "drained")
+    cluster.drain(pod["spec"]["nodeName"])
+    reason, message = failure(cluster.wait("jobs", "drained", finished))
+    assert "PodFailurePolicy" == reason
+    assert "has condition DisruptionTarget matching FailJob rule at index 0" in message
+
+
+def test_what_runs_goes_on_while_the_server_is_away(cluster: Site) -> None:
+    script = "sleep 1; echo done > /volume/done"
+    mounts = [{"name": "volume", "mountPath": "/volume"}]
+    volumes = [{"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}}]
+    cluster.folder.chmod(0o777)
+    main = container(cluster, script, volumeMounts=mounts)
+    cluster.create(job(cluster, "alone", "", pod={"containers": [main], "volumes": volumes}))
+    running(cluster, "alone")
+    done = cluster.folder / "done"
+    with cluster.stopped():
+        with pytest.raises(OSError, match=r"refused|reset"):
+            cluster.get("jobs", "alone")
+        wait_until(done.exists, "it is done", 30)
+    assert "Complete" == cluster.wait("jobs", "alone", finished)["status"]["conditions"][-1]["type"]
+
+
+def test_pods_are_removed_with_their_processes(cluster: Site) -> None:
+    mark = f"pol-mark-{os.getpid()}-{cluster.namespace}"
+    cluster.create(job(cluster, "marked", f"trap '' TERM; : {mark}; sleep 100 & wait; sleep 100"))
+    pod = running(cluster, "marked")
+    cluster.delete("pods", pod["metadata"]["name"], gracePeriodSeconds=0)
+    cluster.delete("jobs", "marked")
+    cluster.wait_gone("pods", pod["metadata"]["name"])
+    wait_until(lambda: not _processes(mark), "its processes are gone", 30)
+
+
+def _processes(mark: str) -> list[int]:
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found

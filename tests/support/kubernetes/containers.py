@@ -23,7 +23,6 @@ _PROJECT = Path(__file__).parents[3]
 _CONTROLLERS = ("memory", "cpuacct")
 _HIERARCHIES = Path("/sys/fs/cgroup")
 _LOOK_S = 0.05
-_START_S = 30.0
 _CANNOT = (
     "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
     "runc create failed: unable to start container process: "
@@ -89,27 +88,23 @@ class Container:
         groups = _make_groups(mark, plan.memory_bytes)
         wanted = _written(plan, root, groups)
         (folder / "plan.json").write_text(json.dumps(wanted))
-        reads, tells = os.pipe()
-        try:
-            with log.open("ab") as output:
-                process = await asyncio.create_subprocess_exec(
-                    *("setpriv", "--pdeathsig", "KILL", "--"),
-                    *("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--"),
-                    *(sys.executable, "-I", "-S", str(_INSIDE), str(folder / "plan.json")),
-                    # Opened anew in there: what stands between must not hold it open.
-                    f"/proc/{os.getpid()}/fd/{tells}",
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    cwd="/",
-                    env={},
-                    start_new_session=True,
-                )
-        except BaseException:
-            os.close(tells)
-            raise
+        # Its other end is closed as soon as the command is what runs.
+        os.mkfifo(folder / "told")
+        reads = os.open(folder / "told", os.O_RDONLY | os.O_NONBLOCK)
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *("setpriv", "--pdeathsig", "KILL", "--"),
+                *("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--"),
+                *(sys.executable, "-I", "-S", str(_INSIDE), str(folder)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env={},
+                start_new_session=True,
+            )
         made = cls(process, groups, root)
-        if why := await _told(reads, tells):
+        if why := await _told(reads, process):
             await process.wait()
             made.remove()
             raise CannotStart(_CANNOT + why.decode("utf-8", "replace"))
@@ -186,23 +181,21 @@ def _written(plan: Plan, root: Path, groups: Mapping[str, Path]) -> dict[str, An
     }
 
 
-async def _told(reads: int, tells: int) -> bytes:
-    """Why a command was not started; nothing as soon as it is what runs."""
+async def _told(reads: int, process: asyncio.subprocess.Process) -> bytes:
+    """What is told before the command begins: why it cannot."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     with os.fdopen(reads, "rb", buffering=0) as file:
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+        told = loop.create_task(reader.read(), name="what a container tells")
+        ended = loop.create_task(process.wait(), name="end of a container")
         try:
-            async with asyncio.timeout(_START_S):
-                # The first byte says that it is open in there; from then on its end is the command's start.
-                await reader.readexactly(1)
-        except TimeoutError:
-            return b"it was not started in time"
+            await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return told.result() if told.done() else b""
         finally:
-            os.close(tells)
-        try:
-            return await reader.read()
-        finally:
+            for task in (told, ended):
+                task.cancel()
+            await asyncio.gather(told, ended, return_exceptions=True)
             transport.close()
 
 

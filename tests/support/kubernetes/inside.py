@@ -148,10 +148,9 @@ def become(plan: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    with open(sys.argv[1]) as file:
+    with open(f"{sys.argv[1]}/plan.json") as file:
         plan = json.load(file)
-    tells = os.open(sys.argv[2], os.O_WRONLY | os.O_CLOEXEC)
-    os.write(tells, b".")
+    tells = os.open(f"{sys.argv[1]}/told", os.O_WRONLY | os.O_CLOEXEC)
     try:
         become(plan)
     except FileNotFoundError:
