@@ -319,6 +319,7 @@ async def started(kind: str, *, dies_at: str = "", **environment: str) -> AsyncG
     specs = await asyncio.to_thread(PROFILES[kind].specs)
     under_test = ExecutorProcess(kind, Sandbox(Path(tempfile.mkdtemp(prefix="pol-"))), specs)
     await asyncio.to_thread(PROFILES[kind].place, under_test.box.folder)
+    under_test.state = under_test.state.resolve()
     try:
         await under_test.start(dies_at=dies_at, **environment)
         yield under_test
