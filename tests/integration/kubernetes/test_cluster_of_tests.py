@@ -41,6 +41,11 @@ def running(cluster: Site, name: str) -> Obj:
     return cluster.wait("pods", pod, lambda each: "running" in state(each), "its container runs")
 
 
+def volume(cluster: Site) -> Obj:
+    """The volume, for a pod."""
+    return {"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}}
+
+
 # Ends
 
 
@@ -65,18 +70,13 @@ def test_an_exit_code_ends_the_job_and_its_other_pod(cluster: Site) -> None:
     assert "PodFailurePolicy" == reason
     assert "failed with exit code 3 matching FailJob rule at index 1" in message
     assert 2 == ended["status"]["failed"]
-    left = {
-        each["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"]
-        for each in pods_of(cluster, "three")
-    }
-    assert {"1"} == left
-    assert {"exitCode": 3, "reason": "Error"}.items() <= state(pods_of(cluster, "three")[0])[
-        "terminated"
-    ].items()
+    # The other one may be gone.
+    code = state(pods_of(cluster, "three")[-1])["terminated"]
+    assert (3, "Error") == (code["exitCode"], code["reason"])
 
 
 def test_without_a_policy_it_is_the_limit(cluster: Site) -> None:
-    cluster.create(job(cluster, "limit", "kill -SEGV $$; sleep 9"))
+    cluster.create(job(cluster, "limit", "exit 3"))
     ended = cluster.wait("jobs", "limit", finished)
     assert ("BackoffLimitExceeded", "Job has reached the specified backoff limit") == failure(ended)
     assert "FailureTarget" in [each["type"] for each in ended["status"]["conditions"]]
@@ -93,15 +93,15 @@ def test_memory_is_held_by_the_kernel(cluster: Site) -> None:
 
 
 def test_a_pod_has_its_time(cluster: Site) -> None:
-    cluster.create(job(cluster, "late", WAITS, pod={"activeDeadlineSeconds": 1}))
+    cluster.create(job(cluster, "late", WAITS, pod={"activeDeadlineSeconds": 4}))
     cluster.wait("jobs", "late", finished)
     pod = pods_of(cluster, "late")[0]
     assert ("Failed", "DeadlineExceeded") == (pod["status"]["phase"], pod["status"]["reason"])
-    assert 9 == state(pod)["terminated"]["exitCode"]
+    assert state(pod)["terminated"]["exitCode"] in (9, 137)
 
 
 def test_a_job_has_its_time(cluster: Site) -> None:
-    cluster.create(job(cluster, "late", WAITS, activeDeadlineSeconds=1))
+    cluster.create(job(cluster, "late", WAITS, activeDeadlineSeconds=2))
     ended = cluster.wait("jobs", "late", finished)
     assert ("DeadlineExceeded", "Job was active longer than specified deadline") == failure(ended)
     cluster.wait("jobs", "late", lambda _: not pods_of(cluster, "late"), "its pods are gone")
@@ -130,12 +130,13 @@ def test_what_a_container_sees(cluster: Site) -> None:
     for each in (cluster.folder / "run", cluster.folder / "run" / "work"):
         each.chmod(0o777)
     script = """
-        id -u; id -g; pwd; echo $$; echo "$WORD $NODE $(A) $LIMIT"; cat in; echo out > out
+        id -u; id -g; pwd; echo $$$$; echo "$WORD $NODE $B $LIMIT"; cat in; echo out > out
         ls / | grep -c other; (echo x > ro/file) 2>&1 | grep -c -i read-only; echo shared > /pollinator/x
         hostname; grep -c $(hostname) /etc/hosts
     """
     env = [
         {"name": "A", "value": "a"},
+        {"name": "B", "value": "$(A) $$(A) $(C)"},
         {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
         {"name": "LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
     ]
@@ -146,7 +147,7 @@ def test_what_a_container_sees(cluster: Site) -> None:
     ]
     main = container(
         cluster,
-        script.replace("$(A)", "$A $$(A) $(A)"),
+        script,
         env=env,
         envFrom=[{"secretRef": {"name": "s"}}],
         volumeMounts=mounts,
@@ -154,7 +155,7 @@ def test_what_a_container_sees(cluster: Site) -> None:
     )
     init = container(cluster, "echo first > /pollinator/first", "init", volumeMounts=[mounts[2]])
     volumes = [
-        {"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}},
+        volume(cluster),
         {"name": "ours", "emptyDir": {}},
     ]
     cluster.create(
@@ -169,7 +170,7 @@ def test_what_a_container_sees(cluster: Site) -> None:
         str(USER),
         "/cfs",
         "1",
-        f"swordfish {node} a $(A) a {64 << 20}",
+        f"swordfish {node} a $(A) $(C) {64 << 20}",
         "input0",
         "1",
         "sees-0",
@@ -193,12 +194,20 @@ def test_pods_find_each_other_by_name(cluster: Site) -> None:
         },
     }
     cluster.create(service)
+    # One that has ended is not found any more.
     script = """
         for n in 0 1; do
-            until python3 -c "import socket; print(socket.gethostbyname('named-$n.peers'))"; do sleep 0.2; done 2>&-
+            until python3 -c "import socket; print(socket.gethostbyname('named-$n.peers'))" 2>&-; do
+                sleep 0.2
+            done
         done
+        : > /volume/$JOB_COMPLETION_INDEX
+        until test -e /volume/0 && test -e /volume/1; do sleep 0.1; done
     """
-    cluster.create(job(cluster, "named", script, nodes=2, pod={"subdomain": "peers"}))
+    cluster.folder.chmod(0o777)
+    main = container(cluster, script, volumeMounts=[{"name": "volume", "mountPath": "/volume"}])
+    pod = {"subdomain": "peers", "containers": [main], "volumes": [volume(cluster)]}
+    cluster.create(job(cluster, "named", "", nodes=2, pod=pod))
     assert "Complete" in str(cluster.wait("jobs", "named", finished)["status"]["conditions"])
     pods = pods_of(cluster, "named")
     told = "".join(f"{each['status']['podIP']}\n" for each in pods)
@@ -218,7 +227,7 @@ def test_a_side_car_ends_with_the_others(cluster: Site) -> None:
 def test_links_do_not_lead_out_of_a_volume(cluster: Site) -> None:
     (cluster.folder / "link").symlink_to("/etc")
     mounts = [{"name": "volume", "mountPath": "/x", "subPath": "link"}]
-    volumes = [{"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}}]
+    volumes = [volume(cluster)]
     main = container(cluster, "true", volumeMounts=mounts)
     cluster.create(job(cluster, "link", "", pod={"containers": [main], "volumes": volumes}))
     pod = the_pod(cluster, "link")["metadata"]["name"]
@@ -394,7 +403,7 @@ def test_a_node_that_is_drained(cluster: Site) -> None:
 def test_what_runs_goes_on_while_the_server_is_away(cluster: Site) -> None:
     script = "sleep 1; echo done > /volume/done"
     mounts = [{"name": "volume", "mountPath": "/volume"}]
-    volumes = [{"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}}]
+    volumes = [volume(cluster)]
     cluster.folder.chmod(0o777)
     main = container(cluster, script, volumeMounts=mounts)
     cluster.create(job(cluster, "alone", "", pod={"containers": [main], "volumes": volumes}))

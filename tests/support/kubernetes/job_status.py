@@ -38,7 +38,8 @@ class Count:
             index for each in won if (index := index_of(each)) is not None
         }
         self._succeeded = len(self._indexes) if self._indexed else self._status.get("succeeded", 0) + len(won)
-        self.ends = bool(self._why_failed()) or self._done
+        self._why = self._why_failed()
+        self.ends = bool(self._why) or self._done
         if self.ends:
             # Those that run on are ended, and count at once.
             self._failed += len(self.active)
@@ -136,10 +137,10 @@ class Count:
 
     def _end(self, status: Obj) -> None:
         left = self.active or self.terminating
-        if (why := self._why_failed()) is not None:
-            set_condition(status, "FailureTarget", "True", *why)
+        if self._why is not None:
+            set_condition(status, "FailureTarget", "True", *self._why)
             if not left:
-                set_condition(status, "Failed", "True", *why)
+                set_condition(status, "Failed", "True", *self._why)
         elif self._done and not self._spec.get("suspend"):
             reached = "CompletionsReached", "Reached expected number of succeeded pods"
             set_condition(status, "SuccessCriteriaMet", "True", *reached)

@@ -47,13 +47,13 @@ class Kubelet:
     def _see(self, change: Change) -> None:
         if change.key.kind == SERVICE.resource:
             self.write_hosts()
-        if change.key.kind == POD.resource and change.last["spec"].get("nodeName") == self.name:
+        if change.key.kind != POD.resource:
+            return
+        if change.last["spec"].get("nodeName") == self.name:
             self._awake.set()
-            new = part(change.last, "status").get("podIP")
-            if change.last["spec"].get("subdomain") and new != part((change.old or {}), "status").get(
-                "podIP"
-            ):
-                self.write_hosts()
+        was, is_so = (part(each, "status").get("podIP") for each in (change.old, change.last))
+        if change.last["spec"].get("subdomain") and was != is_so:
+            self.write_hosts()
 
     async def run(self) -> None:
         """Look whenever a pod changes, and now and then; ends what runs when it is cancelled."""
