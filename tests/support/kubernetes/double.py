@@ -101,7 +101,7 @@ class Double:
         for each in SHM.glob(f"{self.folder.name}-*"):
             shutil.rmtree(each, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-        assert "" == trouble + said, "the double failed"
+        assert "" == trouble + said, f"the double failed: {trouble} {said}"
 
     def write_kubeconfig(self, name: str, user: dict[str, Any], namespace: str = "default") -> Path:
         """A file by which a client finds it, and is this user."""

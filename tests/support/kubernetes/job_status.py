@@ -33,6 +33,10 @@ class Count:
         self._ignored = False
         self._target: tuple[str, str] = ("", "")
         self._failed = self._status.get("failed", 0) + sum(self._fails(each) for each in self.counted)
+        for each in pods:
+            # Also those that do not count any more, as those of a Job that was suspended.
+            if _terminal(each) and each not in self.counted:
+                self._fails(each)
         won = [each for each in self.counted if each["status"].get("phase") == _SUCCEEDED]
         self._indexes = read(self._status.get("completedIndexes", "")) | {
             index for each in won if (index := index_of(each)) is not None
@@ -139,7 +143,7 @@ class Count:
         left = self.active or self.terminating
         if self._why is not None:
             set_condition(status, "FailureTarget", "True", *self._why)
-            if not left:
+            if not left and not self._spec.get("suspend"):
                 set_condition(status, "Failed", "True", *self._why)
         elif self._done and not self._spec.get("suspend"):
             reached = "CompletionsReached", "Reached expected number of succeeded pods"

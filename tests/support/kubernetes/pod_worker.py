@@ -124,7 +124,7 @@ class PodWorker:
         self.ended = True
         ending = self._ending
         for each in self.containers:
-            if "waiting" in each.state:
+            if "waiting" in each.state and ending is not None:
                 each.is_lost()
         mains = [each for each in self.containers if not each.init]
         phase = "Succeeded" if all(each.code == 0 for each in mains) else "Failed"

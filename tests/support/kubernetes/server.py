@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
 from collections.abc import Awaitable, Callable
@@ -121,7 +120,8 @@ class Server:
         except ConnectionAbortedError:
             if request.transport is not None:
                 request.transport.abort()
-            raise
+            # Nobody gets it.
+            return web.Response()
         if asked is not None and asked.verb != "watch":
             self._note(request, asked, user, answer.status)
         return answer
@@ -210,9 +210,9 @@ class Server:
             async with aclosing(told(self.api.store, wanted, settings.bookmark_s)) as events:
                 async for event in events:
                     await response.write(json.dumps(event).encode() + b"\n")
-        except (ConnectionError, asyncio.CancelledError):
-            # It went away, or the server does.
-            raise
+        except ConnectionError:
+            # Who asked has gone away.
+            pass
         finally:
             self._watching -= 1
         return response
