@@ -8,6 +8,7 @@ that is down holds nobody up.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -102,7 +103,7 @@ class KubernetesExecutor(Executor):
                 group.create_task(self._observing.look(), name="pods")
                 group.create_task(self._end_orphans(), name="orphans")
         finally:
-            _log.info("asked of the cluster: %s", dict(sorted(self._api.asked.items())))
+            _log.info("asked of the cluster: %s", json.dumps(self._api.asked, sort_keys=True))
             await self._cluster.close()
 
     # What there is

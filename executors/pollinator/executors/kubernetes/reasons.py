@@ -23,11 +23,23 @@ def reason(code: str, words: str = "", action: str = "") -> PendingReason:
 
 
 def explain(
-    run: Handover, job: JobSeen | None, pods: Sequence[PodState], machines: Sequence[Machine]
+    run: Handover,
+    job: JobSeen | None,
+    pods: Sequence[PodState],
+    machines: Sequence[Machine],
+    queue: str = "",
 ) -> PendingReason:
-    """Why an attempt that was handed over has not begun."""
+    """Why an attempt that was handed over has not begun.
+
+    Args:
+        run: the run.
+        job: its Job, where there is one.
+        pods: its pods.
+        machines: what there is for pods, as far as is known.
+        queue: in which its Job was put.
+    """
     if job is not None and job.suspended:
-        return _suspended(run)
+        return _suspended(run, queue)
     there = [each for each in pods if not each.gone]
     for pod in there:
         if (found := _of_pod(run, pod, machines)) is not None:
@@ -42,12 +54,13 @@ def explain(
     return _creating(run, there)
 
 
-def _suspended(run: Handover) -> PendingReason:
-    for name, words in reversed(run.events):
-        if name == "Workload":
-            return reason("kueue", words)
-    queued = any(name == "Queued" for name, _ in run.events)
-    return reason("kueue" if queued else "suspended")
+def _suspended(run: Handover, queue: str) -> PendingReason:
+    said = next((words for name, words in reversed(run.events) if name == "Workload"), "")
+    return (
+        reason("kueue", f"queue {queue}: {said}" if said else f"queue {queue}")
+        if queue
+        else reason("suspended")
+    )
 
 
 def _not_made(run: Handover, there: Sequence[PodState]) -> PendingReason:
