@@ -117,6 +117,11 @@ class Growth:
 def _sizes(folder: Path) -> dict[int, int]:
     try:
         with os.scandir(folder) as found:
-            return {int(each.name): each.stat().st_size for each in found if each.name.isdecimal()}
+            # What ranks may have put there instead of their output is of no size.
+            return {
+                int(each.name): each.stat(follow_symlinks=False).st_size
+                for each in found
+                if each.name.isdecimal() and each.is_file(follow_symlinks=False)
+            }
     except FileNotFoundError:
         return {}

@@ -18,6 +18,7 @@ from pollinator.chunks.store import Store
 from pollinator.executors.base import Executor, Fetched, Observation
 from pollinator.executors.boot import boot_id
 from pollinator.executors.files import Files, OpenStore
+from pollinator.executors.intent import INTENT
 from pollinator.executors.records import attempts
 from pollinator.executors.remarks import moved, note_attempts, note_results, notice, tell, while_wanted
 from pollinator.executors.runlog import BEFORE_RANKS, RunFolder
@@ -379,6 +380,9 @@ def _is_laid_out(folder: RunFolder) -> bool:
     with that: all that ran here ended with the machine.
     """
     if (folder.path / "started.json").exists() or attempts(folder.path):
+        return True
+    if (folder.path / INTENT).exists():
+        # A backend may have it, on machines that did not start anew with this one, and begin at any moment.
         return True
     try:
         return (folder.path / _LAID_OUT).read_bytes() == boot_id().encode()

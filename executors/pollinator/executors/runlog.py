@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -312,11 +313,16 @@ class RunFolders:
         """A piece of a rank's output."""
         folder = self.folder(run_id)
         try:
-            descriptor = os.open(folder.path / "output" / str(rank), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return b""
+            # Ranks may have put something else there: no link is followed, and no pipe waited for.
+            descriptor = os.open(
+                folder.path / "output" / str(rank), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+                return b""
+            raise
         try:
-            data = os.pread(descriptor, limit, offset)
+            data = os.pread(descriptor, limit, offset) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
         finally:
             os.close(descriptor)
         folder.growth.note(rank, offset + len(data))

@@ -111,6 +111,9 @@ def by_cluster(run: Handover, job: JobSeen | None, pods: Sequence[PodState], los
         return verdict("cancelled", 0, 15) | usage
     if (known := _verdict(run, pods)) is not None and run.failed:
         return known | usage
+    if job is not None and job.suspended and run.began:
+        text = f"Job {job.name} was suspended while it ran, as for one that is more important"
+        return verdict("preempted", 0, 15, text) | usage
     if (found := next(_of_pods(run, pods, lost), None)) is not None:
         return found | usage
     if job is None:

@@ -242,6 +242,8 @@ class Observing:
             return True
         gone = job is None and self._watcher.is_gone(run.uid, run.made_at)
         finished = gone or (job is not None and bool(job.failed or job.complete))
+        # One that is suspended again ends its pods, and never has others.
+        finished |= job is not None and job.suspended and run.began
         return finished and not any(_runs(each, lost) for each in pods)
 
     def _after(self, run: Handover, record: Record) -> Observation:
