@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -58,28 +57,27 @@ def test_fields_that_there_are_not(cluster: Site) -> None:
     assert "unknown field" in said.message
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        (lambda job: job["metadata"].update(name="Not_A_Name"), "metadata.name"),
-        (lambda job: job["metadata"].update(labels={"a": "x" * 64}), "metadata.labels"),
-        (lambda job: job["spec"].pop("completions"), "spec.completions"),
-        (lambda job: _pod(job).update(restartPolicy="Always"), "spec.template.spec.restartPolicy"),
-        (
-            lambda job: _main(job).update(volumeMounts=[{"name": "no", "mountPath": "/x"}]),
-            "volumeMounts[0].name",
-        ),
-        (lambda job: _main(job)["resources"].update(requests={"cpu": "2"}), "resources.requests"),
-        (lambda job: _main(job).update(name="a b"), "containers[0].name"),
-    ],
-    ids=("name", "label", "indexed", "restarts", "mount", "requests", "container"),
-)
-def test_what_cannot_be_meant(cluster: Site, change: Callable[[Obj], Any], field: str) -> None:
+_WRONG: list[tuple[str, str, Any]] = [
+    ("metadata.name", "name", "Not_A_Name"),
+    ("metadata.labels", "labels", {"a": "x" * 64}),
+    ("spec.completions", "completions", None),
+    ("spec.template.spec.restartPolicy", "restartPolicy", "Always"),
+    ("volumeMounts[0].name", "volumeMounts", [{"name": "no", "mountPath": "/x"}]),
+    ("resources.requests", "resources", {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}),
+    ("containers[0].image", "image", ""),
+]
+
+
+@pytest.mark.parametrize(("at", "field", "value"), _WRONG, ids=[field for _, field, _ in _WRONG])
+def test_what_cannot_be_meant(cluster: Site, at: str, field: str, value: Any) -> None:
     wrong = job(cluster, "wrong", "true")
-    change(wrong)
+    places: tuple[Obj, ...] = (wrong["metadata"], wrong["spec"], _pod(wrong), _main(wrong))
+    wanted = ("name labels", "completions", "restartPolicy", "volumeMounts resources image")
+    place = next(each for each, names in zip(places, wanted, strict=True) if field in names.split())
+    place[field] = value
     said = created(cluster, wrong)
     assert (422, "Invalid") == (said.code, said.reason)
-    assert field in said.message
+    assert at in said.message
 
 
 def _pod(obj: Obj) -> Obj:
@@ -185,7 +183,7 @@ def test_lists_are_selected_and_told_in_parts(cluster: Site) -> None:
         "GET", path_of("configmaps", cluster.namespace, labelSelector="all", limit=2)
     ).granted
     assert ["c0", "c1"] == [each["metadata"]["name"] for each in first["items"]]
-    more = {"limit": 10, "continue": first["metadata"]["continue"], "labelSelector": "all"}
+    more: dict[str, Any] = {"limit": 10, "continue": first["metadata"]["continue"], "labelSelector": "all"}
     rest = cluster.line.ask("GET", path_of("configmaps", cluster.namespace, **more)).granted
     assert ["c2", "c3", "c4"] == [each["metadata"]["name"] for each in rest["items"]]
 

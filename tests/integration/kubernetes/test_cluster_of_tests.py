@@ -19,7 +19,7 @@ from support.kubernetes.jobs_of_tests import (
     the_pod,
     waiting,
 )
-from support.kubernetes.kinds import Obj
+from support.kubernetes.kinds import Obj, part
 from support.kubernetes.sites import Site
 from support.kubernetes.store import condition
 from support.sandbox import wait_until
@@ -154,7 +154,7 @@ def test_what_a_container_sees(cluster: Site) -> None:
         workingDir="/cfs",
     )
     init = container(cluster, "echo first > /pollinator/first", "init", volumeMounts=[mounts[2]])
-    volumes = [
+    volumes: list[Obj] = [
         volume(cluster),
         {"name": "ours", "emptyDir": {}},
     ]
@@ -328,7 +328,7 @@ def test_a_quota(cluster: Site) -> None:
             "spec": {"hard": {"limits.memory": "32Mi"}},
         }
     )
-    cluster.wait("resourcequotas", "q", lambda each: (each.get("status") or {}).get("hard"), "it is counted")
+    cluster.wait("resourcequotas", "q", lambda each: part(each, "status", "hard"), "it is counted")
     cluster.create(job(cluster, "over", "true"))
     says = (
         "exceeded quota: q, requested: limits.memory=64Mi, used: limits.memory=0, limited: limits.memory=32Mi"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.kubernetes.kinds import Obj
+from support.kubernetes.kinds import Obj, list_of
 from support.kubernetes.sites import Site
 from support.kubernetes.store import condition
 
@@ -80,7 +80,7 @@ def pods_of(cluster: Site, name: str) -> list[Obj]:
 
 def state(pod: Obj, kind: str = "containerStatuses", number: int = 0) -> Obj:
     """The state of a container of a pod."""
-    rows = (pod.get("status") or {}).get(kind) or []
+    rows = list_of(pod, "status", kind)
     found: Obj = rows[number]["state"] if len(rows) > number else {}
     return found
 
