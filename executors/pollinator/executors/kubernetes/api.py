@@ -116,12 +116,6 @@ class Api:
         self.asked["get version"] += 1
         return str(_object(await self.cluster.request("GET", "/version")).get("gitVersion", ""))
 
-    async def log(self, pod: str, container: str) -> str:
-        """What a container printed last."""
-        path = f"{await self._path(PODS, pod)}/log"
-        self.asked["get log"] += 1
-        return await self.cluster.text(path, query={"container": container, "tailLines": 20}, most=4096)
-
     async def _list(self, kind: Kind, query: dict[str, str | int | bool]) -> tuple[list[Manifest], str]:
         path, found = await self._path(kind), list[Manifest]()
         query = query | {"limit": PAGE}
