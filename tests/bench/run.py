@@ -12,7 +12,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from bench import big, colony_follow, colony_line, colony_run, down, far, idle, million, small, start, watch
+from bench import (
+    big,
+    cluster_run,
+    colony_follow,
+    colony_line,
+    colony_run,
+    down,
+    far,
+    idle,
+    million,
+    small,
+    start,
+    watch,
+)
 from bench.bed import Bed, bed
 from bench.harness import NotHere, Row, table
 from bench.machine import folder_for, load, machine
@@ -43,6 +56,7 @@ ROWS: Mapping[str, Callable[[Bed], Row]] = {
     "colony-line": colony_line.colony_line,
     "colony-follow": colony_follow.colony_follow,
     "colony-run": colony_run.colony_run,
+    "cluster-run": cluster_run.cluster_run,
 }
 NIGHTLY: Mapping[str, Callable[[Bed], Row]] = {"million": million.million}
 FAR = ("cold-small", "change-one", "change-hundred", "cold-big", "save-to-stored", "lay-out")
