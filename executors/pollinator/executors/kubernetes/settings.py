@@ -119,12 +119,17 @@ def read_settings(settings: Mapping[str, str]) -> Site:
         start_s=read("start", _seconds, START_S),
         peers_s=read("peers", _seconds, PEERS_S),
     )
-    if site.bucket and not site.executor_image:
-        text = "names the image that brings files to pods, which share no volume with the executor"
-        wrong.append(Violation("kubernetes.executor_image", text))
+    wrong += _missing(site)
     if wrong:
         raise InvalidInput("a setting cannot be meant", reason="bad_settings", violations=wrong)
     return site
+
+
+def _missing(site: Site) -> list[Violation]:
+    if not site.bucket or site.executor_image:
+        return []
+    text = "names the image that brings files to pods, which share no volume with the executor"
+    return [Violation("kubernetes.executor_image", text)]
 
 
 def own_user() -> tuple[int, int]:
