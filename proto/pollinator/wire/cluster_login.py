@@ -149,7 +149,7 @@ class Login:
         where = self._where
         files = config_files(where.kubeconfig, self._environ)
         named = where.kubeconfig or where.context or any(each.exists() for each in files)
-        if not named and is_in_pod(self._environ, self._account):
+        if not named and is_in_pod(self._environ):
             return None
         return find_context(files, where.context, where.kubeconfig)
 

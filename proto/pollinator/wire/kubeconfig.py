@@ -94,9 +94,9 @@ def config_files(given: str, environ: Mapping[str, str]) -> list[Path]:
     return [Path(environ.get("HOME") or Path.home(), ".kube", "config")]
 
 
-def is_in_pod(environ: Mapping[str, str], account: Path = IN_POD) -> bool:
-    """This is a container of a cluster, with an account there."""
-    return bool(environ.get("KUBERNETES_SERVICE_HOST")) and (account / "token").exists()
+def is_in_pod(environ: Mapping[str, str]) -> bool:
+    """This is a container of a cluster."""
+    return bool(environ.get("KUBERNETES_SERVICE_HOST"))
 
 
 def find_context(files: Sequence[Path], name: str, given: str = "") -> Context:

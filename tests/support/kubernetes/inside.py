@@ -83,7 +83,8 @@ def lay_out(root: str, plan: dict[str, Any]) -> None:
         os.mkdir(f"{root}/{name}")
     for name in ("tmp", "var/tmp"):
         os.chmod(f"{root}/{name}", 0o1777)
-    os.symlink("/run", f"{root}/var/run")
+    # Relative: what is mounted below it must not land in the run of the host.
+    os.symlink("../run", f"{root}/var/run")
     mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     bind("/sys", f"{root}/sys", read_only=True)
     groups(root, plan["groups"])
