@@ -47,8 +47,11 @@ class Volumes:
         """
         for volume in list_of(pod["spec"], "volumes"):
             name = volume["name"]
+            if name in self._there:
+                # What could be had before one was missing.
+                continue
             try:
-                self._there.setdefault(name, self._made(pod, volume))
+                self._there[name] = self._made(pod, volume)
             except Missing as missing:
                 raise Missing(f'MountVolume.SetUp failed for volume "{name}" : {missing}') from missing
 

@@ -77,13 +77,13 @@ def parts_of(job: Job, attempt: int, executor: str, site: Site, *, side_car: boo
         site: the settings.
         side_car: the cluster has containers that run beside the others from before, and end after them.
     """
-    secret: Manifest = {"secretName": secret_name(job, attempt, executor), "defaultMode": 0o440}
+    secret = {"secretName": secret_name(job, attempt, executor)}
     volumes: list[Manifest] = [
         *({"name": name, "emptyDir": {}} for name in (FILES, TOLD, NOTED)),
         {"name": WAY, "secret": secret},
     ]
     if site.credentials:
-        volumes.append({"name": OWNER, "secret": {"secretName": site.credentials, "defaultMode": 0o440}})
+        volumes.append({"name": OWNER, "secret": {"secretName": site.credentials}})
     mounts: list[Manifest] = [
         {"name": FILES, "mountPath": WORK},
         {"name": FILES, "subPath": "src", "mountPath": f"{WORK}/src", "readOnly": True},

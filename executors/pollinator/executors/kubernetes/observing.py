@@ -194,6 +194,10 @@ class Observing:
         age = run.age("over", holds=over)
         if not over or (run.began and age < WORD_S) or not self._settled(run):
             return None
+        # The last of it may have come since.
+        run.read(0.0)
+        if run.done:
+            return self._by_journals(run, job, pods, lost)
         return by_cluster(run, job, pods, lost)
 
     def _by_journals(

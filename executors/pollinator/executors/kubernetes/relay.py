@@ -130,7 +130,8 @@ class Relay:
             told = self._told.pods.get(uid)
             if told is not None and told.end is not None:
                 ends[each.node] = told.end
-            else:
+            elif told is not None:
+                # Of one that told nothing no rank can have begun.
                 lost[each.node] = self._lost.get(uid, "its pod was gone before they were stored")
         return ends, {node: why for node, why in lost.items() if node not in ends}
 
