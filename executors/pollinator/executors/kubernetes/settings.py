@@ -103,7 +103,7 @@ def read_settings(settings: Mapping[str, str]) -> Site:
         claim=read("claim", _name, ""),
         mount=read("mount", _folder, None),
         executor_image=read("executor_image", str, ""),
-        bucket=read("data", _data, False),
+        bucket=read("data", _data, _shares_nothing(settings)),
         python=read("python", str, "python3"),
         credentials=read("credentials", _name, ""),
         endpoint=read("endpoint", _endpoint, ""),
@@ -135,6 +135,10 @@ def _missing(site: Site) -> list[Violation]:
 def own_user() -> tuple[int, int]:
     """Whom the ranks are unless told: the executor itself, but never root."""
     return (os.geteuid(), os.getegid()) if os.geteuid() else (PLAIN_USER, PLAIN_USER)
+
+
+def _shares_nothing(settings: Mapping[str, str]) -> bool:
+    return bool(settings.get("kubernetes.executor_image")) and not settings.get("kubernetes.claim")
 
 
 def _data(text: str) -> bool:
