@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from pollinator.daemon.reach.tls import Secured
+from pollinator.daemon.reach.tls import OverTls, Secured
 from pollinator.daemon.reach.transport import NotLoggedIn, Place, silent
 from pollinator.v1.executor_pb2 import DescribeRequest, DescribeResponse, Executor
 from pollinator.v1.executor_pb2_grpc import (
@@ -52,7 +52,7 @@ async def served(side: Identity, *, careless: bool = False) -> AsyncGenerator[in
 class Peer:
     """What asks over a transport."""
 
-    def __init__(self, transport: Secured) -> None:
+    def __init__(self, transport: OverTls) -> None:
         self.channel = transport.open()
         self._stub = ExecutorServiceStub(self.channel)
 

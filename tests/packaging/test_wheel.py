@@ -107,6 +107,21 @@ def test_the_programs_say_who_they_are(programs: Path, user: dict[str, str], tmp
     assert "Usage: pollinator-executor" in output("pollinator-executor", "--help")
 
 
+def test_the_installed_executor_of_a_cluster_is_what_its_image_has(
+    programs: Path, user: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [programs / "pollinator-executor", "kubernetes", "--state", tmp_path / "state"],
+        env=user,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+    assert (2, "kubernetes.claim") == (done.returncode, done.stderr.splitlines()[-1].split()[0]), done.stderr
+
+
 def test_the_installed_daemon_runs_a_new_project(
     programs: Path, user: dict[str, str], tmp_path: Path
 ) -> None:

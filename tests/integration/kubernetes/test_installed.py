@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def start(cluster: Site, name: str) -> None:
 
 
 @contextmanager
-def installed(box: Sandbox, cluster: Site, root: Path) -> Iterator[None]:
+def installed(box: Sandbox, cluster: Site, root: Path) -> Generator[None]:
     """The chart's executor, added here as ``lab``."""
     give(cluster, values(cluster))
     made = box.cli("executors", "certificate", "lab", cwd=root)
@@ -112,7 +112,7 @@ def test_a_followed_run_goes_on_when_the_executors_pod_is_replaced_and_the_serve
 
 
 @contextmanager
-def followed(box: Sandbox, root: Path) -> Iterator[subprocess.Popen[bytes]]:
+def followed(box: Sandbox, root: Path) -> Generator[subprocess.Popen[bytes]]:
     """A run whose output is read here; whatever happens, nobody waits for it for ever."""
     process = box.start_cli("run", "--on", "lab", "--follow", cwd=root)
     try:
