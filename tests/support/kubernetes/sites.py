@@ -41,7 +41,7 @@ _IMAGE = "registry.example/tests:1"
 _WAIT_S = 60.0
 _NUMBERS = itertools.count()
 _OURS = ("jobs", "pods", "secrets", "services", "configmaps")
-_NOT_OURS = ("kube-root-ca.crt",)
+_NOT_OURS = ("kube-root-ca.crt", "openshift-service-ca.crt")
 
 
 class Site:
