@@ -20,6 +20,7 @@ pytest_plugins = [
     "support.colonies.machines",
     "support.kubernetes.sites",
     "support.kubernetes_of_contract",
+    "support.kubernetes_bucket",
 ]
 
 

@@ -17,9 +17,18 @@ from support.executing import ExecutorProcess, executor
 __all__ = ["executor"]
 from pollinator.executors.conformance.trees import File, Listing
 
+
+@pytest.fixture
+def folders(executor: ExecutorProcess) -> None:
+    """Skips where runs cannot have their files in a folder of this machine."""
+    if executor.profile.bucket_only:
+        pytest.skip(f"{executor.name} takes no folders: {executor.profile.bucket_only}")
+
+
 WRITES = "open('result/text', 'w').write('written')\n"
 
 
+@pytest.mark.usefixtures("folders")
 async def test_a_store_in_a_folder_serves_files_and_takes_results(
     executor: ExecutorProcess, tmp_path: Path
 ) -> None:
@@ -56,6 +65,7 @@ def within_reach(way: Path) -> None:
     way.symlink_to("stored")
 
 
+@pytest.mark.usefixtures("folders")
 async def test_a_run_waits_for_a_store_that_cannot_be_reached_before_it_starts(
     executor: ExecutorProcess, tmp_path: Path
 ) -> None:
@@ -73,6 +83,7 @@ async def test_a_run_waits_for_a_store_that_cannot_be_reached_before_it_starts(
     assert RunState.RUN_STATE_SUCCEEDED == ended.run.state
 
 
+@pytest.mark.usefixtures("folders")
 async def test_a_run_that_waits_for_a_store_can_be_cancelled(
     executor: ExecutorProcess, tmp_path: Path
 ) -> None:
@@ -90,6 +101,7 @@ async def test_a_run_that_waits_for_a_store_can_be_cancelled(
     assert RunState.RUN_STATE_CANCELLED == ended.run.state
 
 
+@pytest.mark.usefixtures("folders")
 async def test_results_wait_for_a_store_that_cannot_be_reached(
     executor: ExecutorProcess, tmp_path: Path
 ) -> None:
@@ -119,6 +131,7 @@ async def noticed(executor: ExecutorProcess, run: str, code: str) -> str:
     pytest.fail(f"there was no notice {code}: {await executor.get(run)}")
 
 
+@pytest.mark.usefixtures("folders")
 async def test_results_that_the_store_refuses_fail_the_run_and_stay_where_they_are(
     executor: ExecutorProcess, tmp_path: Path
 ) -> None:

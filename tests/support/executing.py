@@ -26,7 +26,7 @@ from pollinator.chunks.store import Store
 from pollinator.executors.conformance.client import CALL_S, FEATURES, ExecutorUnderTest, Followed
 from pollinator.v1.executor_pb2 import Capabilities, PreflightRequest
 from pollinator.v1.run_pb2 import StartRunRequest
-from support import kubernetes_of_contract, slurm_of_contract
+from support import kubernetes_bucket, kubernetes_of_contract, slurm_of_contract
 from support.colonies import contract
 from support.containers import apptainer_specs, docker_specs, shared_dockerd
 from support.sandbox import BIN, Sandbox
@@ -67,6 +67,8 @@ class Profile:
     """That of a project, where its runs do not have theirs beside the executor."""
     process_id: Callable[[str], str] = str
     """What ranks are told as the id of their process, from the id of their run."""
+    bucket_only: str = ""
+    """Why files of its runs cannot be in a folder of this machine."""
     lag_s: float = 0.2
     """What is printed is told so late at most."""
     crash_points: tuple[str, ...] = ()
@@ -92,6 +94,19 @@ PROFILES = {
         place=kubernetes_of_contract.place,
         own_pids=True,
         clean=kubernetes_of_contract.clean,
+        crash_points=("before_create", "after_create", "after_job"),
+    ),
+    "kubernetes-bucket": Profile(
+        kind="kubernetes",
+        specs=kubernetes_of_contract.specs,
+        environment=kubernetes_of_contract.environment,
+        site=kubernetes_bucket.settings,
+        own_pids=True,
+        clean=kubernetes_of_contract.clean,
+        prepare=kubernetes_bucket.prepare,
+        store=kubernetes_bucket.store,
+        bucket_only="its pods reach buckets only",
+        lag_s=2.5,
         crash_points=("before_create", "after_create", "after_job"),
     ),
     "local": Profile(

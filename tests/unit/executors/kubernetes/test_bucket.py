@@ -90,14 +90,14 @@ class Place:
         self.bucket = Bucket(self.cluster, SITE, "me", 5.0)
         self.start(self._group)
 
-    def say(self, node: int, *pieces: Piece, uid: str = "", **about: object) -> None:
+    def say(self, node: int, *pieces: Piece, uid: str = "", **about: Any) -> None:
         """A pod tells something."""
         folder = self.folder / f"says-{uid or UIDS[node]}"
         folder.mkdir(exist_ok=True)
         out = Outgoing(folder, RUN, uid or UIDS[node])
         out.send(self.store, Page(pieces, about={"node": node, **about}), {})
 
-    def ends(self, node: int, files: dict[str, bytes], **about: object) -> None:
+    def ends(self, node: int, files: dict[str, bytes], **about: Any) -> None:
         """A pod tells where its results are."""
         folder = self.folder / f"result-{node}"
         folder.mkdir()

@@ -73,7 +73,9 @@ def test_a_session_of_the_user_is_not_passed_on(issuing: list[str]) -> None:
 
 
 def test_where_none_are_issued_the_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_limited, "limited", lambda settings, place: None)
+    def limited(settings: S3Store, place: str) -> None: ...
+
+    monkeypatch.setattr(s3_limited, "limited", limited)
     with pytest.raises(InvalidInput, match="issues no limited credentials") as caught:
         issue(source(), Owner())
 
