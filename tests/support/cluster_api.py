@@ -30,6 +30,8 @@ class Api:
         self.talk: Talk | None = None
         self.sockets = set[web.WebSocketResponse]()
         self.refused = 0
+        self.refusing = 0
+        """With what status ports are refused, if they are."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -39,6 +41,8 @@ class Api:
         if self.tokens and token not in self.tokens:
             self.refused += 1
             return said(401, "Unauthorized", reason="Unauthorized")
+        if request.path.endswith("/portforward") and self.refusing:
+            return said(self.refusing, "no")
         if request.path.endswith("/portforward"):
             return await self._forwarded(request)
         answer = self.answers.get(f"{request.method} {request.path}")

@@ -22,7 +22,7 @@ from pollinator.wire import cluster_refusals, plugin
 from pollinator.wire.cluster_login import Login, Where
 from pollinator.wire.documents import as_entry
 from pollinator.wire.errors import Denied, Exhausted, InvalidInput, Unavailable
-from pollinator.wire.forwarding import HEARTBEAT_S, PROTOCOL, Forwarding
+from pollinator.wire.forwarding import HEARTBEAT_S, PROTOCOL, WORDS, Forwarding
 from pollinator.wire.kubeconfig import IN_POD, Credentials
 
 if TYPE_CHECKING:
@@ -253,8 +253,9 @@ class Cluster:
                             server_hostname=client.configuration.tls_server_name,
                         )
             except aiohttp.WSServerHandshakeError as error:
-                status, said = error.status, error.message.encode()
-            await self._refused(status, said, tries, last=last)
+                status = error.status
+            # A websocket is refused without a word.
+            await self._refused(status, WORDS.get(status, f"HTTP {status}").encode(), tries, last=last)
         raise AssertionError
 
     async def _asking(self) -> tuple[int, ApiClient, dict[str, str]]:

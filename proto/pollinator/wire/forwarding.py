@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 PROTOCOL = "v4.channel.k8s.io"
 HEARTBEAT_S = 30.0
 """How often somebody is asked for a sign of life: what is between here and there forgets idle connections."""
+WORDS = {
+    403: "ports of pods may not be forwarded: that takes the verbs get and create of pods/portforward",
+    404: "there is no such pod",
+}
+"""What it means when the server refuses."""
 BLOCK = 32 * 1024
 _DATA, _ERROR = 0, 1
 _PORT_BYTES = 2

@@ -132,3 +132,20 @@ async def test_a_pod_that_is_not_there_says_so(api: Api, tmp_path: Path) -> None
     async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
         with pytest.raises(NeedsLogin):
             await cluster.forward("p", 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        (403, "kubernetes_denied", "get and create of pods/portforward"),
+        (404, "kubernetes_missing", "no such pod"),
+    ],
+)
+async def test_a_port_that_is_refused_is_told_with_what_it_takes(
+    api: Api, tmp_path: Path, status: int, reason: str, words: str
+) -> None:
+    api.refusing = status
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        with pytest.raises(PollinatorError, match=words) as caught:
+            await cluster.forward("p", 1)
+    assert reason == caught.value.reason
