@@ -135,8 +135,7 @@ class Cluster:
             PollinatorError: it was refused, or there was no answer; ``cluster_refusals`` has the reasons.
         """
         headers = {"Accept": "application/json", "Content-Type": content_type}
-        limit = _limits(total_s=timeout_s)
-        async with self._answer(method, path, query, headers, body, limit) as answer:
+        async with self._answer(method, path, query, headers, body, total_s=timeout_s) as answer:
             data = bytearray()
             async for part in answer.content.iter_any():
                 data += part
@@ -148,9 +147,7 @@ class Cluster:
         self, path: str, *, query: Query | None = None, most: int = 65536, timeout_s: float = CALL_S
     ) -> str:
         """What is no JSON, such as the output of a container; no more than ``most`` bytes of it."""
-        async with self._answer(
-            "GET", path, query, {"Accept": "*/*"}, None, _limits(total_s=timeout_s)
-        ) as answer:
+        async with self._answer("GET", path, query, {"Accept": "*/*"}, total_s=timeout_s) as answer:
             data = bytearray()
             async for part in answer.content.iter_any():
                 data += part
@@ -174,7 +171,7 @@ class Cluster:
         """
         asked: Query = {**(query or {}), "watch": True}
         headers = {"Accept": "application/json"}
-        async with self._answer("GET", path, asked, headers, None, _limits(idle_s=idle_s)) as answer:
+        async with self._answer("GET", path, asked, headers, idle_s=idle_s) as answer:
             rest = bytearray()
             async for part in answer.content.iter_any():
                 rest += part
@@ -211,13 +208,16 @@ class Cluster:
         path: str,
         query: Query | None,
         headers: Mapping[str, str],
-        body: Any,
-        limit: aiohttp.ClientTimeout,
+        body: Any = None,
+        *,
+        total_s: float | None = None,
+        idle_s: float | None = None,
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """The beginning of a good answer. Credentials that are not good any more are renewed once."""
-        limit_s = limit.total or limit.sock_read or CALL_S
+        limit_s = total_s or idle_s or CALL_S
         for last in (False, True):
             tries, client, authorization = await self._asking()
+            limit = _limits(total_s, idle_s)
             url = f"{client.configuration.host}{path}{_query(query)}"
             sent = {"User-Agent": "pollinator", **headers, **authorization}
             with self._mapped(limit_s):
@@ -233,10 +233,10 @@ class Cluster:
             await self._refused(answer.status, said, tries, last=last)
 
     async def _connected(self, path: str, query: Query) -> aiohttp.ClientWebSocketResponse:
-        import aiohttp
-
         for last in (False, True):
             tries, client, authorization = await self._asking()
+            import aiohttp
+
             if self._sockets is None:
                 connector = aiohttp.TCPConnector(limit=0, ssl=client.rest_client.ssl_context)
                 self._sockets = aiohttp.ClientSession(connector=connector, trust_env=True)
@@ -360,7 +360,8 @@ def _written(folder: str, name: str, body: bytes) -> str:
     return path
 
 
-def _limits(total_s: float | None = None, idle_s: float | None = None) -> aiohttp.ClientTimeout:
+def _limits(total_s: float | None, idle_s: float | None) -> aiohttp.ClientTimeout:
+    # Long since there: a thread has imported it for the client.
     import aiohttp
 
     return aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_S, sock_read=idle_s)
