@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import os
 import signal
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -15,6 +17,7 @@ import pytest
 from pollinator.chunks.stores import open_store
 from pollinator.executors.conformance.asking import make_spec
 from pollinator.executors.conformance.client import Followed
+from pollinator.executors.kubernetes.pod import UID
 from pollinator.v1.run_pb2 import OutcomeReason, RunState
 from support.executing import ExecutorProcess, Profile
 from support.kubernetes.sites import Site
@@ -218,6 +221,32 @@ async def test_a_pod_that_somebody_deletes_stores_what_there_is(
     assert (RunState.RUN_STATE_FAILED, "NODE_FAILED") == (ended.run.state, reason(ended))
     assert {b"out": b"so far"} == await files(executor, ended)
     assert {0: b"up\n"} == ended.output
+
+
+@pytest.mark.double_only("runs containers as processes of this machine")
+async def test_a_side_car_that_is_killed_goes_on_where_it_was(
+    executor: ExecutorProcess, cluster: Site
+) -> None:
+    run = await executor.begin(COUNTS.replace("MANY", "40"))
+    await executor.printed(run.id, b"2\n")
+    (pod,) = cluster.all("pods")
+    kill_companion(pod["metadata"]["uid"])
+    ended = await executor.follow(run.id)
+
+    assert {0: b"".join(b"%d\n" % at for at in range(40))} == ended.output
+    assert RunState.RUN_STATE_SUCCEEDED == ended.run.state
+    assert {b"out": b""} == await files(executor, ended)
+
+
+def kill_companion(uid: str) -> None:
+    """Kill what runs beside the ranks of a pod."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_it = b"pollinator.executors.kubernetes.collect" in (path / "cmdline").read_bytes().split(b"\0")
+            if is_it and f"{UID}={uid}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                os.kill(int(path.name), signal.SIGKILL)
+                return
+    pytest.fail(f"nothing runs beside the ranks of pod {uid}")
 
 
 async def test_a_bucket_that_does_not_answer_for_a_while_costs_nothing(

@@ -38,7 +38,7 @@ RESOURCES = {FETCH: {"cpu": "500m", "memory": "1Gi"}, COLLECT: {"cpu": "500m", "
 """Requested, and the limit: a pod whose containers do not say both is the first to be ended."""
 RESULTS_S = 24 * 3600
 """So much longer than their ranks pods may be there: results wait for a store that does not answer."""
-GRACE_S = 600
+GRACE_S = 300
 """So long a pod that is to end has to store what there is."""
 
 
