@@ -9,14 +9,15 @@ import pytest
 
 from support.kubernetes.jobs_of_tests import (
     RESTRICTED,
-    USER,
     container,
     failure,
     finished,
     job,
     pods_of,
+    running,
     state,
     the_pod,
+    volume,
     waiting,
 )
 from support.kubernetes.kinds import Obj, part
@@ -33,17 +34,6 @@ FAIL_JOB: Obj = {
         {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}},
     ]
 }
-
-
-def running(cluster: Site, name: str) -> Obj:
-    """The pod of a Job, once it runs."""
-    pod = the_pod(cluster, name)["metadata"]["name"]
-    return cluster.wait("pods", pod, lambda each: "running" in state(each), "its container runs")
-
-
-def volume(cluster: Site) -> Obj:
-    """The volume, for a pod."""
-    return {"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}}
 
 
 # Ends
@@ -111,129 +101,6 @@ def test_a_job_goes_when_its_time_has_passed(cluster: Site) -> None:
     cluster.create(job(cluster, "short", "true", ttlSecondsAfterFinished=0))
     cluster.wait_gone("jobs", "short")
     assert [] == pods_of(cluster, "short")
-
-
-# What a container is given
-
-
-def test_what_a_container_sees(cluster: Site) -> None:
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "s"},
-        "stringData": {"WORD": "swordfish"},
-    }
-    cluster.create(secret)
-    (cluster.folder / "run" / "work").mkdir(parents=True)
-    (cluster.folder / "run" / "work" / "in").write_text("input")
-    (cluster.folder / "other").write_text("not for everybody")
-    for each in (cluster.folder / "run", cluster.folder / "run" / "work"):
-        each.chmod(0o777)
-    script = """
-        id -u; id -g; pwd; echo $$$$; echo "$WORD $NODE $B $LIMIT"; cat in; echo out > out
-        ls / | grep -c other; (echo x > ro/file) 2>&1 | grep -c -i read-only; echo shared > /pollinator/x
-        hostname; grep -c $(hostname) /etc/hosts
-    """
-    env = [
-        {"name": "A", "value": "a"},
-        {"name": "B", "value": "$(A) $$(A) $(C)"},
-        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-        {"name": "LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
-    ]
-    mounts = [
-        {"name": "volume", "mountPath": "/cfs", "subPath": "run/work"},
-        {"name": "volume", "mountPath": "/cfs/ro", "subPath": "run/work/ro", "readOnly": True},
-        {"name": "ours", "mountPath": "/pollinator"},
-    ]
-    main = container(
-        cluster,
-        script,
-        env=env,
-        envFrom=[{"secretRef": {"name": "s"}}],
-        volumeMounts=mounts,
-        workingDir="/cfs",
-    )
-    init = container(cluster, "echo first > /pollinator/first", "init", volumeMounts=[mounts[2]])
-    volumes: list[Obj] = [
-        volume(cluster),
-        {"name": "ours", "emptyDir": {}},
-    ]
-    cluster.create(
-        job(cluster, "sees", "", pod={"containers": [main], "initContainers": [init], "volumes": volumes})
-    )
-    assert "Complete" in str(cluster.wait("jobs", "sees", finished)["status"]["conditions"])
-    pod = pods_of(cluster, "sees")[0]
-    said = cluster.log(pod["metadata"]["name"], container="main").splitlines()
-    node = pod["spec"]["nodeName"]
-    seen = [
-        str(USER),
-        str(USER),
-        "/cfs",
-        "1",
-        f"swordfish {node} a $(A) $(C) {64 << 20}",
-        "input0",
-        "1",
-        "sees-0",
-        "1",
-    ]
-    assert seen == said
-    written = cluster.folder / "run" / "work" / "out"
-    assert ("out\n", USER) == (written.read_text(), written.stat().st_uid)
-    assert 0 == state(pod, "initContainerStatuses")["terminated"]["exitCode"]
-
-
-def test_pods_find_each_other_by_name(cluster: Site) -> None:
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "peers"},
-        "spec": {
-            "clusterIP": "None",
-            "selector": {"batch.kubernetes.io/job-name": "named"},
-            "publishNotReadyAddresses": True,
-        },
-    }
-    cluster.create(service)
-    # One that has ended is not found any more.
-    script = """
-        for n in 0 1; do
-            until python3 -c "import socket; print(socket.gethostbyname('named-$n.peers'))" 2>&-; do
-                sleep 0.2
-            done
-        done
-        : > /volume/$JOB_COMPLETION_INDEX
-        until test -e /volume/0 && test -e /volume/1; do sleep 0.1; done
-    """
-    cluster.folder.chmod(0o777)
-    main = container(cluster, script, volumeMounts=[{"name": "volume", "mountPath": "/volume"}])
-    pod = {"subdomain": "peers", "containers": [main], "volumes": [volume(cluster)]}
-    cluster.create(job(cluster, "named", "", nodes=2, pod=pod))
-    assert "Complete" in str(cluster.wait("jobs", "named", finished)["status"]["conditions"])
-    pods = pods_of(cluster, "named")
-    told = "".join(f"{each['status']['podIP']}\n" for each in pods)
-    assert [told, told] == [cluster.log(each["metadata"]["name"]) for each in pods]
-
-
-def test_a_side_car_ends_with_the_others(cluster: Site) -> None:
-    side = container(
-        cluster, "trap 'echo bye; exit 0' TERM; while :; do sleep 0.1; done", "side", restartPolicy="Always"
-    )
-    cluster.create(job(cluster, "side", "sleep 1", pod={"initContainers": [side]}))
-    ended = cluster.wait("jobs", "side", finished)
-    assert "Complete" == ended["status"]["conditions"][-1]["type"]
-    assert "bye\n" == cluster.log(pods_of(cluster, "side")[0]["metadata"]["name"], container="side")
-
-
-def test_links_do_not_lead_out_of_a_volume(cluster: Site) -> None:
-    (cluster.folder / "link").symlink_to("/etc")
-    mounts = [{"name": "volume", "mountPath": "/x", "subPath": "link"}]
-    volumes = [volume(cluster)]
-    main = container(cluster, "true", volumeMounts=mounts)
-    cluster.create(job(cluster, "link", "", pod={"containers": [main], "volumes": volumes}))
-    pod = the_pod(cluster, "link")["metadata"]["name"]
-    cluster.wait(
-        "pods", pod, lambda each: waiting(each) == "CreateContainerConfigError", "the mount is refused"
-    )
 
 
 # What is waited for

@@ -10,8 +10,16 @@ import pytest
 
 from support.kubernetes.asking import Line, path_of
 from support.kubernetes.double import Double
-from support.kubernetes.jobs_of_tests import container, failure, finished, job, state, the_pod, waiting
-from support.kubernetes.kinds import Obj
+from support.kubernetes.jobs_of_tests import (
+    container,
+    failure,
+    finished,
+    job,
+    running,
+    state,
+    the_pod,
+    waiting,
+)
 from support.kubernetes.sites import Site, new_double, site_of
 from support.kubernetes.store import condition
 
@@ -35,12 +43,6 @@ def weak(weak_double: Double) -> Iterator[Site]:
         yield site
     finally:
         site.close()
-
-
-def running(cluster: Site, name: str) -> Obj:
-    """The pod of a Job, once it runs."""
-    pod = the_pod(cluster, name)["metadata"]["name"]
-    return cluster.wait("pods", pod, lambda each: "running" in state(each), "its container runs")
 
 
 # Nodes

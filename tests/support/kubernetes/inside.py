@@ -22,6 +22,23 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
 )
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, SIGKILL = 1, 38, 9
 SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "usr", "etc", "opt")
+EMPTY = (
+    *(
+        "proc",
+        "sys",
+        "dev",
+        "run",
+        "var",
+        "home",
+        "root",
+        "mnt",
+        "srv",
+        "tmp",
+        "var/tmp",
+        "var/lib",
+        "var/log",
+    ),
+)
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 LINKS = {
     "fd": "/proc/self/fd",
@@ -65,21 +82,7 @@ def lay_out(root: str, plan: dict[str, Any]) -> None:
         elif os.path.isdir(f"/{name}"):
             os.mkdir(f"{root}/{name}")
             bind(f"/{name}", f"{root}/{name}", read_only=True)
-    for name in (
-        "proc",
-        "sys",
-        "dev",
-        "run",
-        "var",
-        "home",
-        "root",
-        "mnt",
-        "srv",
-        "tmp",
-        "var/tmp",
-        "var/lib",
-        "var/log",
-    ):
+    for name in EMPTY:
         os.mkdir(f"{root}/{name}")
     for name in ("tmp", "var/tmp"):
         os.chmod(f"{root}/{name}", 0o1777)

@@ -90,6 +90,17 @@ def waiting(pod: Obj) -> str:
     return str(state(pod).get("waiting", {}).get("reason", ""))
 
 
+def running(cluster: Site, name: str) -> Obj:
+    """The only pod of a Job, once its container runs."""
+    pod = the_pod(cluster, name)["metadata"]["name"]
+    return cluster.wait("pods", pod, lambda each: "running" in state(each), "its container runs")
+
+
+def volume(cluster: Site) -> Obj:
+    """The volume of the namespace, for a pod."""
+    return {"name": "volume", "persistentVolumeClaim": {"claimName": cluster.claim}}
+
+
 def the_pod(cluster: Site, name: str, timeout_s: float = 60.0) -> Obj:
     """The only pod of a Job, as soon as there is one."""
     cluster.wait("jobs", name, lambda _: pods_of(cluster, name), "it has a pod", timeout_s)

@@ -38,43 +38,45 @@ def plan(
     security: dict[str, Any] = {**_of_pod(pod), **part(container, "securityContext")}
     uid = _user(container, security, pod)
     gid = security.get("runAsGroup") or (0 if uid == 0 else _group(uid))
-    meta = pod["metadata"]
-    name = hostname(pod)
     own = {
         "PATH": _PATH,
-        "HOSTNAME": name,
+        "HOSTNAME": hostname(pod),
         "KUBERNETES_SERVICE_HOST": server[0],
         "KUBERNETES_SERVICE_PORT": str(server[1]),
         "HOME": _home(uid),
     }
     env = environment(store, pod, container, own)
-    binds = volumes.mounts(container, env)
-    last = folder / "termination-log"
-    last.touch()
-    last.chmod(0o666)
-    binds += [
-        Bound(str(last), container["terminationMessagePath"], read_only=False),
-        Bound(str(folder.parent / "hosts"), "/etc/hosts", read_only=False),
-    ]
     limit = part(container, "resources", "limits").get("memory", "0")
     words = [*list_of(container, "command"), *list_of(container, "args")]
-    more = [
-        *list_of(security, "supplementalGroups"),
-        *([security["fsGroup"]] if security.get("fsGroup") else []),
-    ]
     return Plan(
         argv=[expanded(each, env) for each in words] or ["/bin/sh"],
         env=env,
-        hostname=name[:63] or meta["name"],
+        hostname=hostname(pod),
         cwd=container.get("workingDir") or "/",
         uid=uid,
         gid=gid,
-        more_groups=more,
-        binds=binds,
+        more_groups=_groups(security),
+        binds=[*volumes.mounts(container, env), *_own_files(container, folder)],
         read_only_root=bool(security.get("readOnlyRootFilesystem")),
         no_new_privileges=security.get("allowPrivilegeEscalation") is False,
         memory_bytes=int(quantity(limit)),
     )
+
+
+def _groups(security: dict[str, Any]) -> list[int]:
+    more = [security["fsGroup"]] if security.get("fsGroup") else []
+    return [*list_of(security, "supplementalGroups"), *more]
+
+
+def _own_files(container: Obj, folder: Path) -> list[Bound]:
+    """Files that every container sees: its last words, and names of machines."""
+    last = folder / "termination-log"
+    last.touch()
+    last.chmod(0o666)
+    return [
+        Bound(str(last), container["terminationMessagePath"], read_only=False),
+        Bound(str(folder.parent / "hosts"), "/etc/hosts", read_only=False),
+    ]
 
 
 def hostname(pod: Obj) -> str:
