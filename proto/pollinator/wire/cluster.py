@@ -381,6 +381,8 @@ def _too_much(server: str) -> Exhausted:
 def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return error.reason or str(error)
+    if isinstance(error, ConnectionError) and not error.errno:
+        return "the connection was cut"
     if isinstance(error, OSError) and (error.errno or 0) > 0:
         return os.strerror(error.errno or 0)
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
