@@ -58,5 +58,5 @@ async def executor_in(
 async def nothing_left(cluster: Site) -> None:
     """Return once the namespace holds nothing of runs."""
     async with asyncio.timeout(60):
-        while await asyncio.to_thread(cluster.left):
+        while await asyncio.to_thread(cluster.left):  # noqa: ASYNC110 - far away
             await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Runs in a cluster, with their files on a volume: ranks on several nodes, and every way in which they end."""
+"""Runs in a cluster, with their files on a volume: ranks on several nodes, and all ways in which they end."""
 
 from __future__ import annotations
 
@@ -105,7 +105,10 @@ async def test_one_rank_that_fails_ends_those_of_all_nodes(executor: ExecutorPro
 
 
 async def test_one_rank_with_too_much_memory_ends_the_run_with_that_reason(executor: ExecutorProcess) -> None:
-    program = "import os, time\nprint('up')\nif os.environ['RANK'] == '2': held = b'x' * (300 << 20)\ntime.sleep(120)\n"
+    program = (
+        "import os, time\nprint('up')\n"
+        "if os.environ['RANK'] == '2': held = b'x' * (300 << 20)\ntime.sleep(120)\n"
+    )
     followed = await executor.run(program, nodes=2, processes_per_node=2, memory_bytes=100 * MIB)
 
     assert ("FAILED", "OUT_OF_MEMORY", 137) == ended(followed)
@@ -271,7 +274,7 @@ async def test_memory_that_no_node_has_is_refused_before_it_is_handed_over(
     cluster: Site, executor: ExecutorProcess
 ) -> None:
     most = (await executor.limits()).memory_bytes
-    with pytest.raises(Exception, match="conditions.mem|no node has so much|cannot run"):
+    with pytest.raises(Exception, match=r"cannot run in this cluster"):
         await executor.begin("print('ran')", memory_bytes=2 * most)
     assert [] == await asyncio.to_thread(cluster.left)
 

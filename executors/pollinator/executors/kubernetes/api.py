@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pollinator.executors.kubernetes.data import Manifest
 from pollinator.wire.cluster import Cluster
+from pollinator.wire.documents import as_entries, as_entry
 from pollinator.wire.errors import NotFound
 
 LIST_S = 60.0
@@ -109,7 +110,7 @@ class Api:
         """All machines of the cluster; raises Denied where that is not ours to know."""
         self.asked["list nodes"] += 1
         answer = _object(await self.cluster.request("GET", "/api/v1/nodes", timeout_s=LIST_S))
-        return [each for each in answer.get("items", []) if isinstance(each, dict)]
+        return [dict(each) for each in as_entries(answer.get("items"))]
 
     async def version(self) -> str:
         """Which version the server has."""
@@ -122,8 +123,8 @@ class Api:
         while True:
             self.asked[f"list {kind.name}"] += 1
             answer = _object(await self.cluster.request("GET", path, query=query, timeout_s=LIST_S))
-            found += [each for each in answer.get("items") or [] if isinstance(each, dict)]
-            about = answer.get("metadata") or {}
+            found += [dict(each) for each in as_entries(answer.get("items"))]
+            about = as_entry(answer.get("metadata"))
             if not about.get("continue"):
                 return found, str(about.get("resourceVersion", ""))
             query = query | {"continue": str(about["continue"])}
@@ -136,4 +137,4 @@ class Api:
 
 
 def _object(answer: object) -> Manifest:
-    return answer if isinstance(answer, dict) else {}
+    return dict(as_entry(answer))

@@ -16,6 +16,7 @@ from pollinator.executors.kubernetes.data import Manifest
 from pollinator.executors.kubernetes.handover import Handover
 from pollinator.executors.kubernetes.seen import MOST_WORDS
 from pollinator.executors.kubernetes.watcher import Watcher
+from pollinator.wire.documents import as_entries, as_entry
 from pollinator.wire.errors import Denied, NotFound, PollinatorError
 
 ROUND_S = 0.5
@@ -100,14 +101,14 @@ class Asking:
 
 
 def _of(event: Manifest) -> str:
-    return str((event.get("involvedObject") or {}).get("uid", ""))
+    return str(as_entry(event.get("involvedObject")).get("uid", ""))
 
 
 def _told(events: Sequence[Manifest]) -> tuple[tuple[str, str], ...]:
     """Reason and words of each, the newest last."""
 
     def when(event: Manifest) -> str:
-        series = (event.get("series") or {}).get("lastObservedTime")
+        series = as_entry(event.get("series")).get("lastObservedTime")
         times = (series, event.get("lastTimestamp"), event.get("eventTime"), event.get("firstTimestamp"))
         return next((str(each) for each in times if each), "")
 
@@ -120,7 +121,7 @@ def _told(events: Sequence[Manifest]) -> tuple[tuple[str, str], ...]:
 
 def _workload(found: Manifest) -> str:
     """Why Kueue holds a Job back."""
-    for condition in (found.get("status") or {}).get("conditions") or []:
+    for condition in as_entries(as_entry(found.get("status")).get("conditions")):
         if condition.get("type") in ("QuotaReserved", "Admitted") and condition.get("status") == "False":
             return str(condition.get("message", ""))[:MOST_WORDS]
     return ""

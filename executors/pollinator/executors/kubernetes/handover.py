@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pollinator.executors.base import Job
+from pollinator.executors.base import Job, Observation
 from pollinator.executors.intent import Intent
 from pollinator.executors.kubernetes.data import Data, PodSeen
 from pollinator.executors.kubernetes.journal import Journal
@@ -68,6 +68,8 @@ class Handover:
         """There may be a Job."""
         self.cancelled = (self.path / "cancel").exists()
         """It is wished that the run ends."""
+        self.observed: Observation | None = None
+        """How the host was told last that it is."""
         self.asked_at = float("-inf")
         self.ask_pause_s = 0.0
         """When the cluster was last asked what it tells besides, and until when not again."""

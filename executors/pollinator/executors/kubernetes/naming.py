@@ -15,6 +15,7 @@ from pathlib import Path
 from pollinator.executors.base import Job
 from pollinator.executors.kubernetes.data import Manifest
 from pollinator.executors.records import read_record, write_json
+from pollinator.wire.documents import as_entry
 
 OWN = "pollinator.io"
 RUN, ATTEMPT, PROJECT, EXECUTOR = (f"{OWN}/{name}" for name in ("run-id", "attempt", "project", "executor"))
@@ -74,8 +75,8 @@ def metadata(job: Job, attempt: int, executor: str) -> Manifest:
 
 def is_ours(found: Manifest, executor: str, run_id: str) -> bool:
     """An object of this name was made by this executor for this run."""
-    about = found.get("metadata", {})
-    labels, annotations = about.get("labels") or {}, about.get("annotations") or {}
+    about = as_entry(found.get("metadata"))
+    labels, annotations = as_entry(about.get("labels")), as_entry(about.get("annotations"))
     return labels.get(EXECUTOR) == executor and annotations.get(RUN) == run_id
 
 

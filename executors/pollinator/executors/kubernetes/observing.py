@@ -6,6 +6,7 @@ Called often and never waits. What has to be done about what is seen is noted fo
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -39,6 +40,9 @@ DOWN_S = 10.0
 """So long the cluster may be silent before that is worth a word."""
 UP_S = 1.0
 """So long a run starts before it says what it waits for."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Observing:
@@ -77,7 +81,16 @@ class Observing:
         return (run for run in list(self._runs.values()) if run.uid and not run.left and not run.running)
 
     def observe(self, run: Handover) -> Observation:
-        """How it is now."""
+        """How it is now; as it was, where there is no room to write that down."""
+        try:
+            run.observed = self._observed(run)
+        except OSError as error:
+            if run.observed is None:
+                raise
+            _log.warning("run %s: %s", run.job.run_id, error)
+        return run.observed
+
+    def _observed(self, run: Handover) -> Observation:
         record = run.record
         if record is None:
             run.read(self._look_s(run))

@@ -15,12 +15,14 @@ from pollinator.executors.kubernetes.data import Manifest
 from pollinator.executors.kubernetes.settings import ANY_GPU, Accelerator, Site
 from pollinator.v1.executor_pb2 import Capabilities
 from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.wire.documents import as_entries, as_entry
 from pollinator.wire.errors import Denied, PollinatorError, Violation
 
 FRESH_S = 600.0
 AGAIN_S = 60.0
 FIRST_S = 1.0
-_UNITS: dict[str, int | Decimal] = {
+_UNITS: Mapping[str, int | Decimal] = {
+    **{f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", 1)},
     "": 1,
     "m": Decimal("0.001"),
     "k": 10**3,
@@ -30,7 +32,6 @@ _UNITS: dict[str, int | Decimal] = {
     "P": 10**15,
     "E": 10**18,
 }
-_UNITS |= {f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", 1)}
 _log = logging.getLogger(__name__)
 
 
@@ -137,23 +138,24 @@ class Offer:
 
 def machine(found: Manifest) -> Machine:
     """Read a node."""
-    about, status = found.get("metadata") or {}, found.get("status") or {}
-    has = {str(name): quantity(str(value)) for name, value in (status.get("allocatable") or {}).items()}
-    runtime = str((status.get("nodeInfo") or {}).get("containerRuntimeVersion", ""))
+    about, status = as_entry(found.get("metadata")), as_entry(found.get("status"))
+    has = {name: quantity(str(value)) for name, value in as_entry(status.get("allocatable")).items()}
+    runtime = str(as_entry(status.get("nodeInfo")).get("containerRuntimeVersion", ""))
     return Machine(
         cpu_millis=int(has.get("cpu", 0) * 1000),
         memory_bytes=int(has.get("memory", 0)),
         resources={name: int(count) for name, count in has.items()},
-        labels={str(name): str(value) for name, value in (about.get("labels") or {}).items()},
+        labels={name: str(value) for name, value in as_entry(about.get("labels")).items()},
         runtime=runtime.partition(":")[0],
     )
 
 
 def _takes_pods(found: Manifest, selector: Mapping[str, str]) -> bool:
-    spec, labels = found.get("spec") or {}, (found.get("metadata") or {}).get("labels") or {}
+    spec = as_entry(found.get("spec"))
+    labels = as_entry(as_entry(found.get("metadata")).get("labels"))
     if spec.get("unschedulable") or any(labels.get(name) != value for name, value in selector.items()):
         return False
-    taints = spec.get("taints") or []
+    taints = as_entries(spec.get("taints"))
     # Those of GPUs are tolerated by whoever asks for them; those of the control plane by nobody.
     return not any(str(each.get("key", "")).startswith("node-role.kubernetes.io/") for each in taints)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pollinator.executors.kubernetes.data import COLLECT, Manifest
 from pollinator.executors.kubernetes.manifest import RANKS
 from pollinator.executors.kubernetes.naming import ATTEMPT, INDEX, RUN
+from pollinator.wire.documents import Entry, as_entries, as_entry
 
+_NOTHING: Entry = {}
 MOST_WORDS = 2000
 """No text that the cluster tells is longer."""
 
@@ -119,13 +121,11 @@ def job_seen(found: Manifest) -> JobSeen:
 def pod_seen(found: Manifest) -> PodState:
     """Read a pod."""
     about, spec, status = (_part(found, name) for name in ("metadata", "spec", "status"))
-    ranks = next((each for each in _parts(status, "containerStatuses") if each.get("name") == RANKS), {})
+    ranks = _first(_parts(status, "containerStatuses"), "name", RANKS)
     state = _part(ranks, "state")
     waiting = _waiting(status)
-    scheduled = next(
-        (each for each in _parts(status, "conditions") if each.get("type") == "PodScheduled"), {}
-    )
-    disrupted = next((each for each in _true(status) if each.get("type") == "DisruptionTarget"), {})
+    scheduled = _first(_parts(status, "conditions"), "type", "PodScheduled")
+    disrupted = _first(_true(status), "type", "DisruptionTarget")
     before = _before(status)
     return PodState(
         name=str(about.get("name", "")),
@@ -155,25 +155,30 @@ def pod_seen(found: Manifest) -> PodState:
     )
 
 
-def _waiting(status: Manifest) -> Manifest:
+def _first(parts: Iterable[Entry], name: str, value: str) -> Entry:
+    """The one of which that is so; empty where there is none."""
+    return next((each for each in parts if each.get(name) == value), _NOTHING)
+
+
+def _waiting(status: Entry) -> Entry:
     """The first container that has not begun and says why."""
     for name in ("initContainerStatuses", "containerStatuses"):
         for each in _parts(status, name):
             reason = _part(_part(each, "state"), "waiting").get("reason")
             if reason and reason not in ("PodInitializing", "ContainerCreating"):
                 return each
-    return {}
+    return _NOTHING
 
 
-def _before(status: Manifest) -> Manifest:
+def _before(status: Entry) -> Entry:
     for each in _parts(status, "initContainerStatuses"):
         # One that runs beside the ranks from before is started again by the kubelet.
         if each.get("name") != COLLECT and _number(_part(_part(each, "state"), "terminated").get("exitCode")):
             return each
-    return {}
+    return _NOTHING
 
 
-def _beside(status: Manifest) -> str:
+def _beside(status: Entry) -> str:
     for each in _parts(status, "containerStatuses"):
         ended = _part(_part(each, "state"), "terminated")
         if ended and each.get("name") != RANKS:
@@ -182,7 +187,7 @@ def _beside(status: Manifest) -> str:
     return ""
 
 
-def _ended(found: Manifest) -> Ended:
+def _ended(found: Entry) -> Ended:
     return Ended(
         exit_code=_number(found.get("exitCode")),
         signal=_number(found.get("signal")),
@@ -191,27 +196,25 @@ def _ended(found: Manifest) -> Ended:
     )
 
 
-def _run(about: Manifest) -> str:
+def _run(about: Entry) -> str:
     """Which run it belongs to: in full in the annotation."""
     return str(_part(about, "annotations").get(RUN) or _part(about, "labels").get(RUN) or "")
 
 
-def _attempt(about: Manifest) -> int:
+def _attempt(about: Entry) -> int:
     return _number(_part(about, "labels").get(ATTEMPT)) or 1
 
 
-def _true(status: Manifest) -> Iterator[Manifest]:
+def _true(status: Entry) -> Iterator[Entry]:
     return (each for each in _parts(status, "conditions") if each.get("status") == "True")
 
 
-def _part(found: Mapping[str, Any], name: str) -> Manifest:
-    part = found.get(name)
-    return part if isinstance(part, dict) else {}
+def _part(found: Mapping[str, Any], name: str) -> Entry:
+    return as_entry(found.get(name))
 
 
-def _parts(found: Mapping[str, Any], name: str) -> list[Manifest]:
-    parts = found.get(name)
-    return [each for each in parts if isinstance(each, dict)] if isinstance(parts, list) else []
+def _parts(found: Mapping[str, Any], name: str) -> list[Entry]:
+    return as_entries(found.get(name))
 
 
 def _number(found: object) -> int:

@@ -19,6 +19,7 @@ from typing import Generic, NoReturn, TypeVar
 from pollinator.executors.kubernetes.api import JOBS, PODS, Api, Kind
 from pollinator.executors.kubernetes.data import Manifest
 from pollinator.executors.kubernetes.seen import JobSeen, PodState, job_seen, pod_seen
+from pollinator.wire.documents import as_entry
 from pollinator.wire.errors import OutOfRange, PollinatorError
 
 FIRST_PAUSE_S = 0.5
@@ -53,7 +54,7 @@ class Kept(Generic[_Seen]):
     def take(self, event: Manifest) -> _Seen | None:
         """Take an event of a watch; returns what changed."""
         found: Manifest = event["object"]
-        version = (found.get("metadata") or {}).get("resourceVersion")
+        version = as_entry(found.get("metadata")).get("resourceVersion")
         if version:
             self.version = str(version)
         if event.get("type") not in ("ADDED", "MODIFIED", "DELETED"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,7 @@ def run_of(tmp_path: Path) -> Made:
         spec = RunSpec(project="demo", nodes=len(journals), processes_per_node=2, command="python3 x")
         job = Job(RUN, spec, tmp_path / "state" / "runs" / RUN)
         job.workspace.mkdir(parents=True)
-        volume = Volume("files", tmp_path, tmp_path / "state", 1, 1)
-        volume._owner = (tmp_path.stat().st_uid, tmp_path.stat().st_gid)
-        run = Handover(job, volume)
+        run = Handover(job, Volume("files", tmp_path, tmp_path / "state", os.geteuid(), os.getegid()))
         job.work.mkdir()
         for folder in (job.output, job.workspace / "control", job.workspace / "control" / "1"):
             folder.mkdir()
@@ -45,10 +44,10 @@ def run_of(tmp_path: Path) -> Made:
 
 
 def pod(index: int = 0, **changes: Any) -> PodState:
-    return PodState(
-        **{"name": f"p{index}", "uid": f"u{index}", "run": RUN, "attempt": 1, "index": index, "node": "n1"}
-        | changes
-    )
+    fields: dict[str, Any] = {"name": f"p{index}", "uid": f"u{index}", "run": RUN, "attempt": 1}
+    fields |= {"index": index, "node": "n1"}
+    fields |= changes
+    return PodState(**fields)
 
 
 def told(record: Any) -> tuple[str, int, int, int]:

@@ -32,8 +32,10 @@ OWNER = {"name": "pollinator-x", "uid": "7"}
 
 
 def wish_for(secrets: Mapping[str, str] | None = None, attempt: int = 1, **changes: Any) -> Wish:
-    fields: dict[str, Any] = {"project": "demo", "nodes": 1, "processes_per_node": 1, "command": "python3 -S"}
-    spec = RunSpec(**fields | {"image": "python:3.12"} | changes)
+    fields: dict[str, Any] = {"project": "demo", "nodes": 1, "processes_per_node": 1}
+    fields |= {"command": "python3 -S", "image": "python:3.12"}
+    fields |= changes
+    spec = RunSpec(**fields)
     job = Job(RUN, spec, STATE / "runs" / RUN)
     return Wish(job, attempt, "e1", 12_345, 5000, secrets or {})
 

@@ -48,7 +48,10 @@ class Node:
     ) -> subprocess.Popen[bytes]:
         """Start it."""
         places = {name: str(self.folder / name) for name in ("work", "output", "control", "ours")}
-        plan = Plan(**{"nodes": 1, "each": 1, "grace_ms": 500, **places, **changes})
+        fields: dict[str, Any] = {"nodes": 1, "each": 1, "grace_ms": 500}
+        fields |= places
+        fields |= changes
+        plan = Plan(**fields)
         enter = ENTER.replace(OURS, places["ours"]).replace("/bin/sh", " ".join(self.shell))
         given = {"PATH": os.environ["PATH"], "HOME": f"{places['ours']}/home", **(variables or {})}
         return subprocess.Popen(
