@@ -112,16 +112,15 @@ class Server:
             self._allow(user, asked)
             answer = await self._done(request, asked, user, fault)
             if fault is not None and fault.how == "lose":
-                raise ConnectionAbortedError
+                _cut(request)
             if fault is not None and fault.how == "garbage":
                 answer = web.Response(text="<html>bad gateway</html>", content_type="text/html")
         except Refusal as refusal:
             answer = _refused(refusal)
         except ConnectionAbortedError:
-            if request.transport is not None:
-                request.transport.abort()
-            # Nobody gets it.
-            return web.Response()
+            _cut(request)
+            # Nobody gets it, and nothing was done.
+            answer = web.Response(status=499)
         if asked is not None and asked.verb != "watch":
             self._note(request, asked, user, answer.status)
         return answer
@@ -239,6 +238,11 @@ class Server:
     def shown(self) -> list[dict[str, Any]]:
         """The requests that came in, the first first."""
         return [asdict(each) for each in self.records]
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _body(request: web.Request) -> Any:
