@@ -21,12 +21,14 @@ from pollinator.executors.kubernetes.manifest import Wish, secret_manifest, serv
 from pollinator.executors.kubernetes.naming import is_ours
 from pollinator.executors.kubernetes.reasons import reason
 from pollinator.executors.kubernetes.watcher import Watcher
+from pollinator.wire.documents import as_entry
 from pollinator.wire.errors import (
     AlreadyExists,
     Exhausted,
     NeedsLogin,
     NotFound,
     PollinatorError,
+    Unavailable,
     WrongState,
 )
 from pollinator.wire.faults import crash_point
@@ -164,7 +166,7 @@ class Submission:
             made = await self._made(run, manifest)
             crash_point("after_create")
             self._watcher.made(made)
-            run.is_job(str(made["metadata"]["uid"]))
+            run.is_job(_uid(made))
         if not run.whole and run.uid:
             await self._complete(run, wish)
             run.is_whole()
@@ -182,7 +184,7 @@ class Submission:
             run.intent.retract()
             return run.withdraw()
         if is_ours(found, self._executor, run.job.run_id):
-            run.is_job(str(found["metadata"]["uid"]))
+            run.is_job(_uid(found))
             # Nobody is to begin with it: it lacks nothing.
             run.is_whole()
         return False
@@ -223,9 +225,12 @@ class Submission:
     async def _tell(self, run: Handover, attempt: int, name: str, text: str) -> None:
         try:
             await self._in_thread(lambda: self._data.tell(run.job, attempt, name, text))
-        except OSError as error:
-            # Whoever is not told is ended with its Job.
-            _log.warning("run %s: %s is not told: %s", run.job.run_id, name, error)
+        except (OSError, PollinatorError) as error:
+            # Who looks at the run next has it told again.
+            _log.warning("run %s: %s is not told yet: %s", run.job.run_id, name, error)
+            await asyncio.sleep(FIRST_PAUSE_S)
+            if run.attempt == attempt:
+                run.told.discard(name)
 
     async def _delete(self, uid: str, name: str) -> None:
         pause_s = FIRST_PAUSE_S
@@ -242,6 +247,18 @@ class Submission:
                     _log.warning("Job %s is not deleted yet: %s", name, error)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _uid(found: Manifest) -> str:
+    """Of an object that the cluster says it has.
+
+    Raises:
+        Unavailable: it says nothing of the kind.
+    """
+    uid = as_entry(found.get("metadata")).get("uid")
+    if not uid:
+        raise Unavailable("the cluster's answer cannot be understood", reason="kubernetes_garbled")
+    return str(uid)
 
 
 async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
