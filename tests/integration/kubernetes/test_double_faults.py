@@ -129,8 +129,9 @@ def test_somebody_who_puts_a_container_into_every_pod(cluster: Site) -> None:
     cluster.double.webhook(adds=mesh, namespace=cluster.namespace)
     cluster.create(job(cluster, "meshed", "true"))
     pod = the_pod(cluster, "meshed")["metadata"]["name"]
-    cluster.wait("pods", pod, lambda each: "terminated" in state(each), "its own container has ended")
-    assert "running" in state(cluster.get("pods", pod), number=1)
+    cluster.wait("pods", pod, lambda each: "running" in state(each, number=1), "theirs runs")
+    ended = cluster.wait("pods", pod, lambda each: "terminated" in state(each), "ours has ended")
+    assert "Running" == ended["status"]["phase"]
     assert not finished(cluster.get("jobs", "meshed"))
 
 

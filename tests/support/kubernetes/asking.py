@@ -9,6 +9,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 from support.kubernetes.kinds import BUILT_IN, KUEUE, Kind, is_list
 
 _CALL_S = 20.0
+_LASTS_S = 120.0
 _KINDS = {each.plural: each for each in (*BUILT_IN, *KUEUE)}
 _JSON, _MERGE = "application/json-patch+json", "application/merge-patch+json"
 
@@ -90,6 +92,12 @@ class Line:
         except urllib.error.HTTPError as refused:
             with refused:
                 return Said(refused.code, _read(refused.read()))
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """What an answer that lasts says, line by line."""
+        request = urllib.request.Request(f"{self.server}{path}", headers=self._headers)
+        with self._opener.open(request, timeout=_LASTS_S) as answer:
+            yield from answer
 
     def create(self, obj: Any, namespace: str = "") -> Said:
         """Create an object."""

@@ -26,9 +26,6 @@ def delete(store: Store, kind: Kind, obj: Obj, options: Obj) -> Obj:
         finalizers = [each for each in finalizers if each not in _OF_POLICY.values()]
         finalizers += [_OF_POLICY[policy]] if policy in _OF_POLICY else []
     grace = _grace(kind, obj, options)
-    if not finalizers and not grace:
-        store.remove(kind, obj)
-        return obj
 
     def mark(fresh: Obj) -> None:
         meta = fresh["metadata"]
@@ -39,7 +36,12 @@ def delete(store: Store, kind: Kind, obj: Obj, options: Obj) -> Obj:
         meta["deletionTimestamp"] = _in(grace)
         meta["deletionGracePeriodSeconds"] = grace
 
-    return store.change(kind, obj, mark) or obj
+    at_once = not finalizers and not grace
+    # Of pods it is told that they go also where they go at once.
+    marked = obj if at_once and kind is not POD else store.change(kind, obj, mark) or obj
+    if at_once:
+        store.remove(kind, marked)
+    return marked
 
 
 def _in(later_s: int) -> str:

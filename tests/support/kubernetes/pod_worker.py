@@ -218,7 +218,9 @@ class PodWorker:
         log = self._node.world.log_of(self.uid, each.name)
         message = starting.last_words(each.spec, self.folder / each.name, log, failed=ended.code != 0)
         each.ended(ended, message)
-        self.show()
+        if self._ending is None:
+            # Else it is told when all have ended.
+            self.show()
 
     async def _start(self, each: Shown) -> bool:
         """Start it as soon as there is all that it wants; it may fail at once, and for good."""
