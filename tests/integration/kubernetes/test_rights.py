@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +134,9 @@ async def test_a_run_through_the_bucket_asks_for_what_the_chart_allows_for_that(
         cluster.double.mark()
         ended = await executor.run("print('there')")
         assert RunState.RUN_STATE_SUCCEEDED == ended.run.state
+        async with asyncio.timeout(60):
+            while cluster.all("jobs"):  # noqa: ASYNC110 - a cluster rings no bell
+                await asyncio.sleep(0.1)
     finally:
         await executor.close()
 

@@ -31,6 +31,24 @@ async def registry(tmp_path: Path) -> AsyncGenerator[Registry]:
     await registry.close()
 
 
+async def test_credentials_for_a_cluster_reach_its_executor_but_those_of_the_store_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_S3_SECRETKEY", "COLONIES_PRVKEY", "AWS_PROFILE"):
+        monkeypatch.setenv(name, f"of {name}")
+
+    found = {name for name, value in executor_environment("kubernetes").items() if value.startswith("of ")}
+
+    assert {"AWS_PROFILE"} == found
+
+
+async def test_runs_of_a_cluster_get_credentials_of_their_own_though_its_executor_is_here(
+    registry: Registry,
+) -> None:
+    assert registry.add("second", "local:", "local", {}).near
+    assert not registry.add("lab", "local:", "kubernetes", {}).near
+
+
 def end_executor(state: Path) -> None:
     """End the process that was started for a test."""
     holder = holder_of(state / "executor.lock")
@@ -119,6 +137,9 @@ async def test_settings_that_were_changed_are_there_for_the_next_daemon_at_the_s
         ("served", {"slurm.account": "a"}, []),
         ("hall", {"slurm.account": "a"}, []),
         ("hall", {"tls.key": "relative"}, []),
+        ("lab", {"kubernetes.image": "python:3.12"}, []),
+        ("lab", {"kube.config": "relative"}, []),
+        ("lab", {"kube.nonsense": "x"}, []),
         ("lumi", {"ssh.dir": "/elsewhere"}, []),
         ("lumi", {"ssh.nonsense": "x"}, []),
         ("lumi", {"ssh.python": "a b; c"}, []),
@@ -133,11 +154,12 @@ async def test_a_setting_that_cannot_be_changed_stays_as_it_is(
     registry.add("lumi", "ssh://lumi", "slurm", {})
     registry.add("hall", "grpcs://hall:7443", "slurm", {})
     registry.add("served", "unix:/x.sock", "slurm", {})
+    registry.add("lab", "kube://lab/runs", "", {})
 
     with pytest.raises(InvalidInput):
         await registry.configure(name, settings, unset)
 
-    assert all(not registry.get(each).place.settings for each in ("lumi", "hall", "served"))
+    assert all(not registry.get(each).place.settings for each in ("lumi", "hall", "served", "lab"))
     await registry.close()
 
 
