@@ -18,7 +18,8 @@ ENTER = f'printf %s "$0" > {OURS}/supervisor && exec /bin/sh {OURS}/supervisor "
 
 # Names begin with _pol_, so that no variable of a rank is touched. What has ended is asked of `jobs`: in the
 # result of `wait` nobody can tell exit code 137 from SIGKILL. Only bash lists no signals: there, what is not
-# listed was ended by one.
+# listed was ended by one. An end is listed once, and that of a rank which was just found alive as well: what was
+# listed before is kept.
 SUPERVISOR = r"""
 _pol_now() { read -r _pol_t _pol_x < /proc/uptime; _pol_t=${_pol_t%.*}${_pol_t#*.}; }
 _pol_rest() { sleep "$1" 2> /dev/null || sleep 1; }
@@ -88,7 +89,8 @@ _pol_status() {
     _pol_said=
     while read -r _pol_a _pol_b _pol_c; do
         case $_pol_b in +|-) _pol_b=${_pol_c%% *} _pol_c=${_pol_c#* } ;; esac
-        [ "$_pol_b" != "$1" ] || _pol_said=${_pol_c%%_pol_rank*}
+        [ "$_pol_b" = "$1" ] || continue
+        case $_pol_c in Running*) ;; *) _pol_said=${_pol_c%%_pol_rank*} ;; esac
     done < "$_pol_ours/jobs"
     [ -n "$_pol_said" ] || { wait "$1" 2> /dev/null; _pol_said="wait $?"; }
 }
@@ -99,7 +101,7 @@ _pol_reap() {
         else _pol_dead="$_pol_dead $_pol_one"; fi
     done
     [ -n "$_pol_dead" ] || return 0
-    jobs -l > "$_pol_ours/jobs" 2> /dev/null
+    jobs -l >> "$_pol_ours/jobs" 2> /dev/null
     _pol_left=$_pol_still
     for _pol_one in $_pol_dead; do
         _pol_status "${_pol_one%:*}"

@@ -105,6 +105,27 @@ def test_every_rank_has_its_place_and_prints_to_its_own_file(node: Node) -> None
     )
 
 
+def test_a_rank_that_ends_just_after_it_was_looked_at_has_ended_well(node: Node) -> None:
+    places = {name: str(node.folder / name) for name in ("work", "output", "control", "ours")}
+    known = script(Plan(1, 2, **places)).removesuffix('_pol_run "$@"\n')
+    program = """
+_pol_rank 0 0 true & one=$!
+_pol_rank 1 1 sleep 0.5 & other=$!
+kill() {
+    command kill "$@" || return
+    while [ "$2" = "$other" ] && { read -r a b c d < "/proc/$2/stat"; } && [ "$c" != Z ]; do :; done
+    return 0
+}
+_pol_left=" $one:0 $other:1" _pol_bad=
+sleep 0.2
+while [ -n "$_pol_left" ]; do _pol_reap; _pol_rest 0.1; done
+"""
+    (node.folder / "program").write_text(known + program)
+    subprocess.run([*node.shell, str(node.folder / "program")], check=True, timeout=20)
+
+    assert [True, True] == [each.well for each in node.journal.ranks]
+
+
 @pytest.mark.parametrize("code", [1, 3, 127, 128, 130, 137, 139, 143, 255])
 def test_an_exit_code_is_that_whatever_it_looks_like(node: Node, code: int) -> None:
     assert code == node.run(["sh", "-c", f"exit {code}"])
