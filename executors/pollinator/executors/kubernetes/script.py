@@ -18,8 +18,8 @@ ENTER = f'printf %s "$0" > {OURS}/supervisor && exec /bin/sh {OURS}/supervisor "
 
 # Names begin with _pol_, so that no variable of a rank is touched. What has ended is asked of `jobs`: in the
 # result of `wait` nobody can tell exit code 137 from SIGKILL. Only bash lists no signals: there, what is not
-# listed was ended by one. An end is listed once, and that of a rank which was just found alive as well: what was
-# listed before is kept.
+# listed was ended by one. An end is listed once, and that of a rank which was just found alive as well: what
+# was listed before is kept.
 SUPERVISOR = r"""
 _pol_now() { read -r _pol_t _pol_x < /proc/uptime; _pol_t=${_pol_t%.*}${_pol_t#*.}; }
 _pol_rest() { sleep "$1" 2> /dev/null || sleep 1; }
