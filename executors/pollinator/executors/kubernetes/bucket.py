@@ -221,6 +221,10 @@ class Bucket(Data):
         store = open_store(job.source.store, job.source.spec.project)
         try:
             fetched = joined(store, ends, lost)
+            if fetched.stored is None and any(end.get("none") for end in ends.values()):
+                # Not even the folder was left.
+                with contextlib.suppress(FileNotFoundError):
+                    (job.work / "result").rmdir()
             try:
                 for key in list(store.keys(page_prefix(job.run_id))):
                     store.delete(key)

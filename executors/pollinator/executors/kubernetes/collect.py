@@ -156,7 +156,7 @@ class Collecting:
         """Have the results in the store; what is to be told of them."""
         folder = self._pod.at(WORK) / "result"
         if folder.is_symlink() or not folder.is_dir():
-            return {"skipped": ["result is not a folder any more"]}
+            return {"none": "result is not a folder any more"}
         try:
             found = self._do(lambda store: self._capture(store, folder))
         except (PollinatorError, OSError) as error:

@@ -85,6 +85,8 @@ class Handover:
         """What its supervisors were told."""
         self.since: dict[str, float] = {}
         """When something was seen first, by the monotonic clock."""
+        self.shown = False
+        """The host was told that it runs."""
         self.image_words = ""
         """What the registry said last."""
         self.events: Sequence[tuple[str, str]] = ()

@@ -104,6 +104,9 @@ class Observing:
             if any(each.running for each in run.journals):
                 # It began and ended between two looks.
                 run.note_started(_nodes(run, pods))
+                if run.may_go_on(record) and not run.shown:
+                    # Of an attempt that another follows the host does not see that it began.
+                    return self._running(run, _nodes(run, pods))
             run.end(record)
         return self._after(run, record)
 
@@ -141,18 +144,23 @@ class Observing:
 
     def _alive(self, run: Handover, pods: Sequence[PodState]) -> Observation:
         nodes = _nodes(run, pods)
-        notices = self._notices()
         if run.running:
-            run.note_starting()
-            run.note_started(nodes)
-            state, pending = RunState.RUN_STATE_RUNNING, None
-        elif nodes or run.starting or run.began:
+            return self._running(run, nodes)
+        if nodes or run.starting or run.began:
             run.note_starting()
             late = run.age("starting") > UP_S
             state, pending = RunState.RUN_STATE_STARTING, self.pending(run) if late else None
         else:
             state, pending = RunState.RUN_STATE_QUEUED, self.pending(run)
-        return Observation(state, pending=pending, nodes=nodes, notices=notices, attempt=run.attempt)
+        return Observation(state, pending=pending, nodes=nodes, notices=self._notices(), attempt=run.attempt)
+
+    def _running(self, run: Handover, nodes: tuple[str, ...]) -> Observation:
+        run.note_starting()
+        run.note_started(nodes)
+        run.shown = True
+        return Observation(
+            RunState.RUN_STATE_RUNNING, nodes=nodes, notices=self._notices(), attempt=run.attempt
+        )
 
     def _notices(self) -> tuple[Notice, ...]:
         down = self._watcher.trouble is not None and time.monotonic() - self._watcher.trouble_since > DOWN_S

@@ -37,6 +37,13 @@ def joined(store: Store, ends: Mapping[int, Mapping[str, Any]], lost: Mapping[in
             notices.append(_notice(f"the results of node {node} could not be stored: {end['failed']}"))
         if end.get("result"):
             parts.append(_ref(node, end["result"]))
+    if parts:
+        # Of a run that has left none at all others say so.
+        notices += [
+            _notice(f"not collected: {end['none']} (node {node})")
+            for node, end in sorted(ends.items())
+            if end.get("none")
+        ]
     notices += [_notice(f"the results of node {node} are lost: {why}") for node, why in sorted(lost.items())]
     if len(parts) < 2:
         return Fetched(parts[0] if parts else None, notices)

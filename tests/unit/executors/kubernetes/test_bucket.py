@@ -215,6 +215,7 @@ async def test_a_run_whose_results_are_lost_is_no_success(place: Place, how: str
     place.ends(0, {"f": b""})
     match how:
         case "gone":
+            place.say(1, Piece(2, 0, b"so far"))
             words = "its pod was gone"
         case "failed":
             place.say(1, over=True, failed="the quota is full")
@@ -225,6 +226,18 @@ async def test_a_run_whose_results_are_lost_is_no_success(place: Place, how: str
     place.see(*(PodSeen(node, UIDS[node], ended=True, gone=how == "gone") for node in range(2)))
     with pytest.raises(WrongState, match=f"node 1 are lost: .*{words}"):
         await place.bucket.fetch(place.job, lambda done: None)
+
+
+async def test_a_run_that_has_left_no_folder_has_none_here_either(place: Place) -> None:
+    write_exit(place.job.workspace, {"reason": ""})
+    (place.job.work / "result").mkdir(parents=True)
+    place.runs()
+    for node in range(2):
+        place.say(node, over=True, none="result is not a folder any more")
+    fetched = await place.bucket.fetch(place.job, lambda done: None)
+
+    assert (None, []) == (fetched.stored, list(fetched.notices))
+    assert not (place.job.work / "result").exists()
 
 
 async def test_a_run_that_never_had_pods_has_no_results(place: Place) -> None:

@@ -235,7 +235,7 @@ def test_results_that_are_no_folder_any_more_are_said_to_be_none(tmp_path: Path)
 
     assert end is not None
     assert "result" not in end
-    assert ["result is not a folder any more"] == end["skipped"]
+    assert "result is not a folder any more" == end["none"]
 
 
 def test_a_run_that_may_have_another_attempt_leaves_its_data_as_well(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_what_ranks_print_lands_where_it_belongs(workspace: Path) -> None:
 
     assert (b"abcd", b"x") == tuple((workspace / "output" / name).read_bytes() for name in "01")
     assert b"began\ndone\n" == (workspace / "control/1/0").read_bytes()
-    assert not told.pods[UID].quiet
+    assert told.pods[UID].quiet
 
 
 def test_applying_pages_a_second_time_changes_nothing(
