@@ -155,9 +155,15 @@ class ExecutorUnderTest:
         return await self.follow((await self.begin(program, secrets=secrets, **changes)).id)
 
     async def get(self, name: str) -> Run:
-        """One run as it is now."""
-        answer = await self.runs.GetRun(GetRunRequest(run_id=name), timeout=CALL_S, wait_for_ready=True)
-        return answer.run
+        """One run as it is now. Asked again where the executor is killed while it answers."""
+        async with asyncio.timeout(CALL_S):
+            while True:
+                try:
+                    request = GetRunRequest(run_id=name)
+                    return (await self.runs.GetRun(request, timeout=CALL_S, wait_for_ready=True)).run
+                except grpc.aio.AioRpcError as cut:
+                    if cut.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
 
     async def cancel(self, name: str) -> Run:
         """Wish that a run ends."""

@@ -152,7 +152,11 @@ def test_hope_ends_when_it_should(
     run_of: Made, monkeypatch: pytest.MonkeyPatch, waiting: str, words: str, after_s: float, expected: str
 ) -> None:
     run = run_of()
-    monkeypatch.setattr(run, "age", lambda what, holds=True: after_s if holds else 0.0)
+
+    def age(what: str, *, holds: bool = True) -> float:
+        return after_s if holds else 0.0
+
+    monkeypatch.setattr(run, "age", age)
     found, said = hopeless(run, [pod(node="n1", waiting=waiting, waiting_words=words, image="i:1")], 60.0)
 
     assert expected == found
