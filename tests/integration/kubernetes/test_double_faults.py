@@ -251,6 +251,18 @@ def test_what_was_asked_is_known(cluster: Site) -> None:
 # Itself
 
 
+def test_memory_is_held_also_where_the_kernel_is_not_asked() -> None:
+    with new_double(groups=False) as double:
+        site = site_of(double)
+        script = "python3 -c 'import time; x = bytearray(200_000_000); time.sleep(60)'; exit 0"
+        site.create(job(site, "large", script))
+        site.wait("jobs", "large", finished)
+        (pod,) = site.all("pods")
+        ended = state(pod)["terminated"]
+        assert ("OOMKilled", 137) == (ended["reason"], ended["exitCode"])
+        site.close()
+
+
 def test_what_it_keeps_is_as_the_schemas_say(cluster: Site) -> None:
     side = container(cluster, WAITS, "side", restartPolicy="Always")
     cluster.create(job(cluster, "valid", "exit 1", nodes=2, pod={"initContainers": [side]}))

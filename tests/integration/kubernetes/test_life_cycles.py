@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -23,7 +23,7 @@ FAIL_JOB: Obj = {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "No
 
 
 @contextmanager
-def told(cluster: Site, plural: str) -> Iterator[list[Obj]]:
+def told(cluster: Site, plural: str) -> Generator[list[Obj]]:
     """Events of a watch, complete once the first object that was seen is gone."""
     events: list[Obj] = []
     # A watch is a request that lasts; it is told from a version on that was before.

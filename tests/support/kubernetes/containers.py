@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pollinator.executors.processes import below, proportional
 from support.kubernetes.volumes import Bound
 
 _INSIDE = Path(__file__).with_name("inside.py")
@@ -67,6 +68,8 @@ class Container:
     process: asyncio.subprocess.Process
     groups: Mapping[str, Path]
     root: Path
+    memory_bytes: int
+    """It may hold so much; 0 is without a limit."""
     id: str = field(default_factory=lambda: secrets.token_hex(32))
     _over: bool = False
 
@@ -78,7 +81,7 @@ class Container:
             plan: what it is to be.
             folder: for what belongs to it; is made.
             log: what it prints is added to this.
-            mark: begins the names of its control groups.
+            mark: begins the names of its control groups; without one it has none, and is looked at.
 
         Raises:
             CannotStart: with what the runtime says.
@@ -103,7 +106,7 @@ class Container:
                 env={},
                 start_new_session=True,
             )
-        made = cls(process, groups, root)
+        made = cls(process, groups, root, plan.memory_bytes)
         if why := await _told(reads, process):
             await process.wait()
             made.remove()
@@ -119,7 +122,7 @@ class Container:
         """How it ended."""
         while self.runs:
             try:
-                async with asyncio.timeout(_LOOK_S if "memory" in self.groups else None):
+                async with asyncio.timeout(_LOOK_S if self.memory_bytes else None):
                     await self.process.wait()
             except TimeoutError:
                 if self._has_no_memory():
@@ -154,6 +157,9 @@ class Container:
 
     def _has_no_memory(self) -> bool:
         group = self.groups.get("memory")
+        if group is None and self.memory_bytes:
+            held = sum(proportional(each) for each in below(self.process.pid))
+            self._over = self._over or held > self.memory_bytes
         if self._over or group is None:
             return self._over
         with contextlib.suppress(OSError):
@@ -205,6 +211,8 @@ async def _told(reads: int, process: asyncio.subprocess.Process) -> bytes:
 def _make_groups(mark: str, memory_bytes: int) -> dict[str, Path]:
     """Where the kernel holds it to its memory, if it may be asked to."""
     made: dict[str, Path] = {}
+    if not mark:
+        return made
     name = f"{mark}-{secrets.token_hex(4)}"
     for controller in _CONTROLLERS:
         group = _HIERARCHIES / controller / name

@@ -34,7 +34,8 @@ class Kubelet:
     """Of one node."""
 
     def __init__(self, world: World, name: str, mark: str, addresses: Addresses, slow: Slow) -> None:
-        self.world, self.name, self.mark = world, name, mark
+        self.world, self.name = world, name
+        self.mark = mark if world.settings.groups else ""
         self.server: tuple[str, int] = ("127.0.0.1", 0)
         self.silent = False
         self.images: set[str] = set()

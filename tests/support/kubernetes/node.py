@@ -31,7 +31,7 @@ class Node(Protocol):
 
     @property
     def mark(self) -> str:
-        """Begins the names of control groups."""
+        """Begins the names of control groups; empty where there are to be none."""
         raise NotImplementedError
 
     async def pull(self, image: str) -> None:

@@ -37,6 +37,8 @@ class Settings:
     """So long it takes to pull an image that a node does not have."""
     back_off_s: float = 1.0
     """So long at first until what failed is tried again."""
+    groups: bool = True
+    """The kernel holds containers to their memory, where it may be asked to; else they are looked at."""
     kueue: bool = False
     """There is Kueue."""
     admits: bool = True
