@@ -103,7 +103,8 @@ async def test_a_job_whose_run_nobody_knows_is_deleted(cluster: Site) -> None:
         }
         # What the cluster has put there itself.
         spec["template"]["metadata"].pop("labels")
-        copy = job | {"metadata": about, "spec": spec | {"suspend": True}, "status": {}}
+        kind = {"apiVersion": "batch/v1", "kind": "Job"}
+        copy = kind | {"metadata": about, "spec": spec | {"suspend": True}}
         await asyncio.to_thread(cluster.create, copy)
         await asyncio.to_thread(cluster.wait_gone, "jobs", "pollinator-left")
         names = [each["metadata"]["name"] for each in await asyncio.to_thread(cluster.all, "jobs")]
