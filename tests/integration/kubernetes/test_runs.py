@@ -7,10 +7,15 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+import yaml
 
-from pollinator.executors.conformance.client import Followed
+from pollinator.executors.conformance.asking import make_spec
+from pollinator.executors.conformance.client import CALL_S, Followed
+from pollinator.v1.executor_pb2 import PreflightRequest
 from pollinator.v1.run_pb2 import OutcomeReason, RunState
 from support.executing import ExecutorProcess
+from support.kubernetes.kinds import JOB
+from support.kubernetes.schemas import check
 from support.kubernetes.sites import Site
 from support.kubernetes_runs import executor_in, nothing_left
 
@@ -131,6 +136,19 @@ async def test_nothing_is_left_of_a_run_that_was_cancelled(cluster: Site, execut
 
     assert "CANCELLED" == ended(followed)[0]
     await nothing_left(cluster)
+
+
+async def test_what_would_be_made_is_shown_and_nothing_is_made(
+    cluster: Site, executor: ExecutorProcess
+) -> None:
+    spec = make_spec(nodes=3, memory_bytes=100 * MIB, image=cluster.image)
+    request = PreflightRequest(spec=spec, script=True)
+    answer = await executor.about.Preflight(request, timeout=CALL_S)
+    shown = yaml.safe_load(answer.script)
+
+    assert ("Job", 3) == (shown["kind"], shown["spec"]["completions"])
+    check(JOB, shown)
+    assert [] == await asyncio.to_thread(cluster.left)
 
 
 # Images
