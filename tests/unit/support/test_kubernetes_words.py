@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.kubernetes import schemas
+from support.kubernetes import schemas, sites
 from support.kubernetes.images import pulled, valid, whole
 from support.kubernetes.job_pods import read, shown
 from support.kubernetes.kinds import JOB, SECRET, Obj
@@ -171,3 +171,14 @@ def test_objects_are_held_to_their_schemas() -> None:
         schemas.check(SECRET, {**good, "dta": {}})
     with pytest.raises(Refusal, match=r"data\.a: json: cannot unmarshal"):
         schemas.check(SECRET, {**good, "data": {"a": 1}})
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("", "Skipped"), ("s3,kubernetes", "Failed")])
+def test_a_double_that_cannot_run_is_missed(
+    monkeypatch: pytest.MonkeyPatch, required: str, outcome: str
+) -> None:
+    monkeypatch.setattr(sites, "cannot_run", lambda: "containers are started by root, on Linux")
+    monkeypatch.setenv("POLLINATOR_REQUIRE", required)
+    with pytest.raises(BaseException, match="containers are started by root") as said:
+        sites.new_double()
+    assert outcome == said.typename
