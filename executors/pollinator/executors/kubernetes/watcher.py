@@ -24,6 +24,8 @@ from pollinator.wire.errors import OutOfRange, PollinatorError
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
+MOST_ENDED = 10_000
+"""So many Jobs that are gone are known."""
 SPREAD = 0.3
 """Many that lost one server do not all come back at once."""
 
@@ -82,6 +84,8 @@ class Watcher:
         self._pods = Kept(PODS, pod_seen)
         self._gone: dict[str, dict[str, PodState]] = {}
         """Pods that are not there any more, of runs that are not forgotten, as they were last."""
+        self._ended: dict[str, str] = {}
+        """Uids of Jobs that are not there any more, with their runs, of runs that are not forgotten."""
         self._of_run: dict[str, list[PodState]] | None = None
         """Those that are there, by run; None where something has changed since."""
         self._hurry = asyncio.Event()
@@ -111,7 +115,7 @@ class Watcher:
 
     def is_gone(self, uid: str, since: float) -> bool:
         """A Job that was made at that time, by the monotonic clock, is not there any more."""
-        return self._jobs.listed_at > since and uid not in self._jobs.there
+        return uid in self._ended or (self._jobs.listed_at > since and uid not in self._jobs.there)
 
     def pods(self, run: str, attempt: int) -> list[PodState]:
         """Those of an attempt, also such as are gone, in the order of their nodes."""
@@ -126,11 +130,14 @@ class Watcher:
     def made(self, found: Manifest) -> None:
         """A Job that we have just made: the watch may tell of it later, or may have told already."""
         seen = job_seen(found)
-        self._jobs.there.setdefault(seen.uid, seen)
+        if seen.uid not in self._ended:
+            self._jobs.there.setdefault(seen.uid, seen)
 
     def forget(self, run: str) -> None:
         """Nobody asks about a run any more."""
         self._gone.pop(run, None)
+        for uid in [uid for uid, of in self._ended.items() if of == run]:
+            del self._ended[uid]
 
     def hurry(self) -> None:
         """Ask now, where a pause was being made."""
@@ -178,6 +185,11 @@ class Watcher:
         self._of_run = None
         if gone and isinstance(seen, PodState):
             self._gone.setdefault(seen.run, {})[seen.uid] = seen
+        elif gone:
+            self._ended[seen.uid] = seen.run
+            if len(self._ended) > MOST_ENDED:
+                # Many are deleted here, when nobody asks about them any more.
+                del self._ended[next(iter(self._ended))]
         self._changed(seen.run)
 
     def _note(self, error: PollinatorError | None) -> None:

@@ -146,6 +146,22 @@ async def test_an_api_that_does_not_answer_is_asked_again(
     assert 2 == api.began.count(("watch pods", "5"))
 
 
+async def test_a_job_is_gone_once_the_watch_says_so(api: Scripted, watched: Callable[[], Watcher]) -> None:
+    api.lists["pods"] = [([], "1")]
+    api.watches["jobs"] = [
+        [{"type": "ADDED", "object": pod("j")}, {"type": "DELETED", "object": pod("j", version=2)}]
+    ]
+    known = watched()
+    later = asyncio.get_running_loop().time() + 60
+    await until(lambda: known.is_gone("j", later))
+    # Whoever made it may hear of that last.
+    known.made(pod("j"))
+
+    assert known.job("j") is None
+    known.forget("x")
+    assert not known.is_gone("j", later)
+
+
 async def test_a_job_is_gone_only_where_a_list_would_have_it(
     api: Scripted, watched: Callable[[], Watcher]
 ) -> None:
