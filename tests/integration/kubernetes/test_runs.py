@@ -331,6 +331,20 @@ async def test_a_run_in_a_queue_waits_for_its_turn(cluster: Site) -> None:
     assert {0: b"ran\n"} == followed.output
 
 
+async def test_a_run_that_is_cancelled_in_a_queue_is_over(cluster: Site) -> None:
+    async with executor_in(cluster, {"kubernetes.queue": "of-nobody"}) as executor:
+        run = await executor.begin("print('ran')")
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(cluster.all, "jobs"):  # noqa: ASYNC110 - far away
+                await asyncio.sleep(0.05)
+        await executor.cancel(run.id)
+        followed = await executor.follow(run.id)
+
+    assert "CANCELLED" == ended(followed)[0]
+    assert {} == followed.output
+    await nothing_left(cluster)
+
+
 async def test_pods_that_the_quota_does_not_let_in_are_told_of(
     cluster: Site, executor: ExecutorProcess
 ) -> None:
