@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -295,7 +295,7 @@ class ExecutorProcess(ExecutorUnderTest):
     def process_exists(self, pid: int) -> bool:
         """A process that a run started still runs."""
         if self.profile.own_pids:
-            return pid in _pids_of_containers()
+            return pid in _pids_of_containers(os.listdir(self.state / "runs"))
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:
@@ -317,13 +317,16 @@ class ExecutorProcess(ExecutorUnderTest):
         return found
 
 
-def _pids_of_containers() -> set[int]:
-    """Ids of all processes that have one of their own, as they see them."""
+def _pids_of_containers(runs: Sequence[str]) -> set[int]:
+    """Ids of all processes of these runs that have one of their own, as they see them."""
+    marks = [f"POLLINATOR_RUN_ID={run}\0".encode() for run in runs]
     found: set[int] = set()
     for path in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):
             ids = path.read_text().partition("NSpid:")[2].partition("\n")[0].split()
-            found |= {int(ids[-1])} if len(ids) > 1 else set()
+            environment = path.with_name("environ").read_bytes() + b"\0"
+            if len(ids) > 1 and any(mark in environment for mark in marks):
+                found.add(int(ids[-1]))
     return found
 
 

@@ -1,4 +1,4 @@
-"""A bucket for runs of a cluster whose pods share no volume with the executor, on this machine as all else."""
+"""A bucket for runs of a cluster whose pods share no volume with the executor, on this machine."""
 
 from __future__ import annotations
 

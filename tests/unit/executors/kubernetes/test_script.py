@@ -106,8 +106,9 @@ def test_every_rank_has_its_place_and_prints_to_its_own_file(node: Node) -> None
 
 
 def test_a_rank_that_ends_just_after_it_was_looked_at_has_ended_well(node: Node) -> None:
-    places = {name: str(node.folder / name) for name in ("work", "output", "control", "ours")}
-    known = script(Plan(1, 2, **places)).removesuffix('_pol_run "$@"\n')
+    work, output, control, ours = (str(node.folder / name) for name in ("work", "output", "control", "ours"))
+    plan = Plan(1, 2, work=work, output=output, control=control, ours=ours)
+    known = script(plan).removesuffix('_pol_run "$@"\n')
     program = """
 _pol_rank 0 0 true & one=$!
 _pol_rank 1 1 sleep 0.5 & other=$!
