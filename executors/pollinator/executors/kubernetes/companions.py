@@ -34,7 +34,12 @@ from pollinator.executors.kubernetes.settings import Site
 PACKAGE = "pollinator.executors.kubernetes"
 FILES, TOLD, NOTED, WAY, OWNER = "files", "told", "notes", "store", "keys"
 """Volumes: the trees, what ranks leave, what ``collect`` notes, the run's Secret, and that of the owner."""
-RESOURCES = {FETCH: {"cpu": "500m", "memory": "1Gi"}, COLLECT: {"cpu": "500m", "memory": "512Mi"}}
+CPU_MILLIS, MEMORY_BYTES = 500, 512 * 1024 * 1024
+"""What the one beside the ranks takes of their node."""
+RESOURCES = {
+    FETCH: {"cpu": "500m", "memory": "1Gi"},
+    COLLECT: {"cpu": f"{CPU_MILLIS}m", "memory": str(MEMORY_BYTES)},
+}
 """Requested, and the limit: a pod whose containers do not say both is the first to be ended."""
 RESULTS_S = 24 * 3600
 """So much longer than their ranks pods may be there: results wait for a store that does not answer."""

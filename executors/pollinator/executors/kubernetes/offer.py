@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
 from pollinator.executors.kubernetes.api import Api
+from pollinator.executors.kubernetes.companions import CPU_MILLIS, MEMORY_BYTES
 from pollinator.executors.kubernetes.data import Manifest
 from pollinator.executors.kubernetes.settings import ANY_GPU, Accelerator, Site
 from pollinator.v1.executor_pb2 import Capabilities
@@ -133,7 +134,16 @@ class Offer:
             # An account that sees its namespace alone: then only the scheduler knows what fits.
             found = []
         machines = [machine(each) for each in found if _takes_pods(each, self._site.node_selector)]
-        self._machines = machines
+        self._machines = [_for_ranks(each) for each in machines] if self._site.bucket else machines
+
+
+def _for_ranks(whole: Machine) -> Machine:
+    """What a machine has for ranks where something else is beside them."""
+    return replace(
+        whole,
+        cpu_millis=max(0, whole.cpu_millis - CPU_MILLIS),
+        memory_bytes=max(0, whole.memory_bytes - MEMORY_BYTES),
+    )
 
 
 def machine(found: Manifest) -> Machine:
