@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from typing import Any
 
@@ -153,4 +154,6 @@ async def _serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    # That somebody has gone away in the middle of an answer is no news.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     asyncio.run(_serve(Settings(**json.loads(sys.argv[1]))))

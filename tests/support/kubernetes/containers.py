@@ -141,8 +141,10 @@ class Container:
 
     def kill(self) -> None:
         """All that it is, at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        # Not by its own method, which may take the exit code from who waits for it.
+        if self.runs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
 
     def terminate(self) -> None:
         """Ask it to end."""

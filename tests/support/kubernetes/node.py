@@ -55,5 +55,6 @@ class Slow:
         await self._there.wait()
 
     def release(self) -> None:
-        """They are."""
+        """They are; those that are pulled from now on take their time again."""
         self._there.set()
+        self._there = asyncio.Event()

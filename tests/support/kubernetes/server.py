@@ -208,6 +208,8 @@ class Server:
         try:
             async with aclosing(told(self.api.store, wanted, settings.bookmark_s)) as events:
                 async for event in events:
+                    if request.transport is None or request.transport.is_closing():
+                        break
                     await response.write(json.dumps(event).encode() + b"\n")
         except ConnectionError:
             # Who asked has gone away.
