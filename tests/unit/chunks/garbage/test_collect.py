@@ -348,4 +348,4 @@ def test_what_a_part_of_a_run_keeps_is_needed_by_the_run(place: Place) -> None:
     place.age()
 
     assert ({}, {}) == kinds(place.collect())
-    assert SnapshotReader(place.store).open(ref)
+    assert SnapshotReader(place.store).open(ref).src.digest
