@@ -45,6 +45,7 @@ def settings_of(site: Site, server: S3Server, *, keys: bool) -> dict[str, str]:
             site.create(secret)
     return {
         "kubernetes.data": "bucket",
+        "kubernetes.image": site.image,
         # A container is a process of this machine, with its files: so is this Python.
         "kubernetes.executor_image": site.image,
         "kubernetes.python": sys.executable,
