@@ -97,6 +97,8 @@ class Container:
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *("setpriv", "--pdeathsig", "KILL", "--"),
+                # Signals that are ignored here are not in a container.
+                *("env", "--default-signal"),
                 *("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--"),
                 *(sys.executable, "-I", "-S", str(_INSIDE), str(folder)),
                 stdin=asyncio.subprocess.DEVNULL,

@@ -23,8 +23,8 @@ SHELLS = [
 ]
 pytestmark = [pytest.mark.parametrize("shell", SHELLS), pytest.mark.timeout(60)]
 
-ENDS_ALL = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
-"""As in a container, where it is process 1."""
+ENDS_ALL = ["env", "--default-signal", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+"""As in a container, where it is process 1, and no signal is ignored as one may be here."""
 
 
 class Node:
