@@ -67,7 +67,7 @@ def clean(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cluster_of_contract(request: pytest.FixtureRequest) -> Iterator[None]:
+def _kubernetes_of_contract(request: pytest.FixtureRequest) -> Iterator[None]:
     if not any(_needs(item) for item in request.session.items):
         yield
         return
