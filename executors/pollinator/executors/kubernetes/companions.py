@@ -34,6 +34,18 @@ from pollinator.executors.kubernetes.settings import Site
 PACKAGE = "pollinator.executors.kubernetes"
 FILES, TOLD, NOTED, WAY, OWNER = "files", "told", "notes", "store", "keys"
 """Volumes: the trees, what ranks leave, what ``collect`` notes, the run's Secret, and that of the owner."""
+# The first process of a container hears no signal that it has no handler for, and Python takes a while until
+# it has one, or has none: a pod that is removed just then would stay until its time to end is over.
+LISTENS = """\
+trap 'told=1; [ -z "$child" ] || kill -s TERM "$child" 2> /dev/null' TERM
+"$@" & child=$!
+[ -z "$told" ] || kill -s TERM "$child" 2> /dev/null
+while :; do
+    wait "$child"; code=$?
+    kill -0 "$child" 2> /dev/null || exit "$code"
+done
+"""
+"""What starts both, in the words of every shell."""
 CPU_MILLIS, MEMORY_BYTES = 500, 512 * 1024 * 1024
 """What the one beside the ranks takes of their node."""
 RESOURCES = {
@@ -130,7 +142,7 @@ def _container(name: str, site: Site) -> Manifest:
         "name": name,
         "image": site.executor_image,
         "imagePullPolicy": "Always" if site.executor_image.endswith(":latest") else "IfNotPresent",
-        "command": [site.python, "-m", f"{PACKAGE}.{name}"],
+        "command": ["/bin/sh", "-c", LISTENS, name, site.python, "-m", f"{PACKAGE}.{name}"],
         "env": [
             {"name": UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             {"name": "HOME", "value": NOTES},

@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import math
+import signal
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from pollinator.executors.base import Job
 from pollinator.executors.kubernetes import bucket as bucket_module
 from pollinator.executors.kubernetes import relay as relay_module
 from pollinator.executors.kubernetes.bucket import Bucket
-from pollinator.executors.kubernetes.companions import has_side_cars
+from pollinator.executors.kubernetes.companions import LISTENS, has_side_cars
 from pollinator.executors.kubernetes.credentials import Issued, Owner
 from pollinator.executors.kubernetes.data import STOP, PodSeen
 from pollinator.executors.kubernetes.pages import WORDS, Incoming, Outgoing, Page, Piece
@@ -33,6 +35,7 @@ from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import NotFound, Unavailable, WrongState
 from support.lone_pod import RUN, LonePod
+from support.sandbox import wait_until
 from support.syncing import tree_listing
 
 UIDS = [f"00000000-aaaa-4bbb-8ccc-00000000000{node}" for node in range(4)]
@@ -322,6 +325,37 @@ async def test_collect_is_a_side_car_where_there_are_such(
     before, beside = [each["name"] for each in parts.before], [each["name"] for each in parts.beside]
     assert (["fetch", "collect"], []) == (before, beside) if side_car else (["fetch"], ["collect"])
     assert side_car is has_side_cars({"major": "1", "minor": minor})
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_what_starts_collect_hears_that_it_is_to_end_from_the_first_moment_on(shell: str) -> None:
+    slow = ["sleep", "60"]
+    with subprocess.Popen([shell, "-c", LISTENS, "collect", *slow]) as process:
+        wait_until(lambda: b"sleep" in children_of(process.pid), "it has begun")
+        process.terminate()
+        assert 128 + signal.SIGTERM == process.wait(10)
+
+
+def children_of(pid: int) -> bytes:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return b"".join(Path(f"/proc/{each}/cmdline").read_bytes() for each in found)
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_what_starts_collect_ends_as_that_does(code: int) -> None:
+    ended = subprocess.run(["sh", "-c", LISTENS, "collect", "sh", "-c", f"exit {code}"], check=False)
+
+    assert code == ended.returncode
+
+
+def test_one_that_ends_by_itself_once_it_is_told_is_waited_for() -> None:
+    program = "trap 'sleep 0.3; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    command = ["sh", "-c", LISTENS, "collect", "sh", "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"up\n" == process.stdout.readline()
+        process.terminate()
+        assert 7 == process.wait(10)
 
 
 async def test_the_secret_holds_the_way_to_the_store_and_the_plan(place: Place) -> None:
