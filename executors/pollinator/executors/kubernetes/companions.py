@@ -35,7 +35,8 @@ PACKAGE = "pollinator.executors.kubernetes"
 FILES, TOLD, NOTED, WAY, OWNER = "files", "told", "notes", "store", "keys"
 """Volumes: the trees, what ranks leave, what ``collect`` notes, the run's Secret, and that of the owner."""
 # The first process of a container hears no signal that it has no handler for, and Python takes a while until
-# it has one, or has none: a pod that is removed just then would stay until its time to end is over.
+# it has one, or has none: a pod that is removed just then would stay until its time to end is over. A shell
+# that has just forked may lose one as well, so it is sent again.
 LISTENS = """\
 trap 'told=1; [ -z "$child" ] || kill -s TERM "$child" 2> /dev/null' TERM
 "$@" & child=$!
@@ -43,7 +44,10 @@ trap 'told=1; [ -z "$child" ] || kill -s TERM "$child" 2> /dev/null' TERM
 while :; do
     wait "$child"; code=$?
     kill -0 "$child" 2> /dev/null || exit "$code"
+    [ -z "$told" ] || break
 done
+for again in 1 2 3; do sleep 1; kill -s TERM "$child" 2> /dev/null || break; done
+wait "$child"
 """
 """What starts both, in the words of every shell."""
 CPU_MILLIS, MEMORY_BYTES = 500, 512 * 1024 * 1024
