@@ -128,10 +128,13 @@ async def test_a_job_of_the_same_name_that_is_not_ours_is_left_alone(cluster: Si
         journal.write_bytes(b"")
         await executor.start()
         followed = await executor.follow(first.id)
+        (left,) = await asyncio.to_thread(cluster.all, "jobs")
         await asyncio.to_thread(cluster.delete, "jobs", job["metadata"]["name"])
 
     assert OutcomeReason.OUTCOME_REASON_LAUNCH == followed.run.outcome.reason
     assert "not of this executor" in followed.run.outcome.detail
+    assert job["metadata"]["uid"] == left["metadata"]["uid"]
+    assert "deletionTimestamp" not in left["metadata"]
 
 
 @pytest.mark.double_only("makes tokens that are not good any more")

@@ -150,9 +150,25 @@ class Submission:
         except PollinatorError as error:
             if error.retryable or isinstance(error, WrongState):
                 raise
-            # It may be there and lack what belongs to it: then it must not begin.
-            await self._api.delete(JOBS, run.name, run.uid)
+            await self._take_back(run)
             run.refused(error)
+
+    async def _take_back(self, run: Handover) -> None:
+        """End its Job, if there is one: it may lack what belongs to it, and must not begin."""
+        if not run.uid:
+            await self._find(run)
+        if run.uid:
+            await self._api.delete(JOBS, run.name, run.uid)
+
+    async def _find(self, run: Handover) -> bool:
+        """Note which Job it is, whose answer may have been lost; False where none of that name is there."""
+        try:
+            found = await self._api.get(JOBS, run.name)
+        except NotFound:
+            return False
+        if is_ours(found, self._executor, run.job.run_id):
+            run.is_job(_uid(found))
+        return True
 
     async def _once(self, run: Handover) -> None:
         wish = self._wish(run)
@@ -178,13 +194,10 @@ class Submission:
 
     async def _withdrawn(self, run: Handover) -> bool:
         """End a run whose Job may have been made, and was not; False where there is one."""
-        try:
-            found = await self._api.get(JOBS, run.name)
-        except NotFound:
+        if not await self._find(run):
             run.intent.retract()
             return run.withdraw()
-        if is_ours(found, self._executor, run.job.run_id):
-            run.is_job(_uid(found))
+        if run.uid:
             # Nobody is to begin with it: it lacks nothing.
             run.is_whole()
         return False
