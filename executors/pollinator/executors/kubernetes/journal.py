@@ -13,7 +13,11 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_CODE = re.compile(r"(?:Done|Exit|wait)\s*\(?(\d+)\)?")
+_CODE = re.compile(r"(?:Done|Exit|wait)\s*\(?([0-9]{1,3})\b")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_MEASURE = re.compile(r"[0-9]{1,15}")
+"""Ranks could write here as well: no number is so large that nobody can tell it any more."""
+_SOURCES = ("cgroup-v1", "cgroup-v2")
 _NAMES = {signal.strsignal(number) or "": number for number in signal.valid_signals()} | {
     # As musl and busybox have them, where that is other than glibc's.
     "Arithmetic exception": signal.SIGFPE,
@@ -89,14 +93,14 @@ class Journal:
                 self.began = True
             case ["init"] | ["ran"]:
                 self.running, self.initialising = True, words[0] == "init"
-            case ["rank", rank, *status] if rank.isdecimal():
+            case ["rank", rank, *status] if _COUNT.fullmatch(rank):
                 self.ranks.append(rank_end(int(rank), " ".join(status), asked=bool(self._told)))
             case ["ending", why]:
                 self.ending = self.ending or why
             case ["no", what]:
                 self.refused = self.refused or what
-            case ["usage", source, *numbers] if len(numbers) == 3 and all(map(str.isdecimal, numbers)):
-                self.source = "" if source == "-" else source
+            case ["usage", source, *numbers] if len(numbers) == 3 and all(map(_MEASURE.fullmatch, numbers)):
+                self.source = source if source in _SOURCES else ""
                 self.peak_bytes, self.ooms, self.cpu_us = map(int, numbers)
             case ["again"]:
                 self.again = True

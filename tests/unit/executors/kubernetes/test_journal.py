@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pollinator.executors.kubernetes.journal import Journal, rank_end
+from pollinator.executors.outcomes import outcome_of, usage_of
 
 WHOLE = b"""\
 began
@@ -49,6 +50,32 @@ def test_what_cannot_be_meant_is_passed_over(line: bytes) -> None:
     read.feed(line + b"\nbegan\n")
 
     assert (True, "", [], False) == (read.began, read.ending, read.ranks, read.done)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"rank 0 Exit 99999999999",
+        b"rank 0 Exit " + b"9" * 5000,
+        b"rank 99999999999 Exit 1",
+        b"rank " + b"9" * 5000 + b" Exit 1",
+        b"usage cgroup-v2 " + b"9" * 20 + b" 0 0",
+        b"usage cgroup-v2 0 0 " + b"9" * 5000,
+        b"usage " + b"x" * 5000 + b" 0 0 0",
+    ],
+    ids=lambda line: line[:24].decode(),
+)
+def test_no_number_that_a_rank_has_written_is_too_large_to_be_told(line: bytes) -> None:
+    read = Journal()
+    read.feed(b"began\nran\n" + line + b"\n")
+    end = next(iter(read.ranks), rank_end(0, "Done", asked=False))
+    usage = usage_of(
+        {"peak_memory_bytes": read.peak_bytes, "cpu_s": read.cpu_us / 1e6, "memory_source": read.source}
+    )
+
+    outcome = outcome_of({"reason": "exit_code", "exit_code": end.exit_code, "rank": end.rank})
+    assert outcome.exit_code in (0, 1)
+    assert usage.memory_source in ("", "cgroup-v2")
 
 
 def test_nothing_counts_after_the_end() -> None:
