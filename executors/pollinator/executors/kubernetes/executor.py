@@ -13,7 +13,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import NoReturn, Self
 
@@ -75,10 +74,9 @@ class KubernetesExecutor(Executor):
         self._ports: dict[str, int] = {}
         api = Api(cluster, f"{EXECUTOR}={self._id}")
         self._api = api
-        self._watcher = Watcher(api, lambda run: None)
+        self._watcher = Watcher(api, self._is_awaited)
         self._offer = Offer(api, site)
-        manifest = partial(self._manifest)
-        self._submission = Submission(api, self._watcher, data, self._wish, manifest, self._id)
+        self._submission = Submission(api, self._watcher, data, self._wish, self._manifest, self._id)
         self._observing = Observing(self._watcher, self._submission, self._offer, site, _grace_ms() / 1000)
         self._asking = Asking(api, self._watcher, self._observing.waiting)
 
@@ -245,11 +243,14 @@ class KubernetesExecutor(Executor):
 
     def _is_orphan(self, run_id: str, attempt: int) -> bool:
         run = self._runs.get(run_id)
-        if run is not None:
-            return attempt < run.attempt
+        return attempt < run.attempt if run is not None else not self._is_awaited(run_id)
+
+    def _is_awaited(self, run_id: str) -> bool:
+        if run_id in self._runs:
+            return True
         # As long as a run has not ended its way to the store is kept.
         private = self._state / "runs" / run_id / "private.pb"
-        return not _RUN_ID.fullmatch(run_id) or not private.exists()
+        return bool(_RUN_ID.fullmatch(run_id)) and private.exists()
 
 
 def _grace_ms() -> int:

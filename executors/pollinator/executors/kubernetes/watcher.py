@@ -7,7 +7,6 @@ is gone. An API that does not answer is asked again, less and less often.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -24,8 +23,6 @@ from pollinator.wire.errors import OutOfRange, PollinatorError
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
-MOST_ENDED = 10_000
-"""So many Jobs that are gone are known."""
 SPREAD = 0.3
 """Many that lost one server do not all come back at once."""
 
@@ -74,21 +71,20 @@ class Watcher:
 
     Args:
         api: of the namespace.
-        changed: told the run of what has changed.
+        is_awaited: somebody asks, or will ask, about a run.
     """
 
-    def __init__(self, api: Api, changed: Callable[[str], None]) -> None:
+    def __init__(self, api: Api, is_awaited: Callable[[str], bool]) -> None:
         self._api = api
-        self._changed = changed
+        self._is_awaited = is_awaited
         self._jobs = Kept(JOBS, job_seen)
         self._pods = Kept(PODS, pod_seen)
         self._gone: dict[str, dict[str, PodState]] = {}
-        """Pods that are not there any more, of runs that are not forgotten, as they were last."""
+        """Pods that are not there any more, of runs that are awaited, as they were last."""
         self._ended: dict[str, str] = {}
-        """Uids of Jobs that are not there any more, with their runs, of runs that are not forgotten."""
+        """Uids of Jobs that are not there any more, with their runs, of runs that are awaited."""
         self._of_run: dict[str, list[PodState]] | None = None
         """Those that are there, by run; None where something has changed since."""
-        self._hurry = asyncio.Event()
         self.trouble: PollinatorError | None = None
         """Why the API could not be asked the last time; None when it could."""
         self.trouble_since = 0.0
@@ -139,10 +135,6 @@ class Watcher:
         for uid in [uid for uid, of in self._ended.items() if of == run]:
             del self._ended[uid]
 
-    def hurry(self) -> None:
-        """Ask now, where a pause was being made."""
-        self._hurry.set()
-
     # Knowing it
 
     async def _keep(self, kept: Kept[_Seen]) -> NoReturn:
@@ -159,7 +151,7 @@ class Watcher:
                 kept.version = ""
             except PollinatorError as error:
                 self._note(error)
-                await self._rest(pause_s)
+                await _rest(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _list(self, kept: Kept[_Seen]) -> None:
@@ -179,18 +171,17 @@ class Watcher:
                     self._tell(seen, gone=event["type"] == "DELETED")
         if time.monotonic() - began < FIRST_PAUSE_S:
             # A server that ends each at once is not asked without an end.
-            await self._rest(FIRST_PAUSE_S)
+            await _rest(FIRST_PAUSE_S)
 
     def _tell(self, seen: JobSeen | PodState, *, gone: bool) -> None:
         self._of_run = None
-        if gone and isinstance(seen, PodState):
+        # Most go when their run is forgotten, and nobody would forget them again.
+        if not gone or not self._is_awaited(seen.run):
+            return
+        if isinstance(seen, PodState):
             self._gone.setdefault(seen.run, {})[seen.uid] = seen
-        elif gone:
+        else:
             self._ended[seen.uid] = seen.run
-            if len(self._ended) > MOST_ENDED:
-                # Many are deleted here, when nobody asks about them any more.
-                del self._ended[next(iter(self._ended))]
-        self._changed(seen.run)
 
     def _note(self, error: PollinatorError | None) -> None:
         if error is not None and self.trouble is None:
@@ -200,9 +191,6 @@ class Watcher:
             _log.info("the cluster answers again")
         self.trouble = error
 
-    async def _rest(self, pause_s: float) -> None:
-        self._hurry.clear()
-        least_s = pause_s * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311 - no secret
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(least_s):
-                await self._hurry.wait()
+
+async def _rest(pause_s: float) -> None:
+    await asyncio.sleep(pause_s * random.uniform(1 - SPREAD, 1 + SPREAD))  # noqa: S311 - no secret

@@ -69,7 +69,7 @@ async def watched(api: Scripted) -> AsyncIterator[Callable[[], Watcher]]:
     async with asyncio.TaskGroup() as group:
 
         def begin() -> Watcher:
-            made = Watcher(api, lambda run: None)
+            made = Watcher(api, lambda run: run != "forgotten")
             tasks.append(group.create_task(made.run()))
             return made
 
@@ -130,6 +130,23 @@ async def test_a_pod_that_was_deleted_is_known_as_it_was_last(
     await until(lambda: any(each.gone for each in known.pods("x", 1)))
 
     assert [(True, True, True)] == [(each.gone, each.deleting, each.over) for each in known.pods("x", 1)]
+
+
+async def test_what_goes_once_its_run_is_forgotten_is_not_kept(
+    api: Scripted, watched: Callable[[], Watcher]
+) -> None:
+    api.lists["pods"] = [([pod("a", "forgotten"), pod("b")], "5")]
+    api.watches["pods"] = [
+        [{"type": "DELETED", "object": pod(name, run)} for name, run in (("a", "forgotten"), ("b", "x"))]
+    ]
+    api.lists["jobs"] = [([pod("j", "forgotten")], "5")]
+    api.watches["jobs"] = [[{"type": "DELETED", "object": pod("j", "forgotten")}]]
+    known = watched()
+    await until(lambda: any(each.gone for each in known.pods("x", 1)))
+    await until(lambda: not known.jobs())
+
+    assert [] == known.pods("forgotten", 1)
+    assert not known.is_gone("j", float("inf"))
 
 
 async def test_an_api_that_does_not_answer_is_asked_again(
