@@ -140,17 +140,22 @@ class Watcher:
     async def _keep(self, kept: Kept[_Seen]) -> NoReturn:
         pause_s = FIRST_PAUSE_S
         while True:
+            began = time.monotonic()
             try:
-                if not kept.version:
+                # A watch has no word for that it began: only a list tells that the API answers again.
+                if not kept.version or self.trouble is not None:
                     await self._list(kept)
-                self._note(None)
-                pause_s = FIRST_PAUSE_S
+                    self._note(None)
                 await self._watch(kept)
             except OutOfRange:
                 # What was to come next is not kept there any more.
                 kept.version = ""
+                if time.monotonic() - kept.listed_at < FIRST_PAUSE_S:
+                    await _rest(FIRST_PAUSE_S)
             except PollinatorError as error:
                 self._note(error)
+                if time.monotonic() - began > LONGEST_PAUSE_S:
+                    pause_s = FIRST_PAUSE_S
                 await _rest(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -153,14 +153,43 @@ async def test_an_api_that_does_not_answer_is_asked_again(
     api: Scripted, watched: Callable[[], Watcher]
 ) -> None:
     down = Unavailable("away", reason="kubernetes_down")
-    api.lists["pods"] = [down, down, ([pod("a")], "5")]
-    api.watches["pods"] = [[down], [{"type": "ADDED", "object": pod("b", version=6)}]]
+    api.lists["pods"] = [down, down, ([pod("a")], "5"), down, ([pod("a")], "6")]
+    api.watches["pods"] = [[down], [{"type": "ADDED", "object": pod("b", version=7)}]]
     known = watched()
     await until(lambda: len(known.pods("x", 1)) == 2)
     await until(lambda: known.trouble is None)
 
-    assert 3 == api.began.count(("list pods", ""))
-    assert 2 == api.began.count(("watch pods", "5"))
+    assert 5 == api.began.count(("list pods", ""))
+    assert [("watch pods", "5"), ("watch pods", "6")] == [
+        each for each in api.began if each[0] == "watch pods"
+    ][:2]
+
+
+async def test_it_does_not_answer_again_before_it_has_answered(
+    api: Scripted, watched: Callable[[], Watcher]
+) -> None:
+    down = Unavailable("away", reason="kubernetes_down")
+    api.lists["pods"] = [([pod("a")], "5"), *[down] * 5, ([pod("a")], "6")]
+    api.watches["pods"] = [[down]] * 6
+    known = watched()
+    await until(lambda: known.trouble)
+    since = known.trouble_since
+    await until(lambda: len(api.lists["pods"]) <= 1)
+
+    assert known.trouble
+    assert since == known.trouble_since
+
+
+async def test_one_that_forgets_at_once_is_not_asked_without_an_end(
+    api: Scripted, watched: Callable[[], Watcher]
+) -> None:
+    api.lists["pods"] = [([], "5")] * 1000
+    api.watches["pods"] = [[OutOfRange("too old", reason="kubernetes_expired")]] * 1000
+    watched()
+    await until(lambda: ("watch pods", "5") in api.began)
+    await asyncio.sleep(0.1)
+
+    assert api.began.count(("list pods", "")) < 50
 
 
 async def test_a_job_is_gone_once_the_watch_says_so(api: Scripted, watched: Callable[[], Watcher]) -> None:
