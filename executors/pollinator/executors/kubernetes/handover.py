@@ -219,7 +219,7 @@ class Handover:
         self.uid, self.whole, self.starting, self.deleted = "", False, False, False
         self.made_at = float("-inf")
         self.intent.renew(self.attempt - 1)
-        self._save()
+        # Which Job the last one was need not be written over: it says of which attempt it was.
         self._begin()
 
     def _save(self) -> None:
