@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pollinator.executors.kubernetes.observing import WORD_S
 from pollinator.v1.run_pb2 import OutcomeReason, RunState
 from support.executing import PROFILES, ExecutorProcess
 from support.kubernetes.sites import Site
@@ -175,6 +176,29 @@ async def test_a_job_that_is_suspended_while_it_runs_ends_the_attempt(cluster: S
 
     assert RunState.RUN_STATE_FAILED == followed.run.state
     assert OutcomeReason.OUTCOME_REASON_PREEMPTED == followed.run.outcome.reason
+
+
+@pytest.mark.double_only("has an image come when it is told to")
+async def test_a_run_that_its_queue_takes_back_before_it_began_waits_again(cluster: Site) -> None:
+    async with executor_in(cluster) as executor:
+        run = await executor.begin("print('ran')", image="registry.example/slow:1")
+        await said(executor, run.id, "image_pulling")
+        (job,) = await asyncio.to_thread(cluster.all, "jobs")
+        name = job["metadata"]["name"]
+        await asyncio.to_thread(cluster.patch, "jobs", name, {"spec": {"suspend": True}})
+        await said(executor, run.id, "suspended")
+        async with asyncio.timeout(60):
+            while await asyncio.to_thread(cluster.all, "pods"):  # noqa: ASYNC110 - far away
+                await asyncio.sleep(0.05)
+        # Longer than what a node says last may take to come.
+        await asyncio.sleep(WORD_S + 1)
+        await asyncio.to_thread(cluster.patch, "jobs", name, {"spec": {"suspend": False}})
+        await said(executor, run.id, "image_pulling")
+        cluster.double.images_come()
+        followed = await executor.follow(run.id)
+
+    assert {0: b"ran\n"} == followed.output
+    assert RunState.RUN_STATE_SUCCEEDED == followed.run.state
 
 
 async def test_a_run_that_was_ended_by_others_goes_on_where_that_is_wished(cluster: Site) -> None:

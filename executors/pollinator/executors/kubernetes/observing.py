@@ -171,6 +171,7 @@ class Observing:
 
     def _act(self, run: Handover, pods: Sequence[PodState]) -> None:
         """Have done what is due: the nodes of a run begin together, and end together."""
+        pods = _lasting(run, self._watcher.job(run.uid), pods)
         ending = run.cancelled or bool(run.failed) or any(_failed(run, each) for each in pods)
         if not ending:
             self._let_go(run, pods)
@@ -261,7 +262,8 @@ class Observing:
         """Nothing of an attempt runs any more, nor will."""
         if not run.uid or not self._watcher.knows:
             return False
-        ended = {each.index for each in pods} - {each.index for each in pods if _runs(each, lost)}
+        counted = _lasting(run, job, pods, lost)
+        ended = {each.index for each in counted} - {each.index for each in counted if _runs(each, lost)}
         ended |= {node for node, journal in enumerate(run.journals) if journal.done}
         if len(ended) == run.job.spec.nodes:
             return True
@@ -294,6 +296,19 @@ def _nodes(run: Handover, pods: Sequence[PodState]) -> tuple[str, ...]:
         return tuple(known[index] for index in sorted(known))
     started = read_record(run.path / STARTED)
     return tuple(started["nodes"]) if started is not None else ()
+
+
+def _lasting(
+    run: Handover, job: JobSeen | None, pods: Sequence[PodState], lost: Sequence[str] = ()
+) -> Sequence[PodState]:
+    """Its pods without those that are taken back before any began, and that others may follow.
+
+    So a queue does with one that begins too late: its Job is suspended, and goes on another time. That a pod
+    was deleted for another reason is for the Job to say, which has failed then.
+    """
+    if run.began or job is None or job.failed or job.complete or job.deleting:
+        return pods
+    return [each for each in pods if each.uid in lost or not (each.gone or each.deleting)]
 
 
 def _runs(pod: PodState, lost: Sequence[str]) -> bool:
