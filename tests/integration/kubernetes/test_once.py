@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pollinator.executors.kubernetes.observing import WORD_S
+from pollinator.executors.records import read_record
 from pollinator.v1.run_pb2 import OutcomeReason, RunState
 from support.executing import PROFILES, ExecutorProcess
 from support.kubernetes.sites import Site
@@ -136,6 +137,34 @@ async def test_a_job_of_the_same_name_that_is_not_ours_is_left_alone(cluster: Si
     assert "not of this executor" in followed.run.outcome.detail
     assert job["metadata"]["uid"] == left["metadata"]["uid"]
     assert "deletionTimestamp" not in left["metadata"]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "gone"])
+async def test_a_job_that_was_never_noted_is_known_again_or_missed(cluster: Site, there: bool) -> None:
+    async with executor_in(cluster) as executor:
+        run = await executor.begin(WAITS)
+        await executor.printed(run.id, b"up")
+        (job,) = await asyncio.to_thread(cluster.all, "jobs")
+        executor.kill()
+        # As if it had been killed before it knew the answer.
+        noted = executor.state / "runs" / run.id / "job.json"
+        noted.unlink()
+        if not there:
+            await asyncio.to_thread(cluster.delete, "jobs", job["metadata"]["name"])
+            await nothing_left(cluster)
+            # As if its node had crashed.
+            (executor.state / "runs" / run.id / "control" / "1" / "0").write_text("began\nran\n")
+        await executor.start()
+        if there:
+            async with asyncio.timeout(60):
+                while not (read_record(noted) or {}).get("uid"):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.05)
+            await executor.cancel(run.id)
+        followed = await executor.follow(run.id)
+
+    assert RunState.RUN_STATE_CANCELLED == followed.run.state
+    assert b"up\n" == followed.output[0]
+    assert there or "somebody else" in followed.run.outcome.detail
 
 
 @pytest.mark.double_only("makes tokens that are not good any more")

@@ -62,6 +62,8 @@ class Handover:
         """The host was told that this attempt has its nodes."""
         self.deleted = bool(known.get("deleted", False)) and is_of_this
         """We have asked for the end of its Job."""
+        self.vanished = False
+        """It had a Job, of which nobody knows more than that it is gone."""
         self.made_at = float("-inf")
         """When its Job was made or found, by the monotonic clock."""
         self.intent = Intent(self.path, self.attempt - 1)
@@ -216,7 +218,7 @@ class Handover:
         """Make ready for another attempt: this one has ended. Repeating it after a crash is harmless."""
         next_attempt(self.path)
         self.attempt = attempts(self.path) + 1
-        self.uid, self.whole, self.starting, self.deleted = "", False, False, False
+        self.uid, self.whole, self.starting, self.deleted, self.vanished = "", False, False, False, False
         self.made_at = float("-inf")
         self.intent.renew(self.attempt - 1)
         # Which Job the last one was need not be written over: it says of which attempt it was.

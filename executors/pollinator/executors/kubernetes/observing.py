@@ -121,7 +121,7 @@ class Observing:
     def _look_at_pods(self, run: Handover, pods: Sequence[PodState], attempt: int = 0) -> list[str]:
         """Tell how they are, once that is known; which of them are lost with their nodes."""
         lost = self._lost(run, pods)
-        if self._watcher.knows and run.uid:
+        if self._watcher.knows and (run.uid or run.vanished):
             run.see(attempt or run.attempt, pods, lost)
         return lost
 
@@ -260,14 +260,14 @@ class Observing:
         self, run: Handover, job: JobSeen | None, pods: Sequence[PodState], lost: Sequence[str]
     ) -> bool:
         """Nothing of an attempt runs any more, nor will."""
-        if not run.uid or not self._watcher.knows:
+        if not (run.uid or run.vanished) or not self._watcher.knows:
             return False
         counted = _lasting(run, job, pods, lost)
         ended = {each.index for each in counted} - {each.index for each in counted if _runs(each, lost)}
         ended |= {node for node, journal in enumerate(run.journals) if journal.done}
         if len(ended) == run.job.spec.nodes:
             return True
-        gone = job is None and self._watcher.is_gone(run.uid, run.made_at)
+        gone = job is None and (run.vanished or self._watcher.is_gone(run.uid, run.made_at))
         finished = gone or (job is not None and bool(job.failed or job.complete))
         # One that is suspended again ends its pods, and never has others.
         finished |= job is not None and job.suspended and run.began

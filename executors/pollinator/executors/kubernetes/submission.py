@@ -175,7 +175,11 @@ class Submission:
         manifest = self._manifest(wish)
         if run.cancelled and not run.uid and await self._withdrawn(run):
             return
-        if not run.uid and not self._has_begun(run):
+        if not run.uid and self._has_begun(run):
+            # Somebody made its Job and was killed before that was noted. It must not be made again.
+            await self._find(run)
+            run.vanished = not run.uid
+        elif not run.uid:
             await self._in_thread(lambda: self._data.prepare(run.job, run.attempt))
             run.intent.note()
             crash_point("before_create")
@@ -203,7 +207,7 @@ class Submission:
         return False
 
     def _has_begun(self, run: Handover) -> bool:
-        """Its Job was there and is gone: it must not be made again."""
+        """It has a Job, or had one."""
         run.read(0.0)
         return bool(run.intent.since) and run.began
 
