@@ -22,7 +22,7 @@ ENTER = f'printf %s "$0" > {OURS}/supervisor && exec /bin/sh {OURS}/supervisor "
 # was listed before is kept.
 SUPERVISOR = r"""
 _pol_now() { read -r _pol_t _pol_x < /proc/uptime; _pol_t=${_pol_t%.*}${_pol_t#*.}; }
-_pol_rest() { sleep "$1" 2> /dev/null || sleep 1; }
+_pol_rest() { PATH=$PATH:/usr/bin:/bin sleep "$1" 2> /dev/null || PATH=$PATH:/usr/bin:/bin sleep 1; }
 _pol_tell() {
     _pol_tries=0
     until printf '%s\n' "$*" 2> /dev/null >> "$_pol_control/$_pol_node"; do

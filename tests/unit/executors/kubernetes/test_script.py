@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -103,6 +104,16 @@ def test_every_rank_has_its_place_and_prints_to_its_own_file(node: Node) -> None
         node.journal.done,
         [each.well for each in node.journal.ranks],
     )
+
+
+def test_it_rests_although_the_path_of_the_run_has_no_sleep(node: Node) -> None:
+    node.shell[0] = shutil.which(node.shell[0]) or ""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = node.run(["/bin/sleep", "1.5"], alone=False, variables={"PATH": "/nowhere"})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    assert 0 == code
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.6
 
 
 def test_a_rank_that_ends_just_after_it_was_looked_at_has_ended_well(node: Node) -> None:
