@@ -115,10 +115,6 @@ class Data(ABC):
         """
         return True
 
-    def lost(self, job: Job, attempt: int) -> str:
-        """Why what an attempt leaves cannot be told, or nothing: then it ends, and not well."""
-        return ""
-
     async def serve(self) -> None:
         """What has to be done all the time; cancelled when the process ends."""
         return

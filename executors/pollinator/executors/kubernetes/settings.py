@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pollinator.executors.base import check_settings
 from pollinator.wire.errors import InvalidInput, Violation
@@ -227,8 +227,3 @@ def _gpus(text: str) -> dict[str, Accelerator]:
 
 def _parts(text: str) -> list[str]:
     return [part for part in re.split(r"[,\s]+", text) if part]
-
-
-def as_mapping(pairs: Mapping[str, str]) -> dict[str, Any]:
-    """Labels for a manifest."""
-    return dict(pairs)
