@@ -23,6 +23,8 @@ SLACK_S = 30
 """So much later than its own end a pod is ended by the cluster."""
 LONGEST_WORD = 131_071
 """No program can be given a longer argument or variable, whatever starts it."""
+_PER_NODE = "JOB_COMPLETION_INDEX"
+"""Which node it is: the cluster adds that unless somebody else has."""
 _PER_RANK = ("RANK", "LOCAL_RANK", "POLLINATOR_NODE_RANK")
 
 
@@ -243,14 +245,14 @@ def _environment(wish: Wish) -> list[Manifest]:
     told: list[Manifest] = [
         {"name": name, "value": _exact(value)}
         for name, value in ({"HOME": HOME} | contract).items()
-        if name not in (*_PER_RANK, "POLLINATOR_NODELIST")
+        if name not in (*_PER_RANK, "POLLINATOR_NODELIST", _PER_NODE)
     ]
     if spec.nodes == 1:
         place = {"fieldRef": {"fieldPath": "spec.nodeName"}}
         told.append({"name": "POLLINATOR_NODELIST", "valueFrom": place})
     name = metadata(wish.job, wish.attempt, wish.executor)["name"]
     known = {each["name"] for each in told}
-    for secret in wish.secrets:
+    for secret in (each for each in wish.secrets if each != _PER_NODE):
         if secret in known:
             told = [each for each in told if each["name"] != secret]
         told.append({"name": secret, "valueFrom": {"secretKeyRef": {"name": name, "key": secret}}})

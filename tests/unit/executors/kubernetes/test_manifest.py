@@ -157,6 +157,16 @@ def test_only_four_folders_of_the_run_are_mounted() -> None:
     } == mounts
 
 
+def test_which_node_it_is_is_for_the_cluster_to_say() -> None:
+    name = "JOB_COMPLETION_INDEX"
+    given = [{"name": name, "value": "7"}, {"name": "OTHER", "value": "x"}]
+    container = ranks_of(made(environment=given))
+    secret = ranks_of(made(secrets={name: "7", "TOKEN": "x"}))
+
+    assert ["OTHER"] == [each["name"] for each in container["env"] if each["name"] in ("OTHER", name)]
+    assert ["TOKEN"] == [each["name"] for each in secret["env"] if each["name"] in ("TOKEN", name)]
+
+
 def test_what_a_kubelet_would_put_variables_into_is_left_as_it_is() -> None:
     environment = [{"name": "GREETING", "value": "$(HOME) $$ $x"}]
     container = ranks_of(made(arguments=["$(HOME)", "$$", "a$b"], environment=environment))
