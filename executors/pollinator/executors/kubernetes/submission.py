@@ -140,6 +140,8 @@ class Submission:
         except OSError as error:
             # A disk that is full has room again some time.
             _log.warning("run %s: %s", run.job.run_id, error)
+        except Exception:  # noqa: BLE001 - the root of one run: a defect it meets must not end the others
+            _log.exception("run %s: trying again", run.job.run_id)
         return False
 
     async def _once_or_refused(self, run: Handover) -> None:

@@ -1,0 +1,46 @@
+"""What hands runs over goes on, whatever one of them meets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from pollinator.executors.base import Job
+from pollinator.executors.kubernetes import submission
+from pollinator.executors.kubernetes.api import Api
+from pollinator.executors.kubernetes.handover import Handover
+from pollinator.executors.kubernetes.manifest import Wish
+from pollinator.executors.kubernetes.submission import Submission
+from pollinator.executors.kubernetes.volume import Volume
+from pollinator.executors.kubernetes.watcher import Watcher
+from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.wire.cluster import Cluster, Where
+
+
+async def test_a_defect_that_one_run_meets_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "FIRST_PAUSE_S", 0.01)
+    job = Job("x", RunSpec(project="demo", nodes=1, processes_per_node=1), tmp_path / "runs" / "x")
+    job.workspace.mkdir(parents=True)
+    data = Volume("files", tmp_path, tmp_path, os.geteuid(), os.getegid())
+    tries = 0
+
+    def wish(run: Handover) -> Wish:
+        nonlocal tries
+        tries += 1
+        raise ValueError("no closing quotation")
+
+    api = Api(Cluster(Where("", "", "runs")), "a=b")
+    made = Submission(api, Watcher(api, lambda run: True), data, wish, lambda _: {}, "e")
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(made.run())
+        made.submit(Handover(job, data))
+        while tries < 2:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    assert tries >= 2
