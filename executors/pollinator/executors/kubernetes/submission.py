@@ -191,6 +191,9 @@ class Submission:
             run.is_job(_uid(made))
         if not run.whole and run.uid:
             await self._complete(run, wish)
+            if run.attempt != wish.attempt:
+                # It has ended meanwhile, and the next one is handed over by itself.
+                return
             run.is_whole()
         crash_point("after_job")
         run.pending = None

@@ -11,6 +11,7 @@ import pytest
 from pollinator.executors.base import Job
 from pollinator.executors.kubernetes import submission
 from pollinator.executors.kubernetes.api import Api
+from pollinator.executors.kubernetes.data import Manifest
 from pollinator.executors.kubernetes.handover import Handover
 from pollinator.executors.kubernetes.manifest import Wish
 from pollinator.executors.kubernetes.submission import Submission
@@ -18,6 +19,36 @@ from pollinator.executors.kubernetes.volume import Volume
 from pollinator.executors.kubernetes.watcher import Watcher
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.cluster import Cluster, Where
+
+
+class Ends(Volume):
+    """An attempt that ends while what belongs to its Job is made."""
+
+    run: Handover
+
+    async def objects(self, job: Job, attempt: int) -> list[Manifest]:
+        self.run.end({"reason": "preempted"})
+        self.run.go_on()
+        return []
+
+
+async def test_what_was_made_for_one_attempt_is_not_taken_for_that_of_the_next(tmp_path: Path) -> None:
+    job = Job("x", RunSpec(project="demo", nodes=1, processes_per_node=1), tmp_path / "runs" / "x")
+    job.workspace.mkdir(parents=True)
+    data = Ends("files", tmp_path, tmp_path, os.geteuid(), os.getegid())
+    run = data.run = Handover(job, data)
+    run.is_job("first")
+    wish = Wish(job, 1, "e", 1, 5000, {})
+    api = Api(Cluster(Where("", "", "runs")), "a=b")
+    made = Submission(api, Watcher(api, lambda run: True), data, lambda _: wish, lambda _: {}, "e")
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(made.run())
+        made.submit(run)
+        while run.attempt < 2:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    assert not run.whole
 
 
 async def test_a_defect_that_one_run_meets_does_not_end_the_others(
