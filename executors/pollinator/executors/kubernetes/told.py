@@ -145,15 +145,28 @@ class Told:
         path, offset = self._path(pod, piece.rank), base + piece.offset
         if offset > _size(path) or (piece.rank == JOURNAL and offset + len(piece.data) > JOURNAL_BYTES):
             raise Corrupt(f"what node {pod.node} tells of {path.name} cannot be", reason="bad_page")
+        data = piece.data
+        if (limit := self._limit(pod, piece.rank)) is not None:
+            data = data[: max(0, limit - offset)]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, _FLAGS, 0o600)
         try:
             done = 0
-            while done < len(piece.data):
-                done += os.pwrite(descriptor, piece.data[done:], offset + done)
+            while done < len(data):
+                done += os.pwrite(descriptor, data[done:], offset + done)
         finally:
             os.close(descriptor)
         return path
+
+    def _limit(self, pod: PodTold, rank: int) -> int | None:
+        """Where begins what another pod printed that took the place of this one; None without one."""
+        later = False
+        for other in self.pods.values():
+            same = other.node == pod.node and (rank != JOURNAL or other.attempt == pod.attempt)
+            if later and same:
+                return other.bases[str(rank)]
+            later = later or other is pod
+        return None
 
     def _path(self, pod: PodTold, rank: int) -> Path:
         if rank == JOURNAL:

@@ -16,6 +16,7 @@ from support.storing import MemoryStore
 
 UID = "00000000-aaaa-4bbb-8ccc-000000000001"
 OTHER = "00000000-aaaa-4bbb-8ccc-000000000002"
+THIRD = "00000000-aaaa-4bbb-8ccc-000000000003"
 
 
 @pytest.fixture
@@ -75,6 +76,24 @@ def test_a_pod_that_takes_the_place_of_another_goes_on_behind_it(workspace: Path
 
     assert b"firstsecond" == (workspace / "output/0").read_bytes()
     assert b"began\n" == (workspace / "control/2/0").read_bytes()
+
+
+def test_what_a_pod_says_after_another_took_its_place_disturbs_nothing(workspace: Path) -> None:
+    store, told = MemoryStore(), Told(workspace, RUN, 1)
+    say(store, workspace, Piece(0, 0, b"first"), Piece(JOURNAL, 0, b"began\n"))
+    take(store, told)
+    for uid, attempt in ((OTHER, 1), (THIRD, 2)):
+        say(store, workspace, Piece(0, 0, b"second"), Piece(JOURNAL, 0, b"began\n"), uid=uid)
+        take(store, told, uid, attempt=attempt)
+    say(store, workspace, Piece(0, 5, b" and late"), Piece(JOURNAL, 6, b"rank 0 Killed\n"))
+    say(store, workspace, over=True)
+    # After a restart all pods are asked once more.
+    told = Told(workspace, RUN, 1)
+    take(store, told)
+
+    assert b"firstsecondsecond" == (workspace / "output/0").read_bytes()
+    assert b"began\nbegan\n" == (workspace / "control/1/0").read_bytes()
+    assert told.pods[UID].end is not None
 
 
 def test_how_far_it_is_is_known_after_a_restart(workspace: Path) -> None:
