@@ -63,7 +63,7 @@ class Relay:
         self._questions = questions
         self._told = Told(job.workspace, job.run_id, job.spec.processes_per_node)
         known = read_record(job.workspace / SEEN) or {}
-        self._pods = {uid: _Followed(**each) for uid, each in known.items()}
+        self._pods = self._noted = {uid: _Followed(**each) for uid, each in known.items()}
         self._drained: set[str] = set()
         """Pods that are gone, and have been asked since."""
         self._lost: dict[str, str] = {}
@@ -94,8 +94,6 @@ class Relay:
                 listed[uid] = _Followed(attempt, each.node, ended=True, gone=True)
         if any(self._pods.get(uid) != each for uid, each in listed.items()):
             self._pods = self._pods | listed
-            known = {uid: asdict(each) for uid, each in self._pods.items()}
-            write_json(self.job.workspace / SEEN, known)
             self._wake.set()
 
     def wake(self) -> None:
@@ -176,11 +174,19 @@ class Relay:
     # On a thread
 
     def _round(self) -> bool:
+        self._note_pods()
         store, news = self._opened(), False
         for uid, each in list(self._pods.items()):
             if not self._is_over(uid):
                 news = self._ask(store, uid, each) or news
         return news
+
+    def _note_pods(self) -> None:
+        """For whoever comes after a restart; tried again with the next round where a disk is full."""
+        pods = self._pods
+        if pods is not self._noted:
+            write_json(self.job.workspace / SEEN, {uid: asdict(each) for uid, each in pods.items()})
+            self._noted = pods
 
     def _ask(self, store: Store, uid: str, pod: _Followed) -> bool:
         words = self._words(pod.attempt)

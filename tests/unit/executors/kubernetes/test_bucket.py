@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import math
 import signal
@@ -188,6 +189,30 @@ async def test_it_goes_on_after_a_restart_also_with_pods_that_nobody_knows_any_m
     assert ["the results of node 1 are lost: its pod was gone before they were stored"] == [
         each.text for each in fetched.notices
     ]
+
+
+async def test_pods_are_heard_once_a_disk_that_was_full_has_room(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Path] = []
+
+    def full(path: Path, value: object) -> None:
+        tried.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    place.bucket.prepare(place.job, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(relay_module, "write_json", full)
+        place.runs()
+        await until(lambda: len(tried) > 1)
+    place.say(0, Piece(0, 0, b"a"))
+    await until(lambda: place.pods[0].output(0) == b"a")
+    await place.restart()
+    place.say(1, Piece(2, 0, b"b"), quiet=True)
+    place.see()
+    await until(lambda: place.bucket.settled(place.job, 1))
+
+    assert b"b" == (place.folder / "executor/output/2").read_bytes()
 
 
 def failed(place: Place, reason: str = "node_failed") -> bool:
