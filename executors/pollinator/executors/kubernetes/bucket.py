@@ -280,6 +280,8 @@ class Bucket(Data):
             self._issued.pop((job.run_id, attempt), None)
         except PollinatorError as error:
             _log.warning("run %s: its credentials are not renewed: %s", job.run_id, error.message)
+        except Exception:  # noqa: BLE001 - one task for all runs: a defect it meets at one must not end the others
+            _log.exception("run %s: its credentials are not renewed", job.run_id)
         else:
             if (job.run_id, attempt) in self._issued:
                 self._issued[job.run_id, attempt] = _mark(job), fresh

@@ -407,6 +407,16 @@ async def test_new_credentials_are_handed_on_once(place: Place, issued: list[str
     assert [RUN] * 3 == issued
 
 
+async def test_credentials_that_nobody_can_issue_end_no_more_than_a_try(place: Place) -> None:
+    await place.bucket.objects(place.job, 1)
+    # As boto3 has it for a profile that is not there any more.
+    place.cluster.fails = [ValueError("The config profile (lab) could not be found")]
+    place.job.source.store.folder.path += "/."
+    await until(lambda: bool(place.cluster.asked))
+
+    assert ["PATCH"] == [method for method, _, _ in place.cluster.asked]
+
+
 async def test_a_secret_that_is_gone_is_not_renewed_for_ever(place: Place) -> None:
     await place.bucket.objects(place.job, 1)
     place.cluster.fails = [NotFound("gone", reason="kubernetes_missing")]
