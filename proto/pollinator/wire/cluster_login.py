@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -148,7 +149,7 @@ class Login:
         """What the files say; None for the account of the pod that this is."""
         where = self._where
         files = config_files(where.kubeconfig, self._environ)
-        named = where.kubeconfig or where.context or any(each.exists() for each in files)
+        named = where.kubeconfig or where.context or any(map(os.path.exists, files))
         if not named and is_in_pod(self._environ):
             return None
         return find_context(files, where.context, where.kubeconfig)

@@ -90,7 +90,8 @@ def config_files(given: str, environ: Mapping[str, str]) -> list[Path]:
     """
     named = given or environ.get("KUBECONFIG", "")
     if named:
-        return [Path(each).expanduser() for each in named.split(os.pathsep) if each]
+        # Not ``expanduser``, which raises where there is no such user: then it is a name like others.
+        return [Path(os.path.expanduser(each)) for each in named.split(os.pathsep) if each]
     return [Path(environ.get("HOME") or Path.home(), ".kube", "config")]
 
 
@@ -110,7 +111,7 @@ def find_context(files: Sequence[Path], name: str, given: str = "") -> Context:
     Raises:
         InvalidInput: there is none, or a file cannot be read.
     """
-    read = [(path, _read(path)) for path in files if path.exists()]
+    read = [(path, found) for path in files if (found := _read(path)) is not None]
     listed = ", ".join(map(str, files)) or "no file"
     name = name or next((str(each["current-context"]) for _, each in read if each.get("current-context")), "")
     contexts = _names(read, "contexts")
@@ -171,7 +172,8 @@ def credentials_of(context: Context, status: Entry | None = None) -> Credentials
         namespace=context.namespace,
         authorization=authorization,
         until=until,
-        authority=authority.decode("ascii", "replace"),
+        # Bundles name authorities beside their certificates, in the letters of many countries.
+        authority=authority.decode("ascii", "ignore"),
         certificate=certificate,
         key=key,
         verify=not cluster.get("insecure-skip-tls-verify", False),
@@ -260,15 +262,18 @@ def _seconds(text: object) -> float:
         return float("inf")
 
 
-def _read(path: Path) -> Entry:
+def _read(path: Path) -> Entry | None:
+    """What is in a file; None where there is none."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise _bad(path, "it is too long")
         found = yaml.safe_load(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise _bad(path, error.strerror or str(error)) from error
-    except yaml.YAMLError as error:
-        # The words of the parser would quote the file.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # The words of the parser would quote the file. What looks like a date and is none it does not expect.
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark is not None else ""
         raise _bad(path, f"it is no YAML{line}") from None

@@ -88,6 +88,22 @@ async def test_certificates_on_both_sides_and_another_name_than_the_address(
             await forwarding.close()
 
 
+async def test_authorities_may_be_named_in_any_letters(pair: Pair, tmp_path: Path) -> None:
+    authority = tmp_path / "authority.pem"
+    authority.write_text(f"# Főtanúsítvány\n{pair.client.authority.read_text()}", "utf-8")
+    about = {"certificate-authority": str(authority), "tls-server-name": "kubernetes"}
+    async with serving(pair) as api:
+        api.answers[f"GET {PODS}"] = gives({"items": []})
+        async with line(tmp_path / "config", api.url, {"token": "t"}, about) as cluster:
+            assert {"items": []} == await cluster.request("GET", PODS)
+
+
+async def test_files_that_nobody_can_look_for_are_said() -> None:
+    cluster = Cluster(Where(), {"KUBECONFIG": f"/{'a' * 300}"})
+    assert "bad_kubeconfig" == (await refusal(cluster)).reason
+    await cluster.close()
+
+
 async def test_a_server_of_another_authority_or_name_is_not_asked(pair: Pair, tmp_path: Path) -> None:
     other = make_pair(tmp_path / "other", "api", ["kubernetes"])
     async with serving(pair) as api:

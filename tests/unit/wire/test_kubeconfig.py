@@ -175,6 +175,8 @@ CLUSTER = "clusters: [{name: c, cluster: {server: 'https://x'}}]\n"
         ("a: [", "it is no YAML in line"),
         ("just words", "it holds no clusters"),
         ("contexts: {}x", "it is no YAML"),
+        ("a: 2026-13-45", "it is no YAML"),
+        ("a: " + "[" * 5000, "it is no YAML"),
         ("contexts: [a, b]", "contexts is not a list of names"),
         ("contexts: [{name: k, context: {user: u}}]", "context k has no cluster"),
         ("contexts: [{name: k, context: {cluster: c}}]", "there is no cluster 'c'"),
@@ -203,6 +205,16 @@ def test_files_that_cannot_be_meant(tmp_path: Path, text: str, words: str) -> No
         credentials_of(find_context([path], "k"))
 
     assert words in caught.value.message
+
+
+def test_names_of_files_that_no_system_takes(tmp_path: Path) -> None:
+    path = written(tmp_path / "config", SERVER, {})
+
+    assert [Path("~nobody-of-this-name/config")] == config_files("~nobody-of-this-name/config", {})
+    assert CONTEXT == find_context([path / "below", tmp_path / "missing", path], "").name
+    with pytest.raises(InvalidInput) as caught:
+        find_context([tmp_path / ("a" * 300)], "")
+    assert "File name too long" in caught.value.message
 
 
 def test_nothing_secret_is_told(tmp_path: Path) -> None:
