@@ -57,14 +57,15 @@ def said_roots(store: Store, now_ns: int) -> Roots:
     roots = Roots()
     # Before the leases: what has none then has lost it, or never had one.
     pages = list(store.listing(f"{TALK}/"))
-    alive: set[str] = set()
     # Leases first: one is removed only after the ref that takes its place was written.
-    for each in list(store.listing(f"{LEASE}/")):
-        if _older(each, now_ns, LEASE_LIFE_S):
-            roots.dead.append(each)
-        else:
-            alive.add(run_of(each.key))
+    leases = list(store.listing(f"{LEASE}/"))
+    # That of a part is written once: it lives as long as the one of its run, which is renewed.
+    alive = {run_of(each.key) for each in leases if not _older(each, now_ns, LEASE_LIFE_S)}
+    for each in leases:
+        if run_of(each.key) in alive:
             _add_lease(roots, store, each.key)
+        else:
+            roots.dead.append(each)
     for each in list(store.listing(f"{REF}/")):
         if _older(each, now_ns, REF_LIFE_S):
             roots.dead.append(each)

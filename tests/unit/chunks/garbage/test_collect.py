@@ -349,3 +349,15 @@ def test_what_a_part_of_a_run_keeps_is_needed_by_the_run(place: Place) -> None:
 
     assert ({}, {}) == kinds(place.collect())
     assert SnapshotReader(place.store).open(ref).src.digest
+
+
+def test_what_a_part_of_a_run_keeps_stays_as_long_as_the_run_has_a_lease(place: Place) -> None:
+    ref = place.publish(random_bytes(9000))
+    write_lease(place.store, lease_of_part("run1", 0), Lease(result=ref))
+    place.pass_s(LEASE_LIFE_S + 60)
+    write_lease(place.store, "run1", Lease())
+    kept = place.collect()
+    place.pass_s(LEASE_LIFE_S + 60)
+
+    assert ({}, {}) == kinds(kept)
+    assert {"leases": 2} == kinds(place.collect())[0]
