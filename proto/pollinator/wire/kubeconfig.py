@@ -66,6 +66,8 @@ class Context:
     """What paths of the cluster are relative to."""
     user_folder: Path
     user_file: Path
+    files: tuple[Path, ...] = ()
+    """All that were read."""
     given: str = ""
     """The files that were named, where it was not left to the environment."""
 
@@ -139,6 +141,7 @@ def find_context(files: Sequence[Path], name: str, given: str = "") -> Context:
         cluster_folder=cluster_at.parent,
         user_folder=user_at.parent,
         user_file=user_at,
+        files=tuple(each.absolute() for each in files),
         given=given,
     )
 

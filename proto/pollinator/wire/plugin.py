@@ -2,6 +2,8 @@
 
 The protocol is that of ``client.authentication.k8s.io``: what is asked is in ``KUBERNETES_EXEC_INFO``, the
 answer is JSON on stdout. What a program prints is never repeated where it may be a token.
+
+``python -m pollinator.wire.plugin FILES CONTEXT`` runs one in the user's own terminal.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import json
 import os
 import re
 import signal
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from pollinator.wire.documents import Entry, as_entries, as_entry, as_list
-from pollinator.wire.errors import InvalidInput, NeedsLogin
-from pollinator.wire.kubeconfig import Context
+from pollinator.wire.errors import InvalidInput, NeedsLogin, PollinatorError
+from pollinator.wire.kubeconfig import Context, config_files, find_context
 
 LIMIT_S = 60.0
 """So long a program may take: some ask a server far away, and none may ask a person."""
@@ -30,14 +33,15 @@ _VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1
 
 
 def login_of(context: Context) -> list[str]:
-    """The program as it is run in the user's own terminal, to log in; its answer is not shown there."""
-    plugin = context.plugin
-    if plugin is None:
+    """How the program is run in the user's own terminal, to log in; its answer is not shown there.
+
+    What the files give it as variables may be secret: it is read again there, and in no list of processes.
+    """
+    if context.plugin is None:
         return []
-    told = json.dumps(_told(context, plugin, interactive=True))
-    given = [f"{name}={value}" for name, value in _environment(plugin).items()]
-    quiet = ["sh", "-c", 'exec "$@" > /dev/null', "sh"]
-    return ["env", *given, f"KUBERNETES_EXEC_INFO={told}", *quiet, *_command(context, plugin)]
+    files = os.pathsep.join(map(str, context.files))
+    # Not from the folder where the user is, which may have modules of any name.
+    return [sys.executable, "-P", "-m", "pollinator.wire.plugin", files, context.name]
 
 
 async def ask(context: Context, environ: Mapping[str, str], *, limit_s: float = LIMIT_S) -> Entry:
@@ -57,11 +61,7 @@ async def ask(context: Context, environ: Mapping[str, str], *, limit_s: float = 
     command = _command(context, plugin)
     if plugin.get("interactiveMode") == "Always":
         raise _refused(context, f"{command[0]} asks somebody each time, which nobody can answer here")
-    environment = {
-        **environ,
-        **_environment(plugin),
-        "KUBERNETES_EXEC_INFO": json.dumps(_told(context, plugin, interactive=False)),
-    }
+    environment = _environment(context, plugin, environ, interactive=False)
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -138,9 +138,13 @@ def _command(context: Context, plugin: Entry) -> list[str]:
     return [name, *map(str, arguments)]
 
 
-def _environment(plugin: Entry) -> dict[str, str]:
+def _environment(
+    context: Context, plugin: Entry, environ: Mapping[str, str], *, interactive: bool
+) -> dict[str, str]:
     listed = as_entries(plugin.get("env"))
-    return {str(each["name"]): str(each.get("value", "")) for each in listed if "name" in each}
+    given = {str(each["name"]): str(each.get("value", "")) for each in listed if "name" in each}
+    told = json.dumps(_told(context, plugin, interactive=interactive))
+    return {**environ, **given, "KUBERNETES_EXEC_INFO": told}
 
 
 def _told(context: Context, plugin: Entry, *, interactive: bool) -> dict[str, Any]:
@@ -184,3 +188,26 @@ def _said(words: bytes) -> str:
     """What a program says on stderr, without what may be a token."""
     plain = " ".join(words.decode("utf-8", "replace").split())
     return _SECRET.sub("[...]", plain)[-WORDS:] or "it said nothing"
+
+
+def _log_in(files: str, name: str) -> NoReturn:
+    """Become the program of a context's user.
+
+    Raises:
+        InvalidInput: there is none, or it cannot be meant.
+        OSError: it cannot be run.
+    """
+    context = find_context(config_files(files, {}), name, files)
+    if (plugin := context.plugin) is None:
+        raise _bad(context, "it has no program to log in with")
+    command = _command(context, plugin)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    environment = _environment(context, plugin, os.environ, interactive=True)
+    os.execvpe(command[0], command, environment)  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    try:
+        _log_in(*sys.argv[1:])
+    except (PollinatorError, OSError) as failed:
+        sys.exit(str(failed))

@@ -132,15 +132,35 @@ async def test_one_that_cannot_be_meant(tmp_path: Path, wrong: dict[str, Any]) -
 
 
 def test_the_program_for_a_terminal_asks_there_and_does_not_show_the_token(tmp_path: Path) -> None:
-    text = "print(sys.argv[1], file=sys.stderr); give(token='never-shown')"
-    user = program(tmp_path / "give-token", text, args=["a b"], env=[{"name": "WHO", "value": "ada"}])
+    text = "print(sys.argv[1], os.environ['WHO'], file=sys.stderr); give(token='never-shown')"
+    user = program(tmp_path / "give-token", text, args=["a b"], env=[{"name": "WHO", "value": "secret-ada"}])
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "json.py").write_text("raise SystemExit('of the folder where the user is')")
 
     command = plugin.login_of(context(tmp_path, user))
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=here)
 
-    assert ("", "a b\n") == (done.stdout, done.stderr)
+    assert ("", "a b secret-ada\n") == (done.stdout, done.stderr)
+    # It is shown to whoever lists executors, or processes.
+    assert "secret-ada" not in " ".join(command)
     [told] = asked(tmp_path / "give-token")
     assert told["spec"] == {"interactive": True}
+
+
+@pytest.mark.parametrize(("user", "words"), [({}, "no program to log in with"), (None, "No such file")])
+def test_a_program_for_a_terminal_that_cannot_be_run_says_why(
+    tmp_path: Path, user: dict[str, Any] | None, words: str
+) -> None:
+    known = program(tmp_path / "give-token", "")
+    command = plugin.login_of(context(tmp_path, known))
+    (tmp_path / "give-token").unlink()
+    context(tmp_path, known if user is None else user)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert 1 == done.returncode
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_program_there_is_none(tmp_path: Path) -> None:
