@@ -15,7 +15,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from pollinator.wire.documents import Entry, as_entries, as_entry, as_list
@@ -62,8 +62,28 @@ async def ask(context: Context, environ: Mapping[str, str], *, limit_s: float = 
     if plugin.get("interactiveMode") == "Always":
         raise _refused(context, f"{command[0]} asks somebody each time, which nobody can answer here")
     environment = _environment(context, plugin, environ, interactive=False)
+    transport, heard = await _started(context, plugin, command, environment)
     try:
-        process = await asyncio.create_subprocess_exec(
+        async with asyncio.timeout(limit_s):
+            await heard.until_ended(transport.get_pid())
+    except TimeoutError:
+        raise _refused(context, f"{command[0]} gave no answer for {limit_s:.3g} s and was ended") from None
+    finally:
+        if not heard.ended.is_set():
+            _end_group(transport.get_pid())
+            await heard.ended.wait()
+        transport.close()
+    if code := transport.get_returncode():
+        raise _refused(context, f"{command[0]} ended with {code}: {_said(bytes(heard.kept[2]))}")
+    return _status(context, plugin, command[0], bytes(heard.kept[1]))
+
+
+async def _started(
+    context: Context, plugin: Entry, command: Sequence[str], environment: Mapping[str, str]
+) -> tuple[asyncio.SubprocessTransport, _Heard]:
+    try:
+        return await asyncio.get_running_loop().subprocess_exec(
+            _Heard,
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -76,37 +96,46 @@ async def ask(context: Context, environ: Mapping[str, str], *, limit_s: float = 
     except OSError as error:
         more = str(plugin.get("installHint") or "").strip()
         raise _refused(context, f"{command[0]} cannot be run: {error.strerror}", more) from error
-    try:
-        async with asyncio.timeout(limit_s):
-            out, said = await _heard(process)
-            await process.wait()
-    except TimeoutError:
-        raise _refused(context, f"{command[0]} gave no answer for {limit_s:.3g} s and was ended") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    if process.returncode:
-        raise _refused(context, f"{command[0]} ended with {process.returncode}: {_said(said)}")
-    return _status(context, plugin, command[0], out)
 
 
-async def _heard(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
-    """Both of its outputs, as much as counts."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    async with asyncio.TaskGroup() as group:
-        out = group.create_task(_most(process.stdout), name="answer of a plugin")
-        said = group.create_task(_most(process.stderr), name="words of a plugin")
-    return out.result(), said.result()
+class _Heard(asyncio.SubprocessProtocol):
+    """Both outputs of a program, as much as counts: all is read, so that nobody waits for us.
+
+    Not asyncio's streams: there the end of a program is known only once nobody has its outputs any more, and
+    what it leaves behind may have them for good.
+    """
+
+    def __init__(self) -> None:
+        self.kept = {1: bytearray(), 2: bytearray()}
+        self.ended = asyncio.Event()
+        """The program, that is."""
+        self._open = {1, 2}
+        self._closed = asyncio.Event()
+
+    async def until_ended(self, pid: int) -> None:
+        """Wait for all that it has to say; what it leaves running in its group is ended."""
+        await self.ended.wait()
+        _end_group(pid)
+        await self._closed.wait()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """What is too long is cut, and is no answer then."""
+        self.kept[fd] += data[: MOST_BYTES - len(self.kept[fd])]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """Nobody can print there any more."""
+        self._open.discard(fd)
+        if not self._open:
+            self._closed.set()
+
+    def process_exited(self) -> None:
+        """The program has ended."""
+        self.ended.set()
 
 
-async def _most(stream: asyncio.StreamReader) -> bytes:
-    """All of it is read, so that nobody waits for us; what is too long is cut, and is no answer then."""
-    kept = bytearray()
-    while data := await stream.read(65536):
-        kept += data[: MOST_BYTES - len(kept)]
-    return bytes(kept)
+def _end_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _status(context: Context, plugin: Entry, name: str, out: bytes) -> Entry:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -81,13 +83,24 @@ async def test_one_that_hangs_is_ended_with_all_that_it_has_started(tmp_path: Pa
     wait_until(lambda: not living((tmp_path / "pid").read_text()), "nothing of it lives")
 
 
-async def test_what_it_leaves_running_is_ended_as_well(tmp_path: Path) -> None:
-    text = "subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+@pytest.mark.parametrize("to", ["subprocess.DEVNULL", "None"])
+async def test_what_it_leaves_running_is_ended_as_well_and_not_waited_for(tmp_path: Path, to: str) -> None:
+    text = f"subprocess.Popen(['sleep', '600'], stdout={to}, stderr={to})\n"
     text += "(here / 'pid').write_text(str(os.getpid()))\ngive(token='t')"
 
     assert {"token": "t"} == await answer(tmp_path, text)
 
     wait_until(lambda: not living((tmp_path / "pid").read_text()), "nothing of it lives")
+
+
+async def test_one_that_hangs_is_not_waited_for_because_of_what_it_has_let_go(tmp_path: Path) -> None:
+    text = "left = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+    text += "(here / 'left').write_text(str(left.pid))\ntime.sleep(600)"
+    try:
+        async with asyncio.timeout(30):
+            assert "gave no answer for 2 s" in (await refusal(tmp_path, text, limit_s=2.0)).message
+    finally:
+        os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
