@@ -350,6 +350,13 @@ def _client(credentials: Credentials) -> ApiClient:
             f"the certificates for {credentials.server} cannot be used: {_why(error)}",
             reason="bad_kubeconfig",
         ) from error
+    except OSError as error:
+        # Full for a moment, say.
+        raise Unavailable(
+            f"the certificate for {credentials.server} cannot be written down: {_why(error)}",
+            reason="kubernetes_down",
+            hint="make room in the folder of temporary files: TMPDIR",
+        ) from error
 
 
 def _written(folder: str, name: str, body: bytes) -> str:

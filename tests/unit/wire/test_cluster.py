@@ -130,6 +130,23 @@ async def test_a_certificate_that_a_program_gives_is_used_and_kept_in_no_file(
     assert [] == os.listdir(tmp_path / "tmp")
 
 
+async def test_a_certificate_waits_for_room_for_it(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = {"client-certificate": str(pair.client.certificate), "client-key": str(pair.client.key)}
+    about = {"certificate-authority": str(pair.client.authority), "tls-server-name": "kubernetes"}
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    async with serving(pair, wants_certificate=True) as api:
+        api.answers[f"GET {PODS}"] = gives({"items": []})
+        async with line(tmp_path / "config", api.url, user, about) as cluster:
+            error = await refusal(cluster)
+            (tmp_path / "tmp").mkdir()
+            assert {"items": []} == await cluster.request("GET", PODS)
+
+    assert ("kubernetes_down", True) == (error.reason, error.retryable)
+    assert "cannot be written down: No such file or directory" in error.message
+
+
 async def test_many_calls_that_meet_an_expired_token_renew_it_once(api: Api, tmp_path: Path) -> None:
     user = program(tmp_path / "give", "give(token=(here / 'token').read_text())")
     (tmp_path / "token").write_text("old")
