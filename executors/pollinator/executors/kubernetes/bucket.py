@@ -102,6 +102,7 @@ class Bucket(Data):
         """What pods of an attempt have, and for what the run came with."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bucket")
         self._side_car: bool | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # Before the pods
 
@@ -163,7 +164,9 @@ class Bucket(Data):
             os.pwrite(descriptor, text.encode() + b"\n", 0)
         finally:
             os.close(descriptor)
-        self._relay(job).wake()
+        if self._loop is not None:
+            # From a thread of others; by now the run may be over.
+            self._loop.call_soon_threadsafe(self._wake_relay, job.run_id)
 
     def see(self, job: Job, attempt: int, pods: Sequence[PodSeen]) -> None:
         """Note how the pods are."""
@@ -175,6 +178,7 @@ class Bucket(Data):
 
     async def serve(self) -> None:
         """Relay for each run, and renew credentials in time."""
+        self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._renew_all(), name="credentials")
@@ -258,6 +262,10 @@ class Bucket(Data):
         if job.source.HasField("store"):
             relay.job = job
         return relay
+
+    def _wake_relay(self, run_id: str) -> None:
+        if run_id in self._relays:
+            self._relays[run_id].wake()
 
     def _questions(self) -> int:
         return sum(relay.open for relay in self._relays.values())

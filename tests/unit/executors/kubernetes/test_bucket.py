@@ -294,6 +294,27 @@ async def test_pods_are_told_each_word_once_and_that_their_ranks_are_gone(place:
     assert heard(1) == [({"stop": "cancel"}, False)]
 
 
+async def test_a_word_from_a_thread_wakes_its_run_from_the_loops_and_none_that_is_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[bool] = []
+
+    def wake(relay: relay_module.Relay) -> None:
+        woken.append(threading.current_thread() is threading.main_thread())
+
+    monkeypatch.setattr(relay_module.Relay, "wake", wake)
+    place.bucket.prepare(place.job, 1)
+    place.runs()
+    await asyncio.sleep(0)
+    await asyncio.to_thread(place.bucket.tell, place.job, 1, STOP, "cancelled")
+    await until(lambda: bool(woken))
+    place.bucket.forget(place.job)
+    await asyncio.to_thread(place.bucket.tell, place.job, 1, STOP, "cancelled")
+    await asyncio.sleep(0.1)
+
+    assert [True] == woken
+
+
 async def test_results_wait_for_a_store_that_does_not_answer(place: Place) -> None:
     write_exit(place.job.workspace, {"reason": ""})
     place.ends(0, {"f": b""})
