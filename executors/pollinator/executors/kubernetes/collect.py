@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +32,7 @@ from pollinator.executors.kubernetes.pages import (
     Page,
     Piece,
 )
-from pollinator.executors.kubernetes.pod import NOTES, STAYS, Pod, Reach, begin_log, words
+from pollinator.executors.kubernetes.pod import ENDING, NOTES, STAYS, Ending, Pod, Reach, begin_log, words
 from pollinator.executors.kubernetes.ranks import Ranks
 from pollinator.v1.keeping_pb2 import Lease
 from pollinator.wire.errors import Corrupt, InvalidInput, PollinatorError, WrongState
@@ -65,7 +64,7 @@ class Collecting:
         ending: set when the pod is to end.
     """
 
-    def __init__(self, pod: Pod, ending: threading.Event) -> None:
+    def __init__(self, pod: Pod, ending: Ending) -> None:
         self._pod = pod
         self._plan = pod.plan()
         self._ending = ending
@@ -230,13 +229,13 @@ class Collecting:
 def main(arguments: list[str]) -> int:
     """Tell of the pod until it is over; the exit code of the container."""
     begin_log()
-    ending = threading.Event()
+    pod = Pod.here(arguments)
+    ending = Ending(pod.at(NOTES) / ENDING)
 
     def end(number: int, frame: FrameType | None) -> None:
         ending.set()
 
     signal.signal(signal.SIGTERM, end)
-    pod = Pod.here(arguments)
     collecting = Collecting(pod, ending)
     try:
         collecting.run()

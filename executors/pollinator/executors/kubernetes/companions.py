@@ -20,6 +20,7 @@ from pollinator.executors.kubernetes.data import (
 from pollinator.executors.kubernetes.naming import metadata
 from pollinator.executors.kubernetes.pod import (
     AUTHORITIES,
+    ENDING,
     KEYS,
     NOTES,
     PLAN,
@@ -37,7 +38,7 @@ FILES, TOLD, NOTED, WAY, OWNER = "files", "told", "notes", "store", "keys"
 # The first process of a container hears no signal that it has no handler for, and Python takes a while until
 # it has one, or has none: a pod that is removed just then would stay until its time to end is over. A shell
 # that has just forked may lose one as well, so it is sent again.
-LISTENS = """\
+ENDS = """\
 trap 'told=1; [ -z "$child" ] || kill -s TERM "$child" 2> /dev/null' TERM
 "$@" & child=$!
 [ -z "$told" ] || kill -s TERM "$child" 2> /dev/null
@@ -49,7 +50,17 @@ done
 for again in 1 2 3; do sleep 1; kill -s TERM "$child" 2> /dev/null || break; done
 wait "$child"
 """
-"""What starts both, in the words of every shell."""
+"""What starts ``fetch``, in the words of every shell: told to end, it ends it."""
+NOTES_IT = """\
+trap ': > "$0"' TERM
+"$@" & child=$!
+while :; do
+    wait "$child"; code=$?
+    kill -0 "$child" 2> /dev/null || exit "$code"
+done
+"""
+"""What starts ``collect``: told to end, it leaves word in a file. The ranks may have ended before Python has
+begun, and what they left is to be told all the same."""
 CPU_MILLIS, MEMORY_BYTES = 500, 512 * 1024 * 1024
 """What the one beside the ranks takes of their node."""
 RESOURCES = {
@@ -61,6 +72,9 @@ RESULTS_S = 24 * 3600
 """So much longer than their ranks pods may be there: results wait for a store that does not answer."""
 GRACE_S = 300
 """So long a pod that is to end has to store what there is."""
+
+
+_STARTS = {FETCH: (ENDS, FETCH), COLLECT: (NOTES_IT, f"{NOTES}/{ENDING}")}
 
 
 def secret_name(job: Job, attempt: int, executor: str) -> str:
@@ -146,7 +160,7 @@ def _container(name: str, site: Site) -> Manifest:
         "name": name,
         "image": site.executor_image,
         "imagePullPolicy": "Always" if site.executor_image.endswith(":latest") else "IfNotPresent",
-        "command": ["/bin/sh", "-c", LISTENS, name, site.python, "-m", f"{PACKAGE}.{name}"],
+        "command": ["/bin/sh", "-c", *_STARTS[name], site.python, "-m", f"{PACKAGE}.{name}"],
         "env": [
             {"name": UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             {"name": "HOME", "value": NOTES},

@@ -7,14 +7,13 @@ when the pod's sandbox is gone.
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
 
 from pollinator.chunks.layout import disk_errors, lay_out
 from pollinator.chunks.read import SnapshotReader
 from pollinator.chunks.store import Store
 from pollinator.executors.kubernetes.data import CONTROL, GO, OUTPUT, STOP, WORK
-from pollinator.executors.kubernetes.pod import Plan, Pod, Reach, begin_log, words
+from pollinator.executors.kubernetes.pod import ENDING, NOTES, Ending, Plan, Pod, Reach, begin_log, words
 from pollinator.executors.trees import remove_tree
 from pollinator.v1.tree_pb2 import Tree
 from pollinator.wire.errors import PollinatorError
@@ -61,7 +60,7 @@ def main(arguments: list[str]) -> int:
     begin_log()
     pod = Pod.here(arguments)
     plan = pod.plan()
-    reach = Reach(pod, plan.project, threading.Event())
+    reach = Reach(pod, plan.project, Ending(pod.at(NOTES) / ENDING))
     try:
         make_ready(pod)
         reach.do(lambda store: fetch(plan, pod.node, pod.at(WORK), store), PATIENCE_S, LOGIN_S)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -29,6 +30,8 @@ from pollinator.wire.errors import Denied, Exhausted, NeedsLogin, PollinatorErro
 
 NOTES = f"{OURS}/notes"
 """What ``collect`` notes for the one that comes after it, should it be killed."""
+ENDING = "ending"
+"""A file among these: it is to end."""
 SECRET = f"{OURS}/store"
 KEYS = f"{OURS}/keys"
 """A Secret of whoever owns the cluster, where runs use one."""
@@ -43,6 +46,7 @@ KEY_NAMES = ("access_key", "secret_key", "session_token")
 TERMINATION = "/dev/termination-log"
 TERMINATION_BYTES = 4096
 
+LOOK_S = 0.2
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
 
@@ -115,6 +119,32 @@ class Pod:
             self.at(TERMINATION).write_bytes(text.encode()[:TERMINATION_BYTES])
 
 
+class Ending:
+    """Whether this process is to end: it was told so itself, or who has started it was.
+
+    Args:
+        file: is there then.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._told = threading.Event()
+
+    def set(self) -> None:
+        """It is."""
+        self._told.set()
+
+    def is_set(self) -> bool:
+        """It is to end."""
+        return self._told.is_set() or self._file.exists()
+
+    def wait(self, seconds: float = math.inf) -> None:
+        """Rest for so long, or until it is to end."""
+        until = time.monotonic() + seconds
+        while not self.is_set() and (left := until - time.monotonic()) > 0:
+            self._told.wait(min(left, LOOK_S))
+
+
 class Reach:
     """The store of the run, by the credentials of the moment. Belongs to one thread.
 
@@ -124,7 +154,7 @@ class Reach:
         ending: set when this process is to end: pauses are over then.
     """
 
-    def __init__(self, pod: Pod, project: str, ending: threading.Event) -> None:
+    def __init__(self, pod: Pod, project: str, ending: Ending) -> None:
         self._pod = pod
         self._project = project
         self._ending = ending

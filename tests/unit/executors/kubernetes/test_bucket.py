@@ -22,7 +22,7 @@ from pollinator.executors.base import Job
 from pollinator.executors.kubernetes import bucket as bucket_module
 from pollinator.executors.kubernetes import relay as relay_module
 from pollinator.executors.kubernetes.bucket import Bucket
-from pollinator.executors.kubernetes.companions import LISTENS, has_side_cars
+from pollinator.executors.kubernetes.companions import ENDS, NOTES_IT, has_side_cars
 from pollinator.executors.kubernetes.credentials import Issued, Owner
 from pollinator.executors.kubernetes.data import STOP, PodSeen
 from pollinator.executors.kubernetes.pages import WORDS, Incoming, Outgoing, Page, Piece
@@ -374,9 +374,9 @@ async def test_collect_is_a_side_car_where_there_are_such(
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_what_starts_collect_hears_that_it_is_to_end_from_the_first_moment_on(shell: str) -> None:
+def test_what_starts_fetch_hears_that_it_is_to_end_from_the_first_moment_on(shell: str) -> None:
     slow = ["sleep", "60"]
-    with subprocess.Popen([shell, "-c", LISTENS, "collect", *slow]) as process:
+    with subprocess.Popen([shell, "-c", ENDS, "fetch", *slow]) as process:
         wait_until(lambda: b"sleep" in children_of(process.pid), "it has begun")
         process.terminate()
         assert 128 + signal.SIGTERM == process.wait(10)
@@ -388,19 +388,27 @@ def children_of(pid: int) -> bytes:
 
 
 @pytest.mark.parametrize("code", [0, 1, 143])
-def test_what_starts_collect_ends_as_that_does(code: int) -> None:
-    ended = subprocess.run(["sh", "-c", LISTENS, "collect", "sh", "-c", f"exit {code}"], check=False)
+@pytest.mark.parametrize("script", [ENDS, NOTES_IT])
+def test_what_starts_both_ends_as_they_do(script: str, code: int) -> None:
+    ended = subprocess.run(["sh", "-c", script, "x", "sh", "-c", f"exit {code}"], check=False)
 
     assert code == ended.returncode
 
 
-def test_one_that_ends_by_itself_once_it_is_told_is_waited_for() -> None:
-    program = "trap 'sleep 0.3; exit 7' TERM; echo up; while :; do sleep 0.05; done"
-    command = ["sh", "-c", LISTENS, "collect", "sh", "-c", program]
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_what_starts_collect_leaves_word_that_it_is_to_end_and_waits_for_it(
+    shell: str, tmp_path: Path
+) -> None:
+    word, end = tmp_path / "ending", tmp_path / "end"
+    program = f"echo up; until [ -e {end} ]; do sleep 0.05; done; exit 7"
+    command = [shell, "-c", NOTES_IT, str(word), "sh", "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert b"up\n" == process.stdout.readline()
         process.terminate()
+        wait_until(word.exists, "there is word")
+        assert process.poll() is None
+        end.touch()
         assert 7 == process.wait(10)
 
 

@@ -15,6 +15,7 @@ import pytest
 from pollinator.chunks.keeping import read_lease
 from pollinator.chunks.read import SnapshotReader
 from pollinator.executors.kubernetes.data import CONTROL, OUTPUT, WORK
+from pollinator.executors.kubernetes.pod import ENDING, NOTES
 from pollinator.executors.kubernetes.results import kept_of
 from pollinator.executors.kubernetes.told import Told
 from support.lone_pod import RUN, LonePod
@@ -170,6 +171,20 @@ def test_a_pod_that_is_to_end_waits_for_its_ranks_and_stores_what_there_is(tmp_p
 
     assert {b"out": b"last"} == results(pod, pod.read_all())
     assert b"so far\nlast words\n" == pod.output(0)
+
+
+def test_ranks_that_have_ended_before_it_began_are_told_all_the_same(tmp_path: Path) -> None:
+    pod = LonePod(tmp_path)
+    pod.note("began", "ran", "done")
+    pod.print(0, b"quick\n")
+    pod.at(NOTES).mkdir(parents=True)
+    (pod.at(NOTES) / ENDING).touch()
+    process = pod.start_side_car()
+    assert b"" == process.communicate(timeout=END_S)[1]
+
+    assert 0 == process.returncode
+    assert {} == results(pod, pod.read_all())
+    assert b"quick\n" == pod.output(0)
 
 
 def test_a_pod_that_is_to_end_before_its_ranks_began_does_so_at_once(tmp_path: Path) -> None:
