@@ -319,7 +319,8 @@ async def test_a_request_that_does_not_fit_on_the_disk_is_refused_and_can_be_rep
 
 
 async def test_a_run_outlives_a_disk_that_is_full_for_a_while(executor: ExecutorProcess) -> None:
-    run = await executor.begin("import os, time; print(os.getpid()); time.sleep(0.3); os._exit(7)")
+    rest_s = executor.profile.lag_s + 0.1
+    run = await executor.begin(f"import os, time; print(os.getpid()); time.sleep({rest_s}); os._exit(7)")
     printed = await executor.printed(run.id, b"\n")
     await executor.reached(run.id, RunState.RUN_STATE_RUNNING)
     with executor.full_disk():
