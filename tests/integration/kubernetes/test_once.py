@@ -210,7 +210,7 @@ async def test_a_job_that_is_suspended_while_it_runs_ends_the_attempt(cluster: S
 @pytest.mark.double_only("has an image come when it is told to")
 async def test_a_run_that_its_queue_takes_back_before_it_began_waits_again(cluster: Site) -> None:
     async with executor_in(cluster) as executor:
-        run = await executor.begin("print('ran')", image="registry.example/slow:1")
+        run = await executor.begin("print('ran')", image="registry.example/slow-too:1")
         await said(executor, run.id, "image_pulling")
         (job,) = await asyncio.to_thread(cluster.all, "jobs")
         name = job["metadata"]["name"]
