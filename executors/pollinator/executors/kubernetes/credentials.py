@@ -54,7 +54,7 @@ def issue(source: SnapshotSource, owner: Owner) -> Issued:
     """
     if source.store.WhichOneof("kind") != "s3":
         raise InvalidInput(
-            "pods cannot reach the files of this run: its project is not in a bucket",
+            "pods cannot reach the files of this run: its project is not in a bucket that they reach",
             reason="bucket_needed",
             hint="name a bucket (AWS_S3_BUCKET and the variables that go with it: docs/store.md), or have "
             "the executor use a volume: docs/kubernetes.md",

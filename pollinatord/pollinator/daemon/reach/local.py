@@ -41,14 +41,16 @@ class LocalProcess(AtSocket):
     """
 
     near = True
+    trusted = False
     owned = True
     idle = "not started yet; the first run starts it"
 
     def __init__(self, place: Place, socket: Path, state: Path) -> None:
         super().__init__(place, socket)
         if place.kind == KUBERNETES:
-            # Its runs are elsewhere: they get credentials for their files alone, which are renewed.
-            self.near = False
+            # Its runs are elsewhere: they get credentials for their files alone, which are renewed; where the
+            # daemon is issued none, it asks itself, at an address that only its settings may know.
+            self.near, self.trusted = False, True
         self._state = state
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -45,6 +45,7 @@ class Served(AtSocket):
     """A socket; who starts and ends what listens there is not our concern."""
 
     near = False
+    trusted = False
     owned = False
     idle = "nobody has answered there yet"
 

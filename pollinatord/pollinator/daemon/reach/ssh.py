@@ -55,6 +55,7 @@ class SshTransport:
     """
 
     near = False
+    trusted = False
     owned = True
     idle = "not connected yet; the first run connects"
 

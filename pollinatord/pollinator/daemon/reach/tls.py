@@ -45,6 +45,7 @@ class OverTls:
     """
 
     near = False
+    trusted = False
     owned = False
     idle = "not asked yet"
     hint = ""

@@ -53,6 +53,8 @@ class Transport(Protocol):
 
     near: bool
     """The executor is on this machine and reaches every store that the daemon does."""
+    trusted: bool
+    """It is not near, but ours and on this machine: it may have the keys of a store, and hands none on."""
     owned: bool
     """What is at the far end is ours: it is taken away when the executor is removed."""
     idle: str

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from pollinator.chunks import s3_limited
+from pollinator.chunks.blobs import PeerStore
 from pollinator.chunks.s3_limited import Limited
+from pollinator.daemon.link import ExecutorLink
 from pollinator.daemon.pool import Pool
 from pollinator.daemon.runs.bridge import Bridge
 from pollinator.daemon.runs.colonies import ColonyKeeper
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.sync.stores import StoreKeeper
+from pollinator.v1.run_pb2 import Run
 from pollinator.v1.store_pb2 import S3Store, StoreSettings
 
 LIMITED = "get limited credentials for its store"
@@ -98,3 +103,53 @@ async def test_what_several_runs_need_at_once_is_issued_once(tmp_path: Path, ser
         await asyncio.gather(*(made.check(quick, "p") for _ in range(5)))
 
     assert ["quick/pollinator/p"] == services.asked
+
+
+class Bridged(Exception):
+    """Files are about to be sent to the executor."""
+
+
+def issues(issued: Limited | None) -> Callable[[S3Store, str], Limited | None]:
+    """A server that issues this to whoever asks."""
+
+    def limited(settings: S3Store, place: str) -> Limited | None:
+        return issued
+
+    return limited
+
+
+def link_to(*, trusted: bool) -> ExecutorLink:
+    """An executor whose runs are elsewhere."""
+
+    def blobs(project: str) -> PeerStore:
+        raise Bridged
+
+    transport, place = SimpleNamespace(trusted=trusted), SimpleNamespace(mark="lab")
+    return cast("ExecutorLink", SimpleNamespace(near=False, transport=transport, place=place, blobs=blobs))
+
+
+async def test_where_nothing_limited_is_issued_only_who_is_trusted_has_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_limited, "limited", issues(None))
+    keeper = StoreKeeper(tmp_path / "stores")
+    run = Run(id="r", project="p", store_id=store(keeper, "quick"))
+    async with bridge(tmp_path, keeper) as made:
+        given = await made.source(run, link_to(trusted=True), lambda: False)
+        with pytest.raises(Bridged):
+            await made.source(run, link_to(trusted=False), lambda: False)
+
+    assert "b" == given.store.s3.secret_key
+
+
+async def test_what_is_issued_is_preferred_to_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Limited(S3Store(bucket="quick", secret_key="few"), time.time() + 3600)
+    monkeypatch.setattr(s3_limited, "limited", issues(few))
+    keeper = StoreKeeper(tmp_path / "stores")
+    run = Run(id="r", project="p", store_id=store(keeper, "quick"))
+    async with bridge(tmp_path, keeper) as made:
+        given = await made.source(run, link_to(trusted=True), lambda: False)
+
+    assert "few" == given.store.s3.secret_key
