@@ -121,9 +121,10 @@ class TerminalView:
         self._bar.clear()
         self.tell_pending(self._pending)
 
-    def _go_on(self) -> None:
-        """It does not wait any more."""
-        self._waiting_for = ""
+    def _go_on(self, *, starts: bool = False) -> None:
+        """It does not wait any more; one that starts may wait on for the same."""
+        if not starts:
+            self._waiting_for = ""
         if self._held is not None:
             self._held.cancel()
             self._held = None
@@ -171,7 +172,7 @@ class TerminalView:
                 pass
 
     def _moved(self, change: StateChanged) -> None:
-        self._go_on()
+        self._go_on(starts=change.state == RunState.RUN_STATE_STARTING)
         if change.state == RunState.RUN_STATE_RUNNING:
             self._tell_start()
         elif change.state == RunState.RUN_STATE_QUEUED and change.attempt > 1:

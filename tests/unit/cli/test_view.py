@@ -170,6 +170,19 @@ async def test_a_run_that_waits_again_says_so_again(monkeypatch: pytest.MonkeyPa
     ]
 
 
+async def test_a_run_that_starts_and_waits_on_for_the_same_does_not_say_so_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(view, "HOLD_S", 0.0)
+    streams = Streams()
+
+    streams.take(waiting("cores"))
+    await told(streams)
+    streams.take(moved(RunState.RUN_STATE_STARTING), waiting("cores"), waiting("memory"))
+
+    assert streams.err == "Waiting: cores\nWaiting: memory\n"
+
+
 def test_events_are_told_on_stderr() -> None:
     streams = Streams()
     info = Notice(severity=Severity.SEVERITY_INFO, text="on the host")

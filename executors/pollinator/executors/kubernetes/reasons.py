@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pollinator.executors.kubernetes.handover import Handover
@@ -13,6 +14,8 @@ from pollinator.v1.spec_pb2 import RunSpec
 
 NEVER_S = 5.0
 """So long what a registry refuses for good is waited for all the same."""
+
+_DIGITS = re.compile(r"\d+")
 
 
 def reason(code: str, words: str = "", action: str = "") -> PendingReason:
@@ -133,10 +136,14 @@ def _creating(run: Handover, pods: Sequence[PodState]) -> PendingReason:
 
 
 def note_images(run: Handover, pods: Sequence[PodState]) -> None:
-    """Keep what a registry said: while its node waits to ask again, the cluster tells only that."""
+    """Keep what a registry said: while its node waits to ask again, the cluster tells only that.
+
+    What differs in numbers alone, as in the ports of a connection that each try has anew, says nothing new.
+    """
     for pod in pods:
-        if pod.waiting == "ErrImagePull" and pod.waiting_words:
-            run.image_words = pod.waiting_words
+        said = pod.waiting_words if pod.waiting == "ErrImagePull" else ""
+        if said and _DIGITS.sub("", said) != _DIGITS.sub("", run.image_words):
+            run.image_words = said
 
 
 def hopeless(run: Handover, pods: Sequence[PodState], start_s: float) -> tuple[str, str]:

@@ -136,6 +136,18 @@ def test_what_a_registry_said_is_kept_while_its_node_waits(run_of: Made) -> None
     assert ("image_error", True) == (found.code, "i:1: manifest unknown" in found.text)
 
 
+def test_what_differs_in_numbers_alone_is_not_told_again(run_of: Made) -> None:
+    run = run_of()
+    told: list[str] = []
+    for words in ("read 10.0.0.2:51084: timeout", "read 10.0.0.2:55830: timeout", "manifest unknown"):
+        seen = pod(node="n1", waiting="ErrImagePull", waiting_words=words, image="i:1")
+        note_images(run, [seen])
+        told.append(explain(run, JOB, [seen], MACHINES).text)
+
+    assert told[0] == told[1]
+    assert "i:1: manifest unknown" in told[2]
+
+
 @pytest.mark.parametrize(
     ("waiting", "words", "after_s", "expected"),
     [
