@@ -74,6 +74,8 @@ def _cluster(cluster: Cluster) -> Pairs:
         return
     yield "accounts", ", ".join(cluster.accounts)
     yield "qos", ", ".join(cluster.qos)
+    if not cluster.version.startswith("slurm"):
+        return
     yield "accounting", "yes" if cluster.accounting else "no: what ended is known from the runs themselves"
     yield "json", "yes" if cluster.json else "no"
     yield "as of", time_text(cluster.probe_time) if cluster.HasField("probe_time") else ""

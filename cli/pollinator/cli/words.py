@@ -180,7 +180,8 @@ def _next_command(run: Run) -> str:
         case OutcomeReason.OUTCOME_REASON_COLLECT:
             return f"fetch them again: pollinator pull {run.id}"
         case OutcomeReason.OUTCOME_REASON_IMAGE:
-            return f"try it alone: pollinator images pull {run.spec.image} --executor {run.executor}"
+            alone = f"pollinator images pull {run.spec.image} --executor {run.executor}"
+            return f"see that environment.docker is right; try it alone, where there is an engine: {alone}"
         case OutcomeReason.OUTCOME_REASON_SNAPSHOT:
             return "look at the project's state: pollinator status"
         case _:

@@ -55,8 +55,12 @@ async def _executor(registry: Registry, name: str) -> Check:
     except PollinatorError as error:
         return _failed(f"executor {name}", error)
     offer = found.capabilities
-    text = f"{offer.cpu_millis / 1000:g} cores, {offer.memory_bytes / 2**30:.1f} GiB, "
-    text += f"memory limited by {offer.memory_source}"
+    known = [
+        f"{offer.cpu_millis / 1000:g} cores" if offer.cpu_millis else "",
+        f"{offer.memory_bytes / 2**30:.1f} GiB" if offer.memory_bytes else "",
+        f"memory limited by {offer.memory_source}" if offer.memory_source else "",
+    ]
+    text = ", ".join(each for each in known if each) or "it answers"
     return Check(name=f"executor {name}", status=CheckStatus.CHECK_STATUS_OK, detail=text)
 
 

@@ -69,6 +69,14 @@ def test_a_cluster_is_told_with_a_table_of_its_partitions() -> None:
     ] == [line.split() for line in lines[-3:]]
 
 
+def test_of_kubernetes_nothing_is_told_that_only_slurm_has() -> None:
+    cluster = Cluster(version="kubernetes v1.36.2")
+
+    lines = describe_executor(Executor(name="lab", capabilities=Capabilities(cluster=cluster)))
+
+    assert lines[-1] == "cluster:           kubernetes v1.36.2"
+
+
 def test_nobody_knows_how_many_runs_one_out_of_reach_has() -> None:
     assert "2" == runs_text(Executor(active_runs=2, reach=Reach.REACH_CONNECTED))
     assert "-" == runs_text(Executor(reach=Reach.REACH_UNREACHABLE))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -31,6 +32,11 @@ class OneExecutor:
     """A registry of one executor, which is up or has a trouble."""
 
     trouble: PollinatorError | None = None
+    offer: Capabilities = field(
+        default_factory=partial(
+            Capabilities, cpu_millis=2000, memory_bytes=4 << 30, memory_source="cgroup-v2"
+        )
+    )
 
     def names(self) -> list[str]:
         return ["local"]
@@ -43,8 +49,7 @@ class OneExecutor:
             raise self.trouble
 
     async def describe(self) -> Executor:
-        offer = Capabilities(cpu_millis=2000, memory_bytes=4 << 30, memory_source="cgroup-v2")
-        return Executor(capabilities=offer)
+        return Executor(capabilities=self.offer)
 
 
 @pytest.fixture
@@ -84,6 +89,12 @@ async def test_when_all_is_well_every_check_says_what_was_found(
     assert "2 cores, 4.0 GiB, memory limited by cgroup-v2" == checks["executor local"].detail
     assert "0 files watched by" in checks["project p"].detail
     assert str(place.folder / "s") in checks["store of p"].detail
+
+
+async def test_of_an_executor_whose_machines_are_not_known_no_size_is_told(place: Place) -> None:
+    checks = await found(place, OneExecutor(offer=Capabilities(memory_source="cgroup-v2")))
+
+    assert "memory limited by cgroup-v2" == checks["executor local"].detail
 
 
 @pytest.mark.parametrize(("free", "status"), [(3 << 30, OK), (1 << 30, WARNING)])
