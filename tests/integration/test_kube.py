@@ -244,6 +244,18 @@ async def test_an_image_that_cannot_be_had_is_told_in_the_clusters_words(
     assert "kubectl --namespace runs describe pod hall-0" == error.hint
 
 
+async def test_a_pod_that_is_just_starting_is_told_as_one(api: Api, pair: Pair, tmp_path: Path) -> None:
+    starting = pod(phase="Pending", ready=False)
+    state = {"waiting": {"reason": "PodInitializing"}}
+    starting["status"]["containerStatuses"] = [{"name": "executor", "state": state}]
+    has(api, starting)
+    async with way(pair, written(tmp_path / "config", api.url, {"token": "t"})) as (transport, peer):
+        error = await refusal(transport, peer)
+
+    assert "does not run: PodInitializing" in error.message
+    assert error.hint.startswith("it is just starting: pollinator executors connect")
+
+
 async def test_a_pod_in_which_nobody_listens_is_told(api: Api, pair: Pair, tmp_path: Path) -> None:
     async def refuse(socket: web.WebSocketResponse) -> None:
         await socket.send_bytes(b"\1connection refused")

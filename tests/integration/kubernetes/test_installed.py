@@ -76,7 +76,7 @@ def installed(box: Sandbox, cluster: Site, root: Path) -> Generator[None]:
     """The chart's executor, added here as ``lab``."""
     give(cluster, values(cluster))
     made = box.cli("executors", "certificate", "lab", cwd=root)
-    assert b"kubectl create secret generic pollinator-executor-certificate" in made.stdout, made.stderr
+    assert b"create secret generic pollinator-executor-certificate" in made.stdout, made.stderr
     half = box.folder / "c/pollinator/certificates/lab/server"
     data = {each.name: base64.b64encode(each.read_bytes()).decode() for each in half.iterdir()}
     secret = {"metadata": {"name": "pollinator-executor-certificate"}, "data": data}

@@ -79,7 +79,8 @@ def _what_goes_where(name: str, host: str, pair: Pair, *, told: bool) -> Iterato
     yield f"The daemon's side stays here, in {client.key.parent}:"
     yield f"  pollinator executors add {name} grpcs://{address}:7443{settings if told else ''}"
     yield ""
-    yield "Or in a Kubernetes cluster:"
-    yield f"  kubectl create secret generic {SECRET} --from-file={shlex.quote(str(pair.server.key.parent))}"
+    yield "Or in a namespace of a Kubernetes cluster:"
+    half = shlex.quote(str(pair.server.key.parent))
+    yield f"  kubectl --namespace NAMESPACE create secret generic {SECRET} --from-file={half}"
     named = "" if host == name else f" --set kube.host={host}"
     yield f"  pollinator executors add {name} kube://CONTEXT/NAMESPACE{named}{settings if told else ''}"

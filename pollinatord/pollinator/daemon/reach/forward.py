@@ -24,6 +24,7 @@ PAUSE_S = 1.0
 """So long after a failure the cluster is not asked again: a channel tries twice a second."""
 BLOCK = 64 * 1024
 _WORDS = 300
+_STARTING = ("PodInitializing", "ContainerCreating")
 
 Pod = Mapping[str, Any]
 
@@ -185,11 +186,11 @@ def _none(pods: Sequence[Pod], there: Sequence[Pod], namespace: str, selector: s
             hint="install the executor there: docs/kubernetes.md",
         )
     pod = there[0]
-    return Unavailable(
-        f"the executor's pod {pod['metadata']['name']} does not run: {_why(pod)}",
-        reason="executor_down",
-        hint=f"kubectl --namespace {namespace} describe pod {pod['metadata']['name']}",
-    )
+    name, why = pod["metadata"]["name"], _why(pod)
+    hint = f"kubectl --namespace {namespace} describe pod {name}"
+    if why in _STARTING:
+        hint = f"it is just starting: pollinator executors connect, in a moment; {hint}"
+    return Unavailable(f"the executor's pod {name} does not run: {why}", reason="executor_down", hint=hint)
 
 
 def _why(pod: Pod) -> str:
