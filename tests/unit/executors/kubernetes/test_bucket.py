@@ -7,8 +7,6 @@ import base64
 import errno
 import json
 import math
-import signal
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -22,7 +20,7 @@ from pollinator.executors.base import Job
 from pollinator.executors.kubernetes import bucket as bucket_module
 from pollinator.executors.kubernetes import relay as relay_module
 from pollinator.executors.kubernetes.bucket import Bucket
-from pollinator.executors.kubernetes.companions import ENDS, NOTES_IT, has_side_cars
+from pollinator.executors.kubernetes.companions import has_side_cars
 from pollinator.executors.kubernetes.credentials import Issued, Owner
 from pollinator.executors.kubernetes.data import STOP, PodSeen
 from pollinator.executors.kubernetes.pages import WORDS, Incoming, Outgoing, Page, Piece
@@ -35,31 +33,11 @@ from pollinator.v1.store_pb2 import FolderStore as FolderSettings
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import NotFound, Unavailable, WrongState
-from support.lone_pod import RUN, LonePod
-from support.sandbox import wait_until
+from support.lone_pod import RUN, LonePod, ToldCluster
 from support.syncing import tree_listing
 
 UIDS = [f"00000000-aaaa-4bbb-8ccc-00000000000{node}" for node in range(4)]
 SITE = Site(executor_image="example.org/pollinator:1", bucket=True)
-
-
-class Cluster:
-    """Answers what it is told to."""
-
-    namespace = "runs"
-
-    def __init__(self) -> None:
-        self.minor = "30+"
-        self.asked: list[tuple[str, str, Any]] = []
-        self.fails: list[Exception] = []
-
-    async def request(
-        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json"
-    ) -> Any:
-        if self.fails:
-            raise self.fails.pop(0)
-        self.asked.append((method, path, body))
-        return {"major": "1", "minor": self.minor}
 
 
 class Place:
@@ -74,7 +52,7 @@ class Place:
         ref = SnapshotRef(key="s/00/" + "0" * 64, digest=b"x")
         source = SnapshotSource(run_id=RUN, snapshot=ref, store=settings, spec=self.spec)
         self.job = Job(RUN, self.spec, folder / "executor", source)
-        self.cluster = Cluster()
+        self.cluster = ToldCluster()
         self.bucket = Bucket(self.cluster, SITE, "me", 5.0)
         self._serving: asyncio.Task[None] | None = None
 
@@ -371,45 +349,6 @@ async def test_collect_is_a_side_car_where_there_are_such(
     before, beside = [each["name"] for each in parts.before], [each["name"] for each in parts.beside]
     assert (["fetch", "collect"], []) == (before, beside) if side_car else (["fetch"], ["collect"])
     assert side_car is has_side_cars({"major": "1", "minor": minor})
-
-
-@pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_what_starts_fetch_hears_that_it_is_to_end_from_the_first_moment_on(shell: str) -> None:
-    slow = ["sleep", "60"]
-    with subprocess.Popen([shell, "-c", ENDS, "fetch", *slow]) as process:
-        wait_until(lambda: b"sleep" in children_of(process.pid), "it has begun")
-        process.terminate()
-        assert 128 + signal.SIGTERM == process.wait(10)
-
-
-def children_of(pid: int) -> bytes:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return b"".join(Path(f"/proc/{each}/cmdline").read_bytes() for each in found)
-
-
-@pytest.mark.parametrize("code", [0, 1, 143])
-@pytest.mark.parametrize("script", [ENDS, NOTES_IT])
-def test_what_starts_both_ends_as_they_do(script: str, code: int) -> None:
-    ended = subprocess.run(["sh", "-c", script, "x", "sh", "-c", f"exit {code}"], check=False)
-
-    assert code == ended.returncode
-
-
-@pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_what_starts_collect_leaves_word_that_it_is_to_end_and_waits_for_it(
-    shell: str, tmp_path: Path
-) -> None:
-    word, end = tmp_path / "ending", tmp_path / "end"
-    program = f"echo up; until [ -e {end} ]; do sleep 0.05; done; exit 7"
-    command = [shell, "-c", NOTES_IT, str(word), "sh", "-c", program]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert b"up\n" == process.stdout.readline()
-        process.terminate()
-        wait_until(word.exists, "there is word")
-        assert process.poll() is None
-        end.touch()
-        assert 7 == process.wait(10)
 
 
 async def test_the_secret_holds_the_way_to_the_store_and_the_plan(place: Place) -> None:
