@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pollinator.daemon.reach.listener import Listener
 from pollinator.wire.cluster import Cluster
 from pollinator.wire.documents import Entry, as_entries, as_entry
 from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
 from pollinator.wire.forwarding import Forwarding
-from pollinator.wire.places import private_dir
 
 PORT = 7443
 """Where an executor listens, unless its pod has a port of this name."""
@@ -42,19 +42,14 @@ class Forward:
         self._socket = socket
         self._cluster = cluster
         self._selector = selector
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._listener = Listener(socket, self._carry, self._note)
         self._failed_s = 0.0
         self.trouble: PollinatorError | None = None
         """What went wrong last, if that is so still."""
 
     async def listen(self) -> None:
         """Take connections, unless that is done already."""
-        if self._server is None:
-            private_dir(self._socket.parent)
-            self._socket.unlink(missing_ok=True)
-            self._server = await asyncio.start_unix_server(self._connected, self._socket)
-            self._socket.chmod(0o600)
+        await self._listener.open()
 
     async def find(self) -> Pod:
         """The pod of the executor.
@@ -72,27 +67,11 @@ class Forward:
 
     async def close(self) -> None:
         """End all connections."""
-        if self._server is not None:
-            self._server.close()
-        for each in self._connections:
-            each.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._listener.close()
         self._socket.unlink(missing_ok=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            await self._carry(reader, writer)
-        except PollinatorError as error:
-            self.trouble, self._failed_s = error, time.monotonic()
-        except asyncio.CancelledError:
-            # Told by ``close``; asyncio would log that nobody waits for it.
-            pass
-        finally:
-            self._connections.discard(task)
-            writer.close()
+    def _note(self, error: PollinatorError) -> None:
+        self.trouble, self._failed_s = error, time.monotonic()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.trouble is not None and time.monotonic() < self._failed_s + PAUSE_S:

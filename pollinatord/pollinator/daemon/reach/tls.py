@@ -14,12 +14,12 @@ from pathlib import Path
 
 import grpc
 
+from pollinator.daemon.reach.listener import Listener
 from pollinator.daemon.reach.transport import NotLoggedIn, Peer, Place, Tell
 from pollinator.wire import places
 from pollinator.wire.certificates import Identity, folder_of
 from pollinator.wire.channel import open_blocking_channel, open_channel
 from pollinator.wire.errors import InvalidInput, NeedsLogin, PollinatorError, Unavailable, Violation
-from pollinator.wire.places import private_dir
 from pollinator.wire.tls import client_context, host_and_port
 
 SETTINGS = ("tls.certificate", "tls.key", "tls.authority")
@@ -55,8 +55,7 @@ class OverTls:
         self.configure(place)
         self._target = target
         self._socket = places.runtime_dir() / f"tls-{place.mark}.sock"
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._socket, self._carry, self._note)
         self._trouble: PollinatorError | None = None
 
     @property
@@ -78,7 +77,7 @@ class OverTls:
 
     def may_answer(self) -> bool:
         """Once it was asked for the way is there."""
-        return self._server is not None
+        return self._listener.listens
 
     def login(self) -> list[str]:
         """Nobody has to."""
@@ -105,11 +104,7 @@ class OverTls:
             NotLoggedIn: one of the certificates is missing, wrong or expired.
             Unavailable: nobody answers.
         """
-        if self._server is None:
-            private_dir(self._socket.parent)
-            self._socket.unlink(missing_ok=True)
-            self._server = await asyncio.start_unix_server(self._connected, self._socket)
-            self._socket.chmod(0o600)
+        await self._listener.open()
         tell(f"asking at {self._target}")
         self._trouble = None
         deadline = time.monotonic() + SOON_S
@@ -132,27 +127,10 @@ class OverTls:
 
     async def close(self) -> None:
         """End all connections."""
-        if self._server is not None:
-            self._server.close()
-        for each in self._connections:
-            each.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._listener.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection of our channel."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            await self._carry(reader, writer)
-        except PollinatorError as error:
-            self._trouble = error
-        except asyncio.CancelledError:
-            # Told by ``close``; asyncio would log that nobody waits for it.
-            pass
-        finally:
-            self._connections.discard(task)
-            writer.close()
+    def _note(self, error: PollinatorError) -> None:
+        self._trouble = error
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
