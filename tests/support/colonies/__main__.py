@@ -11,6 +11,7 @@ from typing import Any
 from support.colonies.faults import Fault
 from support.colonies.server import Server
 from support.colonies.world import Settings, World
+from support.obeying import obey
 
 
 class Control:
@@ -66,18 +67,8 @@ class Control:
 
 
 async def _serve(settings: Settings) -> None:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=1 << 24)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     control = Control(Server(World(settings)))
-    while line := await reader.readline():
-        asked = json.loads(line)
-        try:
-            done = {"done": await getattr(control, asked["do"])(**asked["with"])}
-        except Exception as error:  # noqa: BLE001 - the test is told
-            done = {"failed": f"{type(error).__name__}: {error}"}
-        sys.stdout.write(json.dumps(done) + "\n")
-        sys.stdout.flush()
+    await obey(control)
     await control.stop()
 
 

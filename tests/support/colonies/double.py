@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from support.colonies.asking import Line, Member, stranger
+from support.obeying import Obeying
 
 _TESTS = Path(__file__).parents[2]
 
@@ -45,17 +41,7 @@ class Double:
         self.owner: Member = stranger("server")
         """Owner of the server."""
         settings = {"server_id": self.owner.identity, **settings}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.colonies", json.dumps(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(_TESTS), "PYTHONWARNINGS": "error"},
-            process_group=0,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input, self._output = self._process.stdin, self._process.stdout
-        self._lock = threading.Lock()
+        self._process = Obeying("support.colonies", settings)
         self._before = 0
         try:
             self.port: int = self._do("start")
@@ -77,9 +63,6 @@ class Double:
     def close(self) -> None:
         """End it for good."""
         self._process.kill()
-        self._process.wait()
-        self._input.close()
-        self._output.close()
 
     def stop(self) -> None:
         """Cut all lines and take no more."""
@@ -149,10 +132,4 @@ class Double:
         return list(self._do("executors", colony=colony))
 
     def _do(self, what: str, /, **how: Any) -> Any:
-        with self._lock:
-            self._input.write(json.dumps({"do": what, "with": how}).encode() + b"\n")
-            self._input.flush()
-            answer = json.loads(self._output.readline() or b'{"failed": "it has ended"}')
-        if "failed" in answer:
-            raise RuntimeError(f"the double: {what}: {answer['failed']}")
-        return answer["done"]
+        return self._process.do(what, **how)

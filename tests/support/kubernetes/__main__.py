@@ -16,6 +16,7 @@ from support.kubernetes.kinds import POD, Obj, kind_of
 from support.kubernetes.nodes import disrupted
 from support.kubernetes.schemas import wrong
 from support.kubernetes.world import Settings
+from support.obeying import obey
 
 
 class Control:
@@ -136,19 +137,9 @@ class Control:
 
 
 async def _serve(settings: Settings) -> None:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=1 << 24)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     control = Control(Cluster(settings))
     try:
-        while line := await reader.readline():
-            asked = json.loads(line)
-            try:
-                done = {"done": await getattr(control, asked["do"])(**asked["with"])}
-            except Exception as error:  # noqa: BLE001 - the test is told
-                done = {"failed": f"{type(error).__name__}: {error}"}
-            sys.stdout.write(json.dumps(done) + "\n")
-            sys.stdout.flush()
+        await obey(control)
     finally:
         await control.close()
 

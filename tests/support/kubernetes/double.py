@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +16,7 @@ from support.kubernetes.containers import remove_groups
 from support.kubernetes.kinds import Obj
 from support.kubernetes.secured import kubeconfig
 from support.kubernetes.volumes import SHM
+from support.obeying import Obeying
 
 _TESTS = Path(__file__).parents[2]
 _ENDS_S = 20.0
@@ -49,20 +45,8 @@ class Double:
     def __init__(self, **settings: Any) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pol-k8s-"))
         self.folder.chmod(0o755)
-        written = json.dumps({"folder": str(self.folder), **settings})
         with (self.folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "support.kubernetes", written],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=os.environ | {"PYTHONPATH": str(_TESTS), "PYTHONWARNINGS": "error"},
-                process_group=0,
-            )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input, self._output = self._process.stdin, self._process.stdout
-        self._lock = threading.Lock()
+            self._process = Obeying("support.kubernetes", {"folder": str(self.folder), **settings}, log)
         self._before = 0
         try:
             opened = self._do("open")
@@ -89,13 +73,7 @@ class Double:
         trouble = ""
         with contextlib.suppress(RuntimeError, OSError):
             trouble = self._do("trouble")
-        self._input.close()
-        try:
-            self._process.wait(_ENDS_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._output.close()
+        self._process.end(_ENDS_S)
         remove_groups(mark_of(self.folder))
         said = (self.folder / "log").read_text(errors="replace")
         for each in SHM.glob(f"{self.folder.name}-*"):
@@ -226,11 +204,8 @@ class Double:
         return list(self._do("wrong"))
 
     def _do(self, what: str, /, **how: Any) -> Any:
-        with self._lock:
-            self._input.write(json.dumps({"do": what, "with": how}).encode() + b"\n")
-            self._input.flush()
-            answer = json.loads(self._output.readline() or b'{"failed": "it has ended"}')
-        if "failed" in answer:
+        try:
+            return self._process.do(what, **how)
+        except RuntimeError as error:
             said = (self.folder / "log").read_text(errors="replace")
-            raise RuntimeError(f"the double: {what}: {answer['failed']} {said}")
-        return answer["done"]
+            raise RuntimeError(f"{error} {said}") from error
