@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
@@ -36,7 +37,7 @@ _EXPIRED = 10
 """What OpenSSL calls them."""
 
 
-class OverTls:
+class OverTls(ABC):
     """An executor whose service shows a certificate and wants one; who starts and ends it is not our concern.
 
     Args:
@@ -59,13 +60,13 @@ class OverTls:
         self._trouble: PollinatorError | None = None
 
     @property
+    @abstractmethod
     def _host(self) -> str:
         """The name that its certificate has to have."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _dial(self, context: ssl.SSLContext) -> Streams:
         """A connection to it, over which TLS is spoken already; raises OSError."""
-        raise NotImplementedError
 
     def open(self) -> grpc.aio.Channel:
         """A channel to our socket."""
@@ -85,6 +86,7 @@ class OverTls:
 
     def hurry(self) -> None:
         """Nothing is put off."""
+        return
 
     def configure(self, place: Place) -> None:
         """The next connection has other files."""
