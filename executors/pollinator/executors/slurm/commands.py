@@ -123,16 +123,7 @@ class Commands:
         room = self._rooms.setdefault(program, asyncio.Semaphore(1 if program in ALONE else TOGETHER))
         async with room:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    program,
-                    *arguments,
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.PIPE,
-                    env=environment,
-                    cwd=folder,
-                    process_group=0,
-                )
+                process = await _started(program, *arguments, env=environment, cwd=folder)
             except OSError as error:
                 raise WrongState(
                     f"{program} cannot be run here: {error.strerror}",
@@ -149,6 +140,22 @@ class Commands:
             finally:
                 code = await _end(process)
             return Said(program, _text(out), _text(err), code, late)
+
+
+async def _started(*command: str, env: dict[str, str], cwd: Path) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    process = asyncio.create_subprocess_exec(
+        *command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, cwd=cwd, process_group=0
+    )
+    starting = asyncio.create_task(process)  # noqa: TID251 - whoever is stopped awaits it all the same
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Stopped in the middle, the loop would end the first process alone, and keep pipes that it was about
+        # to connect.
+        with contextlib.suppress(OSError):
+            await _end(await starting)
+        raise
 
 
 async def _talk(process: asyncio.subprocess.Process, text: bytes, out: bytearray, err: bytearray) -> None:

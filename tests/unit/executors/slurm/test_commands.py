@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -136,6 +139,32 @@ async def test_many_that_hang_do_not_hold_up_other_programs(tmp_path: Path) -> N
             assert "there\n" == await slurm.ask("squeue")
         for task in hanging:
             task.cancel()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes are counted in /proc")
+async def test_who_stops_while_a_program_starts_leaves_nothing_of_it(tmp_path: Path) -> None:
+    slurm = programs(tmp_path / "bin", squeue=f"sleep 600 & echo $! >> {tmp_path}/pids; wait")
+    before = _pipes()
+
+    # Programs start in a few turns of the loop. Each of them is one to be stopped in.
+    for turns in range(30):
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(slurm.ask("squeue"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+        assert before == _pipes(), f"after {turns} turns"
+    pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
+    await until(lambda: all(ended(int(pid)) for pid in pids), "all are ended")
+
+
+def _pipes() -> int:
+    """So many ends of pipes this process holds."""
+    held = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            held += os.readlink(f"/proc/self/fd/{name}").startswith("pipe:")
+    return held
 
 
 async def test_the_script_reaches_sbatch_in_the_folder_of_the_run(tmp_path: Path) -> None:
