@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from pollinator.executors.conformance.client import Followed
+from pollinator.v1.run_pb2 import OutcomeReason, RunState
 from support.executing import ExecutorProcess, Profile
 from support.kubernetes.sites import Site
 from support.sandbox import Sandbox
@@ -60,3 +62,24 @@ async def nothing_left(cluster: Site) -> None:
     async with asyncio.timeout(60):
         while await asyncio.to_thread(cluster.left):  # noqa: ASYNC110 - far away
             await asyncio.sleep(0.1)
+
+
+def ended(followed: Followed) -> tuple[str, str, int]:
+    """State, reason and exit code."""
+    run = followed.run
+    state = RunState.Name(run.state).removeprefix("RUN_STATE_")
+    return (
+        state,
+        OutcomeReason.Name(run.outcome.reason).removeprefix("OUTCOME_REASON_"),
+        run.outcome.exit_code,
+    )
+
+
+async def explained(executor: ExecutorProcess, run: str, code: str, words: str = "") -> str:
+    """What is said of a run that waits, once it is this, with these words in it."""
+    async with asyncio.timeout(60):
+        while True:
+            found = (await executor.get(run)).pending
+            if found.code == code and words in found.text:
+                return f"{found.text}\n{found.action}"
+            await asyncio.sleep(0.05)

@@ -31,6 +31,7 @@ SIGNAL_BEFORE_S = 60
 
 ENGINES = ("apptainer", "singularity", "docker", "podman", "none")
 _SIGNAL = re.compile(rf"(?:SIG)?(?P<name>{'|'.join(SIGNALS)})(?:@(?P<before>.+))?")
+_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,19}")
 
 
@@ -65,6 +66,12 @@ def passable(text: str) -> str:
 def _name(text: str) -> str:
     if not NAME.fullmatch(text):
         raise ValueError(f"{text!r} is not a name; use letters, digits, '.', '_' and '-', at most 128")
+    return text
+
+
+def _object_name(text: str) -> str:
+    if not _OBJECT.fullmatch(text):
+        raise ValueError(f"{text!r} is no name of an object: use small letters, digits, '-' and '.'")
     return text
 
 
@@ -236,6 +243,13 @@ KEYS: Mapping[str, Key] = {
     "slurm.qos": Key("slurm.qos", line, str, _STRING, "Quality of service."),
     "slurm.constraint": Key("slurm.constraint", line, str, _STRING, "Features that nodes must have."),
     "slurm.reservation": Key("slurm.reservation", line, str, _STRING, "Reservation to run in."),
+    "kubernetes.queue": Key(
+        "kubernetes.queue",
+        _object_name,
+        str,
+        {"type": "string", "pattern": f"^{_OBJECT.pattern}$"},
+        "Queue of Kueue; empty for the executor's.",
+    ),
     "tunnel.user": Key("tunnel.user", str, str, _STRING, "User on the jump host."),
     "tunnel.jumpHost": Key("tunnel.jump_host", str, str, _STRING, "Name of the jump host."),
     "tunnel.jumpHostPort": Key("tunnel.jump_host_port", _port, str, _PORT, "ssh port of the jump host."),

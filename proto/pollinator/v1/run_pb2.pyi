@@ -901,8 +901,13 @@ class SnapshotSource(message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     COLONY_FIELD_NUMBER: builtins.int
     ORIGIN_FIELD_NUMBER: builtins.int
+    USER_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Id for the run, made by the caller."""
+    user: builtins.str
+    """Whose run it is, as the machine calls them that hands it over: for people who look at what runs there, and
+    no proof of anything. Empty where it is not known.
+    """
     @builtins.property
     def snapshot(self) -> tree_pb2.SnapshotRef:
         """The snapshot."""
@@ -934,10 +939,11 @@ class SnapshotSource(message.Message):
         spec: spec_pb2.RunSpec | None = ...,
         colony: colony_pb2.Colony | None = ...,
         origin: Origin | None = ...,
+        user: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "origin", b"origin", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "origin", b"origin", "run_id", b"run_id", "snapshot", b"snapshot", "spec", b"spec", "store", b"store"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["colony", b"colony", "origin", b"origin", "run_id", b"run_id", "snapshot", b"snapshot", "spec", b"spec", "store", b"store", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

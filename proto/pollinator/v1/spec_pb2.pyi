@@ -51,6 +51,7 @@ class RunSpec(message.Message):
     MAX_REQUEUES_FIELD_NUMBER: builtins.int
     SLURM_FIELD_NUMBER: builtins.int
     LOCATION_FIELD_NUMBER: builtins.int
+    KUBERNETES_FIELD_NUMBER: builtins.int
     project: builtins.str
     """Name of the project, the namespace of its files in every store."""
     nodes: builtins.int
@@ -115,6 +116,10 @@ class RunSpec(message.Message):
     def slurm(self) -> Slurm:
         """What only Slurm knows."""
 
+    @builtins.property
+    def kubernetes(self) -> Kubernetes:
+        """What only Kubernetes knows."""
+
     def __init__(
         self,
         *,
@@ -143,10 +148,11 @@ class RunSpec(message.Message):
         max_requeues: builtins.int = ...,
         slurm: Slurm | None = ...,
         location: builtins.str = ...,
+        kubernetes: Kubernetes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["gpu", b"gpu", "slurm", b"slurm", "tunnel", b"tunnel"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["gpu", b"gpu", "kubernetes", b"kubernetes", "slurm", b"slurm", "tunnel", b"tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["allow_external_links", b"allow_external_links", "arguments", b"arguments", "command", b"command", "cpu_millis", b"cpu_millis", "engine", b"engine", "environment", b"environment", "executor_names", b"executor_names", "executor_type", b"executor_type", "gpu", b"gpu", "image", b"image", "init_command", b"init_command", "location", b"location", "max_requeues", b"max_requeues", "memory_bytes", b"memory_bytes", "nodes", b"nodes", "processes_per_node", b"processes_per_node", "project", b"project", "rebuild_image", b"rebuild_image", "requeue", b"requeue", "require_container", b"require_container", "signal", b"signal", "slurm", b"slurm", "source", b"source", "tunnel", b"tunnel", "walltime_ms", b"walltime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allow_external_links", b"allow_external_links", "arguments", b"arguments", "command", b"command", "cpu_millis", b"cpu_millis", "engine", b"engine", "environment", b"environment", "executor_names", b"executor_names", "executor_type", b"executor_type", "gpu", b"gpu", "image", b"image", "init_command", b"init_command", "kubernetes", b"kubernetes", "location", b"location", "max_requeues", b"max_requeues", "memory_bytes", b"memory_bytes", "nodes", b"nodes", "processes_per_node", b"processes_per_node", "project", b"project", "rebuild_image", b"rebuild_image", "requeue", b"requeue", "require_container", b"require_container", "signal", b"signal", "slurm", b"slurm", "source", b"source", "tunnel", b"tunnel", "walltime_ms", b"walltime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,6 +201,26 @@ class Slurm(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "constraint", b"constraint", "directives", b"directives", "modules", b"modules", "partition", b"partition", "qos", b"qos", "reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Kubernetes(message.Message):
+    """Kubernetes holds wishes in the words of that cluster. Empty fields leave the choice to the executor's settings."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: builtins.int
+    queue: builtins.str
+    """Queue of Kueue in which the run waits for its turn."""
+    def __init__(
+        self,
+        *,
+        queue: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["queue", b"queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

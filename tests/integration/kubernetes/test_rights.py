@@ -29,6 +29,7 @@ SELDOM = {
     ("list", "events"): "where one waits",
     ("patch", "secrets"): "where credentials for the bucket are renewed",
     ("list", "workloads"): "where there is a queue of Kueue",
+    ("get", "localqueues/pendingworkloads"): "the same",
 }
 PROGRAM = """\
 import os

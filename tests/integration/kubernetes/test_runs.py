@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 from pollinator.executors.conformance.asking import make_spec
-from pollinator.executors.conformance.client import CALL_S, Followed
+from pollinator.executors.conformance.client import CALL_S
 from pollinator.v1.executor_pb2 import PreflightRequest
-from pollinator.v1.run_pb2 import OutcomeReason, RunState
+from pollinator.v1.run_pb2 import RunState
 from support.executing import ExecutorProcess
 from support.kubernetes.kinds import JOB
 from support.kubernetes.schemas import check
 from support.kubernetes.sites import Site
-from support.kubernetes_runs import executor_in, nothing_left
+from support.kubernetes_runs import ended, executor_in, explained, nothing_left
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -39,28 +39,9 @@ async def executor(cluster: Site) -> AsyncIterator[ExecutorProcess]:
         yield one
 
 
-def ended(followed: Followed) -> tuple[str, str, int]:
-    """State, reason and exit code."""
-    run = followed.run
-    state = RunState.Name(run.state).removeprefix("RUN_STATE_")
-    return (
-        state,
-        OutcomeReason.Name(run.outcome.reason).removeprefix("OUTCOME_REASON_"),
-        run.outcome.exit_code,
-    )
-
-
 async def pods(cluster: Site) -> list[str]:
     """Names of the pods, in the order of their nodes."""
     return sorted(each["metadata"]["name"] for each in await asyncio.to_thread(cluster.all, "pods"))
-
-
-async def explained(executor: ExecutorProcess, run: str, code: str) -> str:
-    """What is said of a run that waits, once it is this."""
-    async with asyncio.timeout(60):
-        while (found := (await executor.get(run)).pending).code != code:  # noqa: ASYNC110 - far away
-            await asyncio.sleep(0.05)
-    return f"{found.text}\n{found.action}"
 
 
 async def test_six_ranks_on_three_nodes_print_and_leave_their_results(
@@ -308,40 +289,6 @@ async def test_memory_that_no_node_has_is_told_where_nodes_are_not_to_be_seen(cl
 
     assert "64 TiB" in told
     assert "CANCELLED" == ended(followed)[0]
-    await nothing_left(cluster)
-
-
-@pytest.mark.double_only("has Kueue when it is told to")
-async def test_a_run_in_a_queue_waits_for_its_turn(cluster: Site) -> None:
-    queue = {
-        "apiVersion": "kueue.x-k8s.io/v1beta1",
-        "kind": "LocalQueue",
-        "metadata": {"name": "team"},
-        "spec": {"clusterQueue": "all"},
-    }
-    with cluster.double.settings(kueue=True, admits=False):
-        await asyncio.to_thread(cluster.create, queue)
-        async with executor_in(cluster, {"kubernetes.queue": "team"}) as executor:
-            run = await executor.begin("print('ran')")
-            told = await explained(executor, run.id, "kueue")
-            with cluster.double.settings(kueue=True, admits=True):
-                followed = await executor.follow(run.id)
-
-    assert "queue" in told
-    assert {0: b"ran\n"} == followed.output
-
-
-async def test_a_run_that_is_cancelled_in_a_queue_is_over(cluster: Site) -> None:
-    async with executor_in(cluster, {"kubernetes.queue": "of-nobody"}) as executor:
-        run = await executor.begin("print('ran')")
-        async with asyncio.timeout(60):
-            while not await asyncio.to_thread(cluster.all, "jobs"):  # noqa: ASYNC110 - far away
-                await asyncio.sleep(0.05)
-        await executor.cancel(run.id)
-        followed = await executor.follow(run.id)
-
-    assert "CANCELLED" == ended(followed)[0]
-    assert {} == followed.output
     await nothing_left(cluster)
 
 

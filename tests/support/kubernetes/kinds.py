@@ -79,6 +79,13 @@ ACCESS_REVIEW = Kind(
 )
 WORKLOAD = Kind("kueue.x-k8s.io", "v1beta1", "Workload", "workloads", True, ("status",), checked=False)
 LOCAL_QUEUE = Kind("kueue.x-k8s.io", "v1beta1", "LocalQueue", "localqueues", True, ("status",), checked=False)
+PENDING = Kind(
+    *("visibility.kueue.x-k8s.io", "v1beta1", "LocalQueue", "localqueues"),
+    subresources=("pendingworkloads",),
+    verbs=("get",),
+    checked=False,
+)
+"""Who waits in a queue, as a server of Kueue's own says it."""
 
 KUEUE = (WORKLOAD, LOCAL_QUEUE)
 """Those that are there only where Kueue is."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import Any
 
 from support.kubernetes.events import tell
-from support.kubernetes.kinds import JOB, LOCAL_QUEUE, WORKLOAD, Obj, part
-from support.kubernetes.store import Change, condition, now, set_condition
+from support.kubernetes.kinds import JOB, LOCAL_QUEUE, PENDING, WORKLOAD, Obj, part
+from support.kubernetes.store import Change, Store, condition, now, set_condition
 from support.kubernetes.world import World
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -17,6 +18,37 @@ _FULL = (
     "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor default-flavor, "
     "1 more needed"
 )
+
+
+def pending(store: Store, namespace: str, queue: str) -> Obj:
+    """Who waits in a queue, in the order in which they will be let in.
+
+    Raises:
+        Refusal: there is no such queue.
+    """
+    shared = store.get(LOCAL_QUEUE, namespace, queue)["spec"].get("clusterQueue")
+    waiting = [each for each in store.all(WORKLOAD) if _waits(each)]
+    waiting = [each for each in waiting if _shared_by(store, each) == shared]
+    waiting.sort(
+        key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["resourceVersion"])
+    )
+    items = list[Obj]()
+    for place, each in enumerate(waiting):
+        if (each["metadata"]["namespace"], each["spec"]["queueName"]) == (namespace, queue):
+            about = {name: each["metadata"][name] for name in ("name", "namespace", "ownerReferences")}
+            here = {"positionInClusterQueue": place, "positionInLocalQueue": len(items)}
+            items.append({"metadata": about, "priority": 0, "localQueueName": queue, **here})
+    kind = "PendingWorkloadsSummary"
+    return {"kind": kind, "apiVersion": PENDING.api_version, "metadata": {}, "items": items}
+
+
+def _waits(workload: Obj) -> bool:
+    return condition(workload, "QuotaReserved").get("reason") == "Pending"
+
+
+def _shared_by(store: Store, workload: Obj) -> Any:
+    queue = store.find(LOCAL_QUEUE, workload["metadata"]["namespace"], workload["spec"]["queueName"])
+    return queue["spec"].get("clusterQueue") if queue is not None else None
 
 
 class Kueue:

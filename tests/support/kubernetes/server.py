@@ -16,7 +16,8 @@ from support.kubernetes.access import account
 from support.kubernetes.api import Api, check_options
 from support.kubernetes.asked import Asked, asked_by, discovery
 from support.kubernetes.faults import Fault
-from support.kubernetes.kinds import ACCESS_REVIEW, POD, Kind, Obj, part
+from support.kubernetes.kinds import ACCESS_REVIEW, PENDING, POD, Kind, Obj, part
+from support.kubernetes.kueue import pending
 from support.kubernetes.pod_requests import PodRequests
 from support.kubernetes.refusals import Refusal, bad_request
 from support.kubernetes.watching import Wanted, told
@@ -153,6 +154,8 @@ class Server:
         }
         if asked.kind is ACCESS_REVIEW:
             return web.json_response(self._review(await _body(request), user), status=201)
+        if asked.kind is PENDING:
+            return web.json_response(pending(self.api.store, asked.namespace, asked.name))
         if asked.sub == "token":
             return web.json_response(self._token(await _body(request), asked), status=201)
         return await does[asked.verb](request, asked)

@@ -9,7 +9,7 @@ from support.kubernetes.access import Access
 from support.kubernetes.admission import Admission
 from support.kubernetes.api import Api
 from support.kubernetes.defaults import TOLERATION_S
-from support.kubernetes.kinds import BUILT_IN, KUEUE, Kind
+from support.kubernetes.kinds import BUILT_IN, KUEUE, PENDING, Kind
 from support.kubernetes.store import Store
 
 NODES = {f"n{number}": {"cpu": "4", "memory": "4Gi", "pods": "110"} for number in (1, 2, 3)}
@@ -58,7 +58,7 @@ class World:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """What is served."""
-        return (*BUILT_IN, *KUEUE) if self.settings.kueue else BUILT_IN
+        return (*BUILT_IN, *KUEUE, PENDING) if self.settings.kueue else BUILT_IN
 
     @property
     def folder(self) -> Path:

@@ -151,7 +151,8 @@ class Broker:
             return
         known = self._hands.get(process.id)
         if known is None:
-            errand = Errand(process.id, process.spec, await self._generation(process.id))
+            generation = await self._generation(process.id)
+            errand = Errand(process.id, process.spec, process.initiator, generation)
             self._desk.errands.keep(errand)
             crash_point("after_colony_kept")
             self._hold(errand, group)

@@ -41,6 +41,8 @@ class Errand:
     process_id: str
     spec: Mapping[str, Any]
     """Its function spec."""
+    user: str = ""
+    """Who submitted it."""
     generation: int = 0
     """How many runs of it were given up here before."""
     offsets: dict[int, int] = field(default_factory=dict[int, int])

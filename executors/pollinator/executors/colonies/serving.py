@@ -187,6 +187,7 @@ class Served:
             store=self._desk.staging.store(found),
             spec=found.spec,
             origin=Origin(run_id=found.run_id, process_id=self.errand.process_id),
+            user=self.errand.user,
         )
         request = StartRunRequest(request_id=self.errand.run_id, snapshot=source)
         with _refusing(_R.OUTCOME_REASON_LAUNCH):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pollinator.wire.errors import NotFound
 
 LIST_S = 60.0
 PAGE = 500
+MOST_TOLD = 5000
+"""So many events of a namespace, or Workloads of a queue, are read; the oldest, or first, of them."""
 WATCH_S = 300
 """So long the server is asked to go on with one watch."""
 SILENCE_S = WATCH_S + 30.0
@@ -34,6 +37,7 @@ SECRETS = Kind("secrets", "api/v1")
 SERVICES = Kind("services", "api/v1")
 EVENTS = Kind("events", "api/v1")
 WORKLOADS = Kind("workloads", "apis/kueue.x-k8s.io/v1beta1")
+QUEUES = Kind("localqueues", "apis/visibility.kueue.x-k8s.io/v1beta1")
 _OF = {"Job": JOBS, "Pod": PODS, "Secret": SECRETS, "Service": SERVICES}
 
 
@@ -98,13 +102,21 @@ class Api:
 
     async def events(self, uid: str = "") -> list[Manifest]:
         """What the cluster tells about one object, or about all of the namespace."""
-        found, _ = await self._list(EVENTS, {"fieldSelector": f"involvedObject.uid={uid}"} if uid else {})
+        query: dict[str, str | int | bool] = {"fieldSelector": f"involvedObject.uid={uid}"} if uid else {}
+        found, _ = await self._list(EVENTS, query, most=MOST_TOLD)
         return found
 
     async def workloads(self, job_uid: str) -> list[Manifest]:
         """What Kueue makes of a Job."""
         found, _ = await self._list(WORKLOADS, {"labelSelector": f"kueue.x-k8s.io/job-uid={job_uid}"})
         return found
+
+    async def pending(self, queue: str) -> list[Manifest]:
+        """Which Workloads wait in a queue of Kueue, in their order; raises NotFound where none says so."""
+        path = f"{await self._path(QUEUES, queue)}/pendingworkloads"
+        self.asked["get pendingworkloads"] += 1
+        answer = _object(await self.cluster.request("GET", path, query={"limit": MOST_TOLD}))
+        return [dict(each) for each in as_entries(answer.get("items"))]
 
     async def nodes(self) -> list[Manifest]:
         """All machines of the cluster; raises Denied where that is not ours to know."""
@@ -117,7 +129,9 @@ class Api:
         self.asked["get version"] += 1
         return str(_object(await self.cluster.request("GET", "/version")).get("gitVersion", ""))
 
-    async def _list(self, kind: Kind, query: dict[str, str | int | bool]) -> tuple[list[Manifest], str]:
+    async def _list(
+        self, kind: Kind, query: dict[str, str | int | bool], *, most: int = sys.maxsize
+    ) -> tuple[list[Manifest], str]:
         path, found = await self._path(kind), list[Manifest]()
         query = query | {"limit": PAGE}
         while True:
@@ -125,7 +139,7 @@ class Api:
             answer = _object(await self.cluster.request("GET", path, query=query, timeout_s=LIST_S))
             found += [dict(each) for each in as_entries(answer.get("items"))]
             about = as_entry(answer.get("metadata"))
-            if not about.get("continue"):
+            if not about.get("continue") or len(found) >= most:
                 return found, str(about.get("resourceVersion", ""))
             query = query | {"continue": str(about["continue"])}
 

@@ -14,10 +14,12 @@ from typing import NoReturn
 from pollinator.executors.kubernetes.api import Api
 from pollinator.executors.kubernetes.data import Manifest
 from pollinator.executors.kubernetes.handover import Handover
+from pollinator.executors.kubernetes.kueue import Kueue
 from pollinator.executors.kubernetes.seen import MOST_WORDS
+from pollinator.executors.kubernetes.settings import Site
 from pollinator.executors.kubernetes.watcher import Watcher
-from pollinator.wire.documents import as_entries, as_entry
-from pollinator.wire.errors import Denied, NotFound, PollinatorError
+from pollinator.wire.documents import as_entry
+from pollinator.wire.errors import PollinatorError
 
 ROUND_S = 0.5
 FIRST_S = 1.0
@@ -36,14 +38,18 @@ class Asking:
     Args:
         api: of the namespace.
         watcher: knows Jobs and pods.
+        site: what the settings say.
         waiting: the runs that wait.
     """
 
-    def __init__(self, api: Api, watcher: Watcher, waiting: Callable[[], Iterable[Handover]]) -> None:
+    def __init__(
+        self, api: Api, watcher: Watcher, site: Site, waiting: Callable[[], Iterable[Handover]]
+    ) -> None:
         self._api = api
+        self._site = site
         self._watcher = watcher
         self._waiting = waiting
-        self._kueue = True
+        self._kueue = Kueue(api)
 
     async def run(self) -> NoReturn:
         """Ask, as long as anything waits."""
@@ -82,22 +88,13 @@ class Asking:
         else:
             for uid, run in due.items():
                 run.events = _told(await self._api.events(uid))
+        queued: dict[str, str] = {}
         for uid, run in due.items():
-            job = self._watcher.job(uid)
-            if job is not None and job.suspended:
-                await self._ask_kueue(run)
-
-    async def _ask_kueue(self, run: Handover) -> None:
-        if not self._kueue:
-            return
-        try:
-            found = await self._api.workloads(run.uid)
-        except (NotFound, Denied) as error:
-            _log.info("Kueue is not there, or not to be asked: %s", error)
-            self._kueue = False
-            return
-        words = [text for each in found if (text := _workload(each))]
-        run.events = (*run.events, *(("Workload", text) for text in words))
+            job, queue = self._watcher.job(uid), self._site.queue_of(run.job.spec)
+            if job is not None and job.suspended and queue:
+                queued[uid] = queue
+        for uid, words in (await self._kueue.words(queued)).items():
+            due[uid].events = (*due[uid].events, ("Workload", words))
 
 
 def _of(event: Manifest) -> str:
@@ -117,11 +114,3 @@ def _told(events: Sequence[Manifest]) -> tuple[tuple[str, str], ...]:
         for each in sorted(events, key=when)
     ]
     return tuple(said[-KEPT:])
-
-
-def _workload(found: Manifest) -> str:
-    """Why Kueue holds a Job back."""
-    for condition in as_entries(as_entry(found.get("status")).get("conditions")):
-        if condition.get("type") in ("QuotaReserved", "Admitted") and condition.get("status") == "False":
-            return str(condition.get("message", ""))[:MOST_WORDS]
-    return ""

@@ -78,7 +78,7 @@ class KubernetesExecutor(Executor):
         self._offer = Offer(api, site)
         self._submission = Submission(api, self._watcher, data, self._wish, self._manifest, self._id)
         self._observing = Observing(self._watcher, self._submission, self._offer, site, _grace_ms() / 1000)
-        self._asking = Asking(api, self._watcher, self._observing.waiting)
+        self._asking = Asking(api, self._watcher, site, self._observing.waiting)
 
     @classmethod
     def create(cls, state: Path, settings: Mapping[str, str]) -> Self:

@@ -74,8 +74,8 @@ def job_manifest(wish: Wish, site: Site, parts: Parts) -> Manifest:
             "spec": _pod(wish, site, parts),
         },
     }
-    if site.queue:
-        about = about | {"labels": about["labels"] | {QUEUE: site.queue}}
+    if queue := site.queue_of(spec):
+        about = about | {"labels": about["labels"] | {QUEUE: queue}}
         job["suspend"] = True
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": job}
 

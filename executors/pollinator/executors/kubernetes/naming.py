@@ -18,9 +18,13 @@ from pollinator.executors.records import read_record, write_json
 from pollinator.wire.documents import as_entry
 
 OWN = "pollinator.io"
-RUN, ATTEMPT, PROJECT, EXECUTOR = (f"{OWN}/{name}" for name in ("run-id", "attempt", "project", "executor"))
+RUN, ATTEMPT, PROJECT, USER, EXECUTOR = (
+    f"{OWN}/{name}" for name in ("run-id", "attempt", "project", "user", "executor")
+)
 INDEX = "batch.kubernetes.io/job-completion-index"
 QUEUE = "kueue.x-k8s.io/queue-name"
+MOST_NAME = 1024
+"""Characters of a user's name that are told."""
 IDENTITY = "kubernetes.json"
 """In the state: who this executor is among others in the same namespace."""
 
@@ -70,6 +74,8 @@ def metadata(job: Job, attempt: int, executor: str) -> Manifest:
         PROJECT: job.spec.project,
         f"{OWN}/command": json.dumps([job.spec.command, job.spec.source, *job.spec.arguments])[:4096],
     }
+    if user := job.source.user[:MOST_NAME]:
+        labels[USER], annotations[USER] = label_value(user), user
     return {"name": job_name(job.run_id, attempt), "labels": labels, "annotations": annotations}
 
 

@@ -132,7 +132,8 @@ class Observing:
         if not run.uid:
             return run.pending or reason("handing_over")
         pods = self._watcher.pods(run.job.run_id, run.attempt)
-        return explain(run, self._watcher.job(run.uid), pods, self._offer.machines, self._site.queue)
+        queue = self._site.queue_of(run.job.spec)
+        return explain(run, self._watcher.job(run.uid), pods, self._offer.machines, queue)
 
     def _look_s(self, run: Handover) -> float:
         """How old what is known of a run's journals may be."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pollinator.executors.base import check_settings
+from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.errors import InvalidInput, Violation
 from pollinator.wire.store_env import is_endpoint
 
@@ -76,6 +77,10 @@ class Site:
     """So long a pod that has a node may take to begin where something is wrong with it."""
     peers_s: int = PEERS_S
     """So long the first node of a run waits for the last."""
+
+    def queue_of(self, spec: RunSpec) -> str:
+        """In which queue of Kueue a run waits for its turn; empty for none."""
+        return spec.kubernetes.queue or self.queue
 
 
 def read_settings(settings: Mapping[str, str]) -> Site:

@@ -7,6 +7,7 @@ before with the same run.
 from __future__ import annotations
 
 import asyncio
+import getpass
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -94,6 +95,7 @@ class Launcher:
             source = await self._source(run, link)
             if is_terminal(self._runs.get(run.id).state):
                 return False
+            source.user = _user()
             request = StartRunRequest(request_id=run.id, snapshot=source, secrets=self._secrets.read(run.id))
             self._maybe_launched.add(run.id)
             await link.runs.StartRun(request, timeout=LAUNCH_S)
@@ -210,6 +212,14 @@ class Launcher:
             return
         words = with_name(words_of(error), run.executor)
         self._runs.append(run.id, failed(run, OutcomeReason.OUTCOME_REASON_LAUNCH, words))
+
+
+def _user() -> str:
+    """Whose daemon this is; empty where the system has no name for them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 async def outcome(work: Awaitable[_Result]) -> _Result | PollinatorError:

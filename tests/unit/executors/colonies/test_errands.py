@@ -10,7 +10,7 @@ from pollinator.executors.colonies.errands import Errand, Errands, Row, is_id
 
 
 def test_an_errand_is_the_same_after_a_restart(tmp_path: Path) -> None:
-    errand = Errand("ab12", {"funcname": "execute"}, 1)
+    errand = Errand("ab12", {"funcname": "execute"}, "ada", 1)
     errand.offsets = {0: 7, 12: 9}
     errand.sending = Row(12, 9, 14, "dire é\ud800\n")
     errand.mark_ns, errand.rows = 5, 3
@@ -43,8 +43,8 @@ def test_one_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path, text: 
 
 def test_the_run_of_a_process_that_was_given_up_has_another_id_that_fits() -> None:
     assert "a" * 64 == Errand("a" * 64, {}).run_id
-    assert "a" * 62 + "r1" == Errand("a" * 64, {}, 1).run_id
-    assert "abr12" == Errand("ab", {}, 12).run_id
+    assert "a" * 62 + "r1" == Errand("a" * 64, {}, generation=1).run_id
+    assert "abr12" == Errand("ab", {}, generation=12).run_id
 
 
 @pytest.mark.parametrize("text", ["", "../x", "a/b", "a.b", "a" * 65, "a\n"])

@@ -18,7 +18,7 @@ from pollinator.executors.kubernetes.manifest import (
     secret_manifest,
     service_manifest,
 )
-from pollinator.executors.kubernetes.naming import is_ours, job_name, label_value
+from pollinator.executors.kubernetes.naming import QUEUE, USER, is_ours, job_name, label_value, metadata
 from pollinator.executors.kubernetes.settings import Site, read_settings
 from pollinator.executors.kubernetes.volume import Volume
 from pollinator.v1.spec_pb2 import RunSpec
@@ -108,6 +108,32 @@ def test_gpus_are_called_what_the_cluster_calls_them() -> None:
     with pytest.raises(InvalidInput) as caught:
         made(named, gpu={"count": 1, "name": "h100"})
     assert ["conditions.gpu.name"] == [each.where for each in caught.value.violations]
+
+
+def test_the_queue_of_a_run_comes_before_that_of_the_executor() -> None:
+    named = site(queue="team")
+    queues = [
+        made(one, kubernetes={"queue": queue})["metadata"]["labels"].get(QUEUE)
+        for one in (site(), named)
+        for queue in ("", "night")
+    ]
+
+    assert [None, "night", "team", "night"] == queues
+    assert made(named)["spec"]["suspend"]
+    assert "suspend" not in made()["spec"]
+
+
+@pytest.mark.parametrize(
+    ("user", "label"),
+    [("ada", "ada"), ("", None), ("LAB\\ada", label_value("LAB\\ada")), ("a" * 70, label_value("a" * 70))],
+)
+def test_a_job_says_whose_run_it_is(user: str, label: str | None) -> None:
+    wish = wish_for()
+    wish.job.source.user = user
+    about = metadata(wish.job, 1, "e1")
+
+    assert (label, user or None) == (about["labels"].get(USER), about["annotations"].get(USER))
+    assert label is None or len(label) <= 63
 
 
 def test_a_queued_run_is_not_ended_by_its_walltime() -> None:
