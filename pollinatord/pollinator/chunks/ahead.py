@@ -10,6 +10,10 @@ from typing import TypeVar
 AHEAD = 16
 """At most so many pieces of work are begun and not used yet: behind a slow line their waiting overlaps."""
 
+UNASKED = 4
+"""At most so many are at work at a time until somebody has to wait for one: where all is near, more would
+take the processor from whoever uses the results."""
+
 AHEAD_BYTES = 96 * 1024 * 1024
 """They weigh at most so much together, unless one alone weighs more."""
 
@@ -33,12 +37,12 @@ def ahead(
         return
     waiting: deque[tuple[int, _Item]] = deque()
     under_way: deque[tuple[int, Future[_Result]]] = deque()
-    held = 0
+    held, most = 0, UNASKED
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="read") as threads:
 
         def begin() -> None:
             nonlocal held
-            while waiting and _fits(len(under_way), held, waiting[0][0]):
+            while waiting and _fits(len(under_way), held, waiting[0][0]) and _at_work(under_way) < most:
                 heavy, item = waiting.popleft()
                 held += heavy
                 under_way.append((heavy, threads.submit(work, item)))
@@ -48,6 +52,9 @@ def ahead(
                 waiting.append((weight(item), item))
                 begin()
             while under_way:
+                if not under_way[0][1].done():
+                    most = AHEAD
+                    begin()
                 heavy, future = under_way.popleft()
                 yield future.result()
                 # What was given away is in use until the next one is asked for.
@@ -61,3 +68,7 @@ def ahead(
 def _fits(count: int, held: int, more: int) -> bool:
     # What weighs more than all may weigh is worked on alone.
     return not count or (count < AHEAD and held + more <= AHEAD_BYTES)
+
+
+def _at_work(under_way: Iterable[tuple[int, Future[_Result]]]) -> int:
+    return sum(not future.done() for _, future in under_way)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from zstandard import ZstdDecompressor
 
@@ -27,6 +30,9 @@ SPARE_BYTES = 4 << 30
 
 TRIM_SHARE = 0.9
 """What is too large is brought down to so much of the limit, so that this is not done for every object."""
+
+UNKEPT_BYTES = 64 * 1024 * 1024
+"""So much may have been read and not be kept yet."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +124,45 @@ class PackCache:
 
     def _path(self, key: str) -> Path:
         return self._folder / key.replace("/", "-")
+
+
+class Reading:
+    """Threads that read at the same time, each within ``with``. What they read is kept once none does.
+
+    Until then somebody waits for what is read, and the processors are busy, with the server's work as well
+    where that is on this machine.
+
+    Args:
+        cache: where it is kept, if anywhere.
+    """
+
+    def __init__(self, cache: PackCache | None) -> None:
+        self._cache = cache if cache is not None and cache.packs else None
+        self._lock = threading.Lock()
+        self._count = 0
+        self._read: list[tuple[PackCache, str, memoryview, int]] = []
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            self._count += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._count -= 1
+            if self._count and sum(len(body) for _, _, body, _ in self._read) <= UNKEPT_BYTES:
+                return
+            read, self._read = self._read, []
+        for cache, key, body, start in read:
+            cache.keep(key, body, start)
+
+    def keep(self, key: str, body: memoryview, start: int) -> None:
+        """Have a part of an object kept."""
+        if self._cache is not None:
+            with self._lock:
+                self._read.append((self._cache, key, body, start))
 
 
 def _has_room(disk: os.statvfs_result, size: int) -> bool:

@@ -17,6 +17,9 @@ RANGE_BYTES = 32 * 1024 * 1024
 """Longest range read at once, and the most that its chunks may be when plain, so that memory stays bounded
 whatever a pack's size is and however well it is compressed."""
 
+FIRST_BYTES = 2 * 1024 * 1024
+"""Of many requests that are made at once the first is as short, if it can be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -44,6 +47,10 @@ def plan(key: str, entries: Iterable[PackEntry], extent: int) -> Iterator[Range]
     ordered = sorted(entries, key=lambda entry: entry.offset)
     wanted = sum(entry.stored_size for entry in ordered)
     gap = extent if wanted > WHOLE_SHARE * extent else GAP_BYTES
+    if wanted > WHOLE_SHARE * extent and sum(entry.size for entry in ordered) <= RANGE_BYTES >= extent:
+        end = max(entry.offset + entry.stored_size for entry in ordered)
+        yield Range(key, ordered[0].offset, end, tuple(ordered))
+        return
     batch: list[PackEntry] = []
     end = plain = 0
     for entry in ordered:
@@ -58,3 +65,31 @@ def plan(key: str, entries: Iterable[PackEntry], extent: int) -> Iterator[Range]
         batch.append(entry)
     if batch:
         yield Range(key, batch[0].offset, end, tuple(batch))
+
+
+def graded(requests: Iterable[Range]) -> Iterator[Range]:
+    """The same requests, long ones in parts at first, each part twice as long as the one before.
+
+    What is short is there soon, and can be worked on while the rest is on its way.
+    """
+    part_bytes = FIRST_BYTES
+    for each in requests:
+        rest = each
+        while rest.weight > 2 * part_bytes and len(rest.entries) > 1:
+            part, rest = _split(rest, part_bytes)
+            yield part
+            part_bytes *= 2
+        yield rest
+
+
+def _split(whole: Range, part_bytes: int) -> tuple[Range, Range]:
+    """The first chunks of a request, up to so many bytes or one chunk, and the others."""
+    count, weight = 0, 0
+    for entry in whole.entries[:-1]:
+        weight += max(entry.size, entry.stored_size)
+        if count and weight > part_bytes:
+            break
+        count += 1
+    first, others = whole.entries[:count], whole.entries[count:]
+    end = first[-1].offset + first[-1].stored_size
+    return Range(whole.key, whole.start, end, first), Range(whole.key, others[0].offset, whole.end, others)

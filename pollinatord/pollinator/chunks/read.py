@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from zstandard import ZstdDecompressor
 
 from pollinator.chunks.ahead import ahead
-from pollinator.chunks.cache import PackCache
+from pollinator.chunks.cache import PackCache, Reading
 from pollinator.chunks.cut import Content
 from pollinator.chunks.digest import digest_of
 from pollinator.chunks.keeping import all_moves
@@ -24,7 +24,7 @@ from pollinator.chunks.keys import check_key
 from pollinator.chunks.nodes import check_name, check_names, place_chunks, shown
 from pollinator.chunks.pack import decode, footer_reach, parse_footer
 from pollinator.chunks.places import Places
-from pollinator.chunks.ranges import Range, plan
+from pollinator.chunks.ranges import Range, graded, plan
 from pollinator.chunks.store import Store
 from pollinator.v1.tree_pb2 import (
     Chunk,
@@ -73,6 +73,7 @@ class SnapshotReader:
         self._indexes: dict[str, bool] = {}
         """Index objects that were named, and whether they were read."""
         self._bodies: dict[str, bytes] = {}
+        self._reading = Reading(cache)
 
     def open(self, ref: SnapshotRef) -> Snapshot:
         """The snapshot ``ref`` names; from here on its chunks can be read.
@@ -115,11 +116,11 @@ class SnapshotReader:
             NotFound: a pack is gone.
             Corrupt: a chunk is damaged also when read again, or nobody knows where it is.
         """
-        return self._fetch(tuple(self._requests(dict.fromkeys(digests))))
+        return self._fetch(tuple(graded(self._requests(dict.fromkeys(digests)))))
 
     def fetch_along(self, digests: Iterator[bytes]) -> Generator[tuple[bytes, Data]]:
         """The same, each named once: a pack is read once all of it is named, and given after the last one."""
-        return self._fetch(self._requests(digests))
+        return self._fetch(graded(self._requests(digests)))
 
     def walk(self, tree: Tree) -> Iterator[tuple[bytes, Node]]:
         """All entries of a tree with their paths, parents before children, sorted in each directory.
@@ -307,31 +308,33 @@ class SnapshotReader:
         return found
 
     def _read_stored(self, gone: list[Range], wanted: Range) -> Iterable[tuple[bytes, Data]]:
-        try:
-            view = memoryview(self._store.get(wanted.key, wanted.start, wanted.end - wanted.start))
-        except NotFound as error:
-            if error.reason != "object_missing":
-                raise
-            gone.append(wanted)
-            return ()
-        if self._cache is not None and self._cache.packs:
-            self._cache.keep(wanted.key, view, wanted.start)
+        with self._reading as reading:
+            try:
+                view = memoryview(self._store.get(wanted.key, wanted.start, wanted.end - wanted.start))
+            except NotFound as error:
+                if error.reason != "object_missing":
+                    raise
+                gone.append(wanted)
+                return ()
+            reading.keep(wanted.key, view, wanted.start)
         return self._verified(wanted, view)
 
     def _verified(self, wanted: Range, body: memoryview) -> Iterable[tuple[bytes, Data]]:
         """The chunks of a request; small ones when they are used, for threads would wait for each other."""
-        unpacker = ZstdDecompressor()
-        found = ((entry.digest, self._decode(wanted, entry, body, unpacker)) for entry in wanted.entries)
+        found = self._decoded(wanted, body)
         return found if wanted.weight < SMALL_CHUNK * len(wanted.entries) else list(found)
 
-    def _decode(self, place: Range, entry: PackEntry, body: memoryview, unpacker: ZstdDecompressor) -> Data:
-        start = entry.offset - place.start
-        try:
-            return decode(place.key, entry, body[start : start + entry.stored_size], unpacker)
-        except Corrupt as error:
-            # Damaged on its way, perhaps: once more from the store before giving up.
-            _log.warning("%s; reading it again", error.message)
-            return decode(place.key, entry, self._store.get(place.key, entry.offset, entry.stored_size))
+    def _decoded(self, wanted: Range, body: memoryview) -> Iterator[tuple[bytes, Data]]:
+        unpacker = ZstdDecompressor()
+        for entry in wanted.entries:
+            start = entry.offset - wanted.start
+            try:
+                data = decode(wanted.key, entry, body[start : start + entry.stored_size], unpacker)
+            except Corrupt as error:
+                # Damaged on its way, perhaps: once more from the store before giving up.
+                _log.warning("%s; reading it again", error.message)
+                data = decode(wanted.key, entry, self._store.get(wanted.key, entry.offset, entry.stored_size))
+            yield entry.digest, data
 
     def _object(self, key: str) -> tuple[PackFooter, bytes]:
         """A whole object that says where chunks are, and its footer."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pollinator.chunks import ahead as under_test
-from pollinator.chunks.ahead import AHEAD, AHEAD_BYTES, ahead
+from pollinator.chunks.ahead import AHEAD, AHEAD_BYTES, UNASKED, ahead
 from support.sandbox import wait_until
 
 
@@ -52,14 +52,34 @@ def test_work_begins_while_there_are_items_in_the_making() -> None:
     assert [0, 10] == list(ahead(items(), work, lambda _: 1))
 
 
-def test_no_more_is_begun_ahead_than_may_be() -> None:
-    work = Work()
-    results = ahead(range(100), work, lambda _: 1)
+def test_few_are_begun_until_somebody_waits_for_one_and_then_as_many_as_may_be() -> None:
+    goes_on = threading.Event()
+
+    def wait(_: int) -> None:
+        assert goes_on.wait(10)
+
+    work = Work(wait)
+    before: list[int] = []
+
+    def items() -> Iterator[int]:
+        yield from range(100)
+        wait_until(lambda: work.begun == UNASKED, "some are begun")
+        before.append(work.begun)
+
+    def watch() -> None:
+        wait_until(lambda: work.begun == AHEAD, "as much as may be is begun")
+        goes_on.set()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    results = ahead(items(), work, lambda _: 1)
     next(results)
-    wait_until(lambda: work.begun == AHEAD, "as much as may be is begun")
+    watching.join()
     next(results)
     wait_until(lambda: work.begun == AHEAD + 1, "one more is begun for one that was used")
     results.close()
+
+    assert [UNASKED] == before
 
 
 def test_no_more_bytes_are_held_than_may_be() -> None:

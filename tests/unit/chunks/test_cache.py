@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pollinator.chunks.cache import PackCache
+from pollinator.chunks.cache import PackCache, Reading
 from pollinator.chunks.read import SnapshotReader
 from pollinator.executors.conformance.trees import Listing, random_bytes
 from pollinator.v1.tree_pb2 import FileNode, SnapshotRef, Tree
@@ -170,3 +170,32 @@ def test_packs_are_not_kept_where_they_are_read_once(kept: Kept, tmp_path: Path)
     kept.read(*kept.publish(FILES))
 
     assert {"s"} == {path.name[0] for path in (tmp_path / "other").iterdir()}
+
+
+def test_what_is_read_is_kept_once_nobody_reads_any_more(tmp_path: Path) -> None:
+    cache = PackCache(tmp_path, MUCH)
+    reading = Reading(cache)
+    with reading:
+        with reading as one:
+            one.keep("p/a", memoryview(b"abc"), 0)
+        waits = not cache.has("p/a")
+
+    assert waits
+    assert b"abc" == cache.read("p/a")
+
+
+def test_so_much_that_was_read_waits_to_be_kept_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pollinator.chunks.cache.UNKEPT_BYTES", 5)
+    cache = PackCache(tmp_path, MUCH)
+    reading = Reading(cache)
+    seen: list[bool] = []
+    with reading:
+        for key in ("p/a", "p/b"):
+            with reading as one:
+                one.keep(key, memoryview(b"abc"), 0)
+            seen.append(cache.has("p/a"))
+
+    assert [False, True] == seen
+    assert (b"abc", b"abc") == (cache.read("p/a"), cache.read("p/b"))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pollinator.chunks.ranges import GAP_BYTES, RANGE_BYTES, plan
+from itertools import pairwise
+
+import pytest
+
+from pollinator.chunks.ranges import FIRST_BYTES, GAP_BYTES, RANGE_BYTES, Range, graded, plan
 from pollinator.v1.tree_pb2 import PackEntry
 
 PACK = 16 * 1024 * 1024
@@ -61,3 +65,26 @@ def test_nothing_wanted_makes_no_request() -> None:
 
 def test_entries_that_overlap_are_covered() -> None:
     assert spans(entry(0, 500), entry(100, 10)) == [(0, 500, 2)]
+
+
+def test_the_first_parts_of_long_requests_are_short() -> None:
+    size = FIRST_BYTES // 4
+    requests = [
+        *plan("p", [entry(at * size, size) for at in range(60)], 60 * size),
+        Range("q", 8, 9, (entry(8),)),
+    ]
+    found = list(graded(requests))
+
+    assert [1, 2, 4, 8] == [(each.end - each.start) // FIRST_BYTES for each in found if each.key == "p"]
+    assert [each.entries for each in requests] == [
+        tuple(one for each in found if each.key == key for one in each.entries) for key in "pq"
+    ]
+    assert requests[0].start == found[0].start
+    assert all(one.end == two.start for one, two in pairwise(found) if two.key == "p")
+
+
+@pytest.mark.parametrize("entries", [[entry(8, 3 * FIRST_BYTES)], [entry(8, 100), entry(108, FIRST_BYTES)]])
+def test_what_is_short_or_one_chunk_is_one_request(entries: list[PackEntry]) -> None:
+    requests = list(plan("p", entries, PACK))
+
+    assert requests == list(graded(requests))
