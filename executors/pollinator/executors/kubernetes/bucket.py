@@ -50,8 +50,6 @@ from pollinator.wire.errors import Denied, NotFound, PollinatorError, WrongState
 THREADS = 16
 RENEW_LOOK_S = 15.0
 """How often it is looked whether credentials have to be renewed."""
-LEFT_S = 600.0
-"""So long an attempt waits for what the one before it leaves."""
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -117,6 +115,13 @@ class Bucket(Data):
         """Containers and volumes of the pods of an attempt."""
         return parts_of(job, attempt, self._executor, self._site, side_car=bool(self._side_car))
 
+    def awaited(self, job: Job, attempt: int) -> str | None:
+        """What the pods of the attempt before may still be storing: this one is to find it."""
+        relay = self._relay(job)
+        if attempt == 1 or relay.has_told(attempt - 1):
+            return None
+        return relay.trouble.message if relay.trouble is not None else ""
+
     def prepare(self, job: Job, attempt: int) -> None:
         """Make the files that are filled here by what pods tell."""
         folder = folder_of(job.workspace, attempt)
@@ -128,11 +133,6 @@ class Bucket(Data):
     async def objects(self, job: Job, attempt: int) -> list[Manifest]:
         """The Secret by which pods reach the store, with what they have to do."""
         relay = self._relay(job)
-        if attempt > 1:
-            # The pods of the one before may still be storing what this one is to find.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEFT_S):
-                    await relay.all_told(attempt - 1)
         issued = await self._in_thread(issue, job.source, self._owner)
         self._issued[job.run_id, attempt] = _mark(job), issued
         plan = Plan(

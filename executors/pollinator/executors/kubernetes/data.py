@@ -73,6 +73,13 @@ class Data(ABC):
     def parts(self, job: Job, attempt: int) -> Parts:
         """What the pods of an attempt have, counted from 1. Decides only; for the loop's thread."""
 
+    def awaited(self, job: Job, attempt: int) -> str | None:
+        """Why what an attempt needs before it is handed over does not come; empty where it is on its way.
+
+        None where all is there. Quick, for the loop's thread.
+        """
+        return None
+
     @abstractmethod
     def prepare(self, job: Job, attempt: int) -> None:
         """Have everything ready for the pods of an attempt that is not handed over. Harmless when repeated.

@@ -120,9 +120,10 @@ class Observing:
 
     def _look_at_pods(self, run: Handover, pods: Sequence[PodState], attempt: int = 0) -> list[str]:
         """Tell how they are, once that is known; which of them are lost with their nodes."""
-        lost = self._lost(run, pods)
-        if self._watcher.knows and (run.uid or run.vanished):
-            run.see(attempt or run.attempt, pods, lost)
+        lost, attempt = self._lost(run, pods), attempt or run.attempt
+        # Of an earlier attempt there was a Job, also while the next one has none.
+        if self._watcher.knows and (run.uid or run.vanished or attempt < run.attempt):
+            run.see(attempt, pods, lost)
         return lost
 
     def pending(self, run: Handover) -> PendingReason:

@@ -104,13 +104,17 @@ class Relay:
         """All that the ranks of an attempt have printed is here."""
         return all(map(self._is_quiet, self._open_of([attempt])))
 
+    def has_told(self, attempt: int) -> bool:
+        """Every pod of an attempt has told where its results are, or will never."""
+        return not self._open_of([attempt])
+
     async def all_told(self, attempt: int) -> None:
-        """Wait until every pod of an attempt has told where its results are, or will never.
+        """Wait until that is so.
 
         Raises:
             PollinatorError: the store does not answer.
         """
-        while self._open_of([attempt]):
+        while not self.has_told(attempt):
             if self.trouble is not None:
                 raise self.trouble
             self._news.clear()

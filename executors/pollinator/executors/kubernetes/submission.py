@@ -38,6 +38,9 @@ LONGEST_PAUSE_S = 30.0
 AT_A_TIME = 16
 """So many runs are handed over at a time: the rest of the cluster wants to ask as well."""
 THREADS = 8
+EARLIER_S = 600.0
+"""So long an attempt waits for what the pods of the one before it store, while the store answers."""
+EARLIER_LOOK_S = 0.5
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -115,16 +118,13 @@ class Submission:
     async def _hand_over(self, run: Handover) -> None:
         pause_s = FIRST_PAUSE_S
         while not await self._is_handed_over(run):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await run.wished.wait()
-            # A wish cuts one pause short, and not all that come.
-            run.wished.clear()
+            await _rest(run, pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _is_handed_over(self, run: Handover) -> bool:
         """Try it; True when nothing is left to do."""
         try:
+            await self._earlier_told(run)
             async with self._turns:
                 if run.left or (run.cancelled and not run.intent.since and run.withdraw()):
                     return True
@@ -143,6 +143,16 @@ class Submission:
         except Exception:  # noqa: BLE001 - the root of one run: a defect it meets must not end the others
             _log.exception("run %s: trying again", run.job.run_id)
         return False
+
+    async def _earlier_told(self, run: Handover) -> None:
+        """Wait for what is to be there before its Job is: nobody else waits meanwhile, and no node does."""
+        while not (run.intent.since or run.cancelled or run.left):
+            words = self._data.awaited(run.job, run.attempt)
+            if words is None or run.age("earlier", holds=not words) > EARLIER_S:
+                return
+            run.pending = reason("earlier_attempt", words)
+            await _rest(run, EARLIER_LOOK_S)
+            run.pending = None
 
     async def _once_or_refused(self, run: Handover) -> None:
         try:
@@ -281,6 +291,14 @@ def _uid(found: Manifest) -> str:
     if not uid:
         raise Unavailable("the cluster's answer cannot be understood", reason="kubernetes_garbled")
     return str(uid)
+
+
+async def _rest(run: Handover, pause_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(pause_s):
+            await run.wished.wait()
+    # A wish cuts one pause short, and not all that come.
+    run.wished.clear()
 
 
 async def _awaited(work: Callable[[], Awaitable[None]]) -> None:

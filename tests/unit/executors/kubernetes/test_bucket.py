@@ -317,6 +317,7 @@ async def test_the_next_attempt_gets_what_each_node_has_left(place: Place) -> No
     place.runs()
     place.ends(0, {"checkpoint": b"0"})
     place.see(*(PodSeen(node, UIDS[node], ended=True, gone=True) for node in range(2)))
+    await until(lambda: place.bucket.awaited(place.job, 2) is None)
     (secret,) = await place.bucket.objects(place.job, 2)
     plan = Plan.from_json(base64.b64decode(secret["data"][PLAN]).decode())
 
