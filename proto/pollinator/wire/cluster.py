@@ -96,6 +96,7 @@ class Cluster:
         """Close the connections."""
         clients, sockets = (self._client, self._retired), self._sockets
         self._client = self._retired = self._sockets = self._made = None
+        await self._login.close()
         self._threads.shutdown(wait=False)
         for client in clients:
             if client is not None:

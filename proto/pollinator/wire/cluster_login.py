@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ AGAIN_S = 5.0
 """So long after credentials could not be had nobody tries again: each try may run a program."""
 
 _Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Login:
         self._plugin_s = plugin_s
         self._threads = threads
         self._turn = asyncio.Lock()
+        self._ahead: asyncio.Task[None] | None = None
+        """Renews credentials that are still good."""
         self._renew_s = 0.0
         self._failed: PollinatorError | None = None
         self._failed_s = 0.0
@@ -77,21 +81,35 @@ class Login:
         """How often credentials were asked for."""
 
     async def current(self) -> Credentials:
-        """Credentials that should be good now.
+        """Credentials that should be good now. Those that soon are not are renewed beside that.
 
         Raises:
             InvalidInput: nothing such is to be found.
             NeedsLogin: somebody has to log in.
         """
-        if self.credentials is None or time.time() > self._renew_s:
-            try:
-                await self.renew(self.tries)
-            except PollinatorError:
-                # Asked for ahead of time: the ones before are still good.
-                if self.credentials is None or time.time() > self.credentials.until:
-                    raise
+        now, idle = time.time(), self._ahead is None or self._ahead.done()
+        # Clocks differ: a program may give what has expired already, and is not run for each call.
+        if self.credentials is None or now > max(self.credentials.until, self._renew_s):
+            await self.renew(self.tries)
+        elif idle and now > self._renew_s and time.monotonic() >= self._failed_s:
+            self._ahead = asyncio.create_task(self._renew_ahead())  # noqa: TID251 - close() ends it
         assert self.credentials is not None
         return self.credentials
+
+    async def close(self) -> None:
+        """Ask for no others any more."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            await asyncio.wait([self._ahead])
+
+    async def _renew_ahead(self) -> None:
+        """Nobody waits for it, and a program may hang: those before are still good."""
+        try:
+            await self.renew(self.tries)
+        except PollinatorError as error:
+            _log.info("credentials are not renewed ahead of time: %s", error.message)
+        except Exception:  # noqa: BLE001 - the root of a task: whoever needs others meets the defect again
+            _log.exception("credentials are not renewed ahead of time")
 
     async def renew(self, seen: int) -> None:
         """Have credentials anew, once for all who have seen that they are needed.

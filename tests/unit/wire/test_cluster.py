@@ -228,11 +228,55 @@ count = len((here / 'give.asked').read_text().splitlines())
 give(token=f't{count}', expirationTimestamp=until) if count < 3 else sys.exit('no more')
 """
     user = program(tmp_path / "give", text)
-    async with line(tmp_path / "config", api.url, user) as cluster:
-        for token in ("t1", "t2", "t2", "t2"):
-            api.tokens = {token}
+    shown: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        shown.append(request.headers["Authorization"])
+        return web.json_response({"items": []})
+
+    api.answers[f"GET {PODS}"] = note
+    async with line(tmp_path / "config", api.url, user) as cluster, asyncio.timeout(60):
+        while len(asked(tmp_path / "give")) < 5:
+            await cluster.request("GET", PODS)
+    assert ["Bearer t1", "Bearer t2"] == sorted(set(shown))
+    assert sorted(shown) == shown
+
+
+async def test_a_program_that_hangs_holds_nobody_up_as_long_as_the_token_before_is_good(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_login, "AGAIN_S", 0.0)
+    monkeypatch.setattr(cluster_login, "PART", 0.0)
+    text = """
+until = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 600))
+if len((here / 'give.asked').read_text().splitlines()) == 1:
+    give(token='t', expirationTimestamp=until)
+else:
+    (here / 'new').write_text(str(os.getpid()))
+    (here / 'new').rename(here / 'pid')
+    time.sleep(600)
+"""
+    user = program(tmp_path / "give", text)
+    async with line(tmp_path / "config", api.url, user) as cluster, asyncio.timeout(30):
+        for _ in range(20):
             assert {"items": []} == await cluster.request("GET", PODS)
-    assert 0 == api.refused
+        while not (tmp_path / "pid").exists():
+            assert {"items": []} == await cluster.request("GET", PODS)
+
+    assert 2 == len(asked(tmp_path / "give"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+async def test_a_token_that_has_expired_is_not_used_while_its_program_hangs(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_login, "AGAIN_S", 0.0)
+    user = program(tmp_path / "give", "give(token='t', expirationTimestamp='2026-01-01T00:00:00Z')")
+    async with line(tmp_path / "config", api.url, user, plugin_s=1.0) as cluster:
+        assert {"items": []} == await cluster.request("GET", PODS)
+        program(tmp_path / "give", "time.sleep(600)")
+        assert "gave no answer for 1 s" in (await refusal(cluster)).message
 
 
 async def test_the_account_of_a_pod_whose_token_is_replaced(api: Api, tmp_path: Path) -> None:
