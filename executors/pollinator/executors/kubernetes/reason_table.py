@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-NOTHING = "nothing has to be done"
-WAIT = "wait: it is tried again"
-
 
 @dataclass(frozen=True, slots=True)
 class Words:
     """What is said of a code."""
 
     text: str
-    action: str
+    action: str = ""
+    """Empty where nothing has to be done: a run that begins waits for several such things within seconds."""
 
 
 REASONS: Mapping[str, Words] = {
-    "submitted": Words("the cluster has it, and has made no pods of it yet", NOTHING),
-    "handing_over": Words("it is being handed over to the cluster", NOTHING),
-    "earlier_attempt": Words("what its last attempt has left is still being stored", NOTHING),
+    "submitted": Words("the cluster has it, and has made no pods of it yet"),
+    "handing_over": Words("it is being handed over to the cluster"),
+    "earlier_attempt": Words("what its last attempt has left is still being stored"),
     "api_unreachable": Words("the cluster does not answer", "wait: it is asked again, and what runs goes on"),
     "login": Words("somebody has to log in to the cluster", "log in; the run goes on by itself"),
     "quota": Words(
@@ -36,7 +34,7 @@ REASONS: Mapping[str, Words] = {
     "gated": Words(
         "something holds its pods back before they are scheduled", "ask the administrators if it lasts"
     ),
-    "scheduling": Words("its pods wait for the scheduler", NOTHING),
+    "scheduling": Words("its pods wait for the scheduler"),
     "insufficient_cpu": Words("no node has so many cores free", "wait, or ask for less (conditions.cpu)"),
     "insufficient_memory": Words("no node has so much memory free", "wait, or ask for less (conditions.mem)"),
     "insufficient_gpu": Words(
@@ -52,15 +50,15 @@ REASONS: Mapping[str, Words] = {
         "look at the claim with kubectl describe pvc, and see that several nodes may mount it",
     ),
     "unschedulable": Words("no node can take it", "wait, or change what it asks for"),
-    "image_pulling": Words("its node pulls the image", NOTHING),
+    "image_pulling": Words("its node pulls the image"),
     "image_error": Words(
         "its node cannot have the image",
         "see that environment.docker is right, and that kubernetes.pull_secrets lets the node in",
     ),
     "container_config": Words("its node cannot set the container up", "ask the administrators if it lasts"),
     "volume": Words("its node cannot mount the volume", "ask the administrators if it lasts"),
-    "creating": Words("its node makes the container ready", NOTHING),
-    "peers": Words("some of its nodes are there and wait for the others", NOTHING),
+    "creating": Words("its node makes the container ready"),
+    "peers": Words("some of its nodes are there and wait for the others"),
 }
 IMAGE_ERRORS = frozenset(
     {

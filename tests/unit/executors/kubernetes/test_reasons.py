@@ -115,6 +115,16 @@ def test_what_a_node_does_before_the_ranks_begin_is_said(run_of: Made, event: st
     assert code == explain(run, JOB, [pod(node="n1")], MACHINES).code
 
 
+def test_a_run_that_only_begins_leaves_nobody_anything_to_do(run_of: Made) -> None:
+    run = run_of()
+    steps = [explain(run, JOB, pods, MACHINES) for pods in ([], [pod()], [pod(node="n1")])]
+    run.events = (("Pulling", "words"),)
+    steps.append(explain(run, JOB, [pod(node="n1")], MACHINES))
+
+    assert ["submitted", "scheduling", "creating", "image_pulling"] == [each.code for each in steps]
+    assert {""} == {each.action for each in steps}
+
+
 def test_nodes_that_are_not_there_yet_are_numbered(run_of: Made) -> None:
     run = run_of(nodes=2)
     run.journals[0].began = True
