@@ -168,6 +168,8 @@ def credentials_of(context: Context, status: Entry | None = None) -> Credentials
     else:
         certificate = _bytes(user, "client-certificate", context.user_folder, where)
         key = _bytes(user, "client-key", context.user_folder, where)
+    if not authorization.isprintable():
+        raise _bad(context.user_file, f"the {where} has a token with a line's end or the like in it")
     if bool(certificate) != bool(key):
         raise _bad(context.user_file, f"the {where} has a certificate or a key, but not both")
     return Credentials(

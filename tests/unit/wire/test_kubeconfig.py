@@ -107,6 +107,13 @@ def test_who_one_is(tmp_path: Path, user: dict[str, str], header: str) -> None:
     assert (header, float("inf")) == (found.authorization, found.until)
 
 
+def test_a_token_that_no_header_can_have_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="has a token with a line's end") as caught:
+        credentials(tmp_path / "config", {"token": "secret\n"})
+
+    assert "secret" not in str(caught.value)
+
+
 def test_a_token_in_a_file_is_read_again_after_a_while(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t1")
 
