@@ -24,6 +24,18 @@ from support.kubeconfigs import program, written
 PODS = "GET /api/v1/namespaces/runs/pods"
 LABELS = {"app.kubernetes.io/name": "pollinator-executor", "app.kubernetes.io/instance": "hall"}
 
+NONSENSE = "does not answer as a Kubernetes server does"
+GARBLED: list[tuple[object, str]] = [
+    ([], NONSENSE),
+    ({}, NONSENSE),
+    ("pods", NONSENSE),
+    ({"items": [{"metadata": "x", "status": {"phase": "Running"}}]}, NONSENSE),
+    ({"items": [{"metadata": {}}]}, NONSENSE),
+    # So the server writes a list that is empty.
+    ({"items": None}, "there is no pod with"),
+    ({"items": [{"metadata": {"name": "p", "labels": 1}, "status": []}]}, "pod p does not run: Unknown"),
+]
+
 
 def pod(name: str = "hall-0", phase: str = "Running", *, ready: bool = True, **about: Any) -> dict[str, Any]:
     conditions = [{"type": "Ready", "status": "True" if ready else "False", "message": "not yet"}]
@@ -267,6 +279,27 @@ async def test_a_pod_in_which_nobody_listens_is_told(api: Api, pair: Pair, tmp_p
         error = await refusal(transport, peer)
 
     assert "port 8443 of pod hall-0 cannot be reached: connection refused" in error.message
+
+
+@pytest.mark.parametrize(("listed", "words"), GARBLED)
+async def test_answers_that_make_no_sense_are_told(
+    api: Api, pair: Pair, tmp_path: Path, listed: object, words: str
+) -> None:
+    api.answers[PODS] = gives(listed)
+    async with way(pair, written(tmp_path / "config", api.url, {"token": "t"})) as (transport, peer):
+        assert words in (await refusal(transport, peer)).message
+
+
+async def test_a_port_that_is_no_number_is_the_usual_one(api: Api, pair: Pair, tmp_path: Path) -> None:
+    odd = pod()
+    odd["spec"]["containers"][0]["ports"] = [{"name": "executor"}, {"name": "executor", "containerPort": "x"}]
+    async with served(pair.server) as port:
+        has(api, odd)
+        api.talk = leads_to(port)
+        async with way(pair, written(tmp_path / "config", api.url, {"token": "t"})) as (transport, peer):
+            await transport.ensure(peer, silent)
+
+    assert any("portforward?ports=7443" in each for each in api.asked)
 
 
 async def test_what_failed_is_not_tried_again_at_once(

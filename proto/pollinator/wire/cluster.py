@@ -198,7 +198,8 @@ class Cluster:
         if not about:
             raise cluster_refusals.garbled(self.server)
         if as_entry(event).get("type") == "ERROR":
-            code = int(about.get("code") or 500)
+            code = about.get("code")
+            code = code if isinstance(code, int) else 500
             raise cluster_refusals.refused(code, about, self.server, self._login.command)
         return dict(as_entry(event))
 

@@ -56,6 +56,15 @@ async def test_a_watch_of_what_is_not_known_any_more_says_so(api: Api, tmp_path:
     assert "kubernetes_expired" == caught.value.reason
 
 
+@pytest.mark.parametrize("code", ["x", None, [410]])
+async def test_an_error_with_no_code_is_one_all_the_same(api: Api, tmp_path: Path, code: object) -> None:
+    api.answers[f"GET {PODS}"] = streams({"type": "ERROR", "object": {"code": code, "message": "no"}})
+    async with line(tmp_path / "config", api.url, {"token": "t"}) as cluster:
+        with pytest.raises(Unavailable) as caught:
+            await watched(cluster)
+    assert "kubernetes_busy" == caught.value.reason
+
+
 async def test_a_watch_that_is_silent_for_too_long_is_ended(api: Api, tmp_path: Path) -> None:
     async def silence(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

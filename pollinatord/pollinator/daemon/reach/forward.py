@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pollinator.daemon.reach.listener import Listener
+from pollinator.wire import cluster_refusals
 from pollinator.wire.cluster import Cluster
 from pollinator.wire.documents import Entry, as_entries, as_entry
 from pollinator.wire.errors import InvalidInput, PollinatorError, Unavailable
@@ -60,9 +61,11 @@ class Forward:
         """
         await self._cluster.open()
         path = f"/api/v1/namespaces/{self._cluster.namespace}/pods"
-        pods: list[Pod] = (await self._cluster.request("GET", path, query={"labelSelector": self._selector}))[
-            "items"
-        ]
+        query = {"labelSelector": self._selector}
+        answer = as_entry(await self._cluster.request("GET", path, query=query))
+        pods = as_entries(answer.get("items"))
+        if "items" not in answer or not all(map(_name, pods)):
+            raise cluster_refusals.garbled(self._cluster.server)
         return chosen(pods, self._cluster.namespace, self._selector)
 
     async def close(self) -> None:
@@ -77,7 +80,7 @@ class Forward:
         if self.trouble is not None and time.monotonic() < self._failed_s + PAUSE_S:
             raise self.trouble.with_traceback(None)
         pod = await self.find()
-        forwarding = await self._cluster.forward(pod["metadata"]["name"], port_of(pod))
+        forwarding = await self._cluster.forward(_name(pod), port_of(pod))
         self.trouble = None
         try:
             await _both_ways(forwarding, reader, writer)
@@ -127,7 +130,7 @@ def chosen(pods: Sequence[Pod], namespace: str, selector: str) -> Pod:
         InvalidInput: they are of several executors.
         Unavailable: none can be used.
     """
-    there = [each for each in pods if not each["metadata"].get("deletionTimestamp")]
+    there = [each for each in pods if not _about(each).get("deletionTimestamp")]
     instances = {_label(each, "app.kubernetes.io/instance") for each in there}
     if len(instances) > 1:
         raise InvalidInput(
@@ -138,15 +141,16 @@ def chosen(pods: Sequence[Pod], namespace: str, selector: str) -> Pod:
     running = [each for each in there if _status(each).get("phase") == "Running"]
     if not running:
         raise _none(pods, there, namespace, selector)
-    return max(running, key=lambda each: (is_ready(each), str(each["metadata"].get("creationTimestamp"))))
+    return max(running, key=lambda each: (is_ready(each), str(_about(each).get("creationTimestamp"))))
 
 
 def port_of(pod: Pod) -> int:
     """Where the executor in a pod listens."""
     for container in as_entries(as_entry(pod.get("spec")).get("containers")):
         for port in as_entries(container.get("ports")):
-            if port.get("name") == PORT_NAME:
-                return int(port["containerPort"])
+            number = port.get("containerPort")
+            if port.get("name") == PORT_NAME and isinstance(number, int):
+                return number
     return PORT
 
 
@@ -165,7 +169,7 @@ def _none(pods: Sequence[Pod], there: Sequence[Pod], namespace: str, selector: s
             hint="install the executor there: docs/kubernetes.md",
         )
     pod = there[0]
-    name, why = pod["metadata"]["name"], _why(pod)
+    name, why = _name(pod), _why(pod)
     hint = f"kubectl --namespace {namespace} describe pod {name}"
     if why in _STARTING:
         hint = f"it is just starting: pollinator executors connect, in a moment; {hint}"
@@ -191,4 +195,12 @@ def _status(pod: Pod) -> Entry:
 
 
 def _label(pod: Pod, name: str) -> str:
-    return str(as_entry(pod["metadata"].get("labels")).get(name, ""))
+    return str(as_entry(_about(pod).get("labels")).get(name, ""))
+
+
+def _name(pod: Pod) -> str:
+    return str(_about(pod).get("name") or "")
+
+
+def _about(pod: Pod) -> Entry:
+    return as_entry(pod.get("metadata"))
