@@ -288,6 +288,7 @@ async def test_memory_that_no_node_has_is_told_where_nodes_are_not_to_be_seen(cl
         followed = await executor.follow(run.id)
 
     assert "64 TiB" in told
+    assert "it may never start" in told
     assert "CANCELLED" == ended(followed)[0]
     await nothing_left(cluster)
 

@@ -60,13 +60,14 @@ class Offer:
         self._api = api
         self._site = site
         self._machines: list[Machine] = []
+        self._hidden = False
         self._version = ""
         self._again = asyncio.Event()
 
     @property
-    def machines(self) -> list[Machine]:
-        """Those that runs can have; empty where that is not known."""
-        return self._machines
+    def machines(self) -> list[Machine] | None:
+        """Those that runs can have; empty where nobody knows yet, and None where it is not ours to know."""
+        return None if self._hidden else self._machines
 
     def capabilities(self) -> Capabilities:
         """Limits: what the largest machine has."""
@@ -130,9 +131,10 @@ class Offer:
         self._version = await self._api.version()
         try:
             found = await self._api.nodes()
+            self._hidden = False
         except Denied:
             # An account that sees its namespace alone: then only the scheduler knows what fits.
-            found = []
+            found, self._hidden = [], True
         machines = [machine(each) for each in found if _takes_pods(each, self._site.node_selector)]
         self._machines = [_for_ranks(each) for each in machines] if self._site.bucket else machines
 

@@ -14,6 +14,10 @@ from pollinator.v1.spec_pb2 import RunSpec
 
 NEVER_S = 5.0
 """So long what a registry refuses for good is waited for all the same."""
+HIDDEN = (
+    "it may never start: how large nodes are is not known here, for this executor may not list them "
+    "(nodes.read in docs/kubernetes.md)"
+)
 
 _DIGITS = re.compile(r"\d+")
 
@@ -29,7 +33,7 @@ def explain(
     run: Handover,
     job: JobSeen | None,
     pods: Sequence[PodState],
-    machines: Sequence[Machine],
+    machines: Sequence[Machine] | None,
     queue: str = "",
 ) -> PendingReason:
     """Why an attempt that was handed over has not begun.
@@ -38,7 +42,7 @@ def explain(
         run: the run.
         job: its Job, where there is one.
         pods: its pods.
-        machines: what there is for pods, as far as is known.
+        machines: what there is for pods, as far as is known; None where nodes may not be listed.
         queue: in which its Job was put.
     """
     if job is not None and job.suspended:
@@ -73,7 +77,7 @@ def _not_made(run: Handover, there: Sequence[PodState]) -> PendingReason:
     return reason("submitted" if not there else "scheduling")
 
 
-def _of_pod(run: Handover, pod: PodState, machines: Sequence[Machine]) -> PendingReason | None:
+def _of_pod(run: Handover, pod: PodState, machines: Sequence[Machine] | None) -> PendingReason | None:
     if pod.gated:
         return reason("gated")
     if pod.unscheduled:
@@ -85,16 +89,16 @@ def _of_pod(run: Handover, pod: PodState, machines: Sequence[Machine]) -> Pendin
     return None
 
 
-def _unscheduled(words: str, spec: RunSpec, machines: Sequence[Machine]) -> PendingReason:
+def _unscheduled(words: str, spec: RunSpec, machines: Sequence[Machine] | None) -> PendingReason:
     """What the scheduler says of all nodes together, by the first that the user can do something about."""
     low = words.lower()
     asked, most, key = "", "", ""
     if "insufficient cpu" in low:
         code, asked, key = "insufficient_cpu", cores(spec.cpu_millis), "conditions.cpu"
-        most = _largest(spec.cpu_millis, [each.cpu_millis for each in machines], cores)
+        most = _largest(spec.cpu_millis, [each.cpu_millis for each in machines or ()], cores)
     elif "insufficient memory" in low:
         code, asked, key = "insufficient_memory", size(spec.memory_bytes), "conditions.mem"
-        most = _largest(spec.memory_bytes, [each.memory_bytes for each in machines], size)
+        most = _largest(spec.memory_bytes, [each.memory_bytes for each in machines or ()], size)
     elif "insufficient" in low and "/" in low.partition("insufficient")[2].partition(",")[0]:
         code, asked = "insufficient_gpu", f"{spec.gpu.count} x {spec.gpu.name or 'any GPU'}"
     elif "too many pods" in low:
@@ -108,6 +112,8 @@ def _unscheduled(words: str, spec: RunSpec, machines: Sequence[Machine]) -> Pend
     if asked:
         words = f"it asks for {asked} on a node{most}; the scheduler says: {words}"
     action = f"it will not start as it is: cancel it and ask for less ({key})" if most else ""
+    if asked and machines is None:
+        action = f"{REASONS[code].action}; {HIDDEN}"
     return reason(code, words, action)
 
 

@@ -15,7 +15,7 @@ from pollinator.executors.kubernetes.offer import Machine, machine, quantity
 from pollinator.executors.kubernetes.reasons import explain, hopeless, note_images
 from pollinator.executors.kubernetes.seen import JobSeen, PodState
 from pollinator.executors.kubernetes.volume import Volume
-from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.v1.spec_pb2 import Gpu, RunSpec
 
 JOB = JobSeen("pollinator-x", "j", "x", 1)
 MACHINES = [Machine(4000, 16 << 30), Machine(8000, 32 << 30)]
@@ -78,6 +78,26 @@ def test_what_would_fit_is_said_where_nothing_ever_will(run_of: Made) -> None:
     assert "64 GiB" in found.text
     assert "the largest has 32 GiB" in found.text
     assert "it will not start as it is" in found.action
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ("2 Insufficient memory.", {"memory_bytes": 64 << 30}),
+        ("2 Insufficient cpu.", {"cpu_millis": 64000}),
+        ("2 Insufficient nvidia.com/gpu.", {"gpu": Gpu(count=8)}),
+    ],
+)
+def test_where_nodes_are_not_to_be_seen_it_is_said_that_it_may_never_start(
+    run_of: Made, words: str, asked: dict[str, Any]
+) -> None:
+    pods = [pod(unscheduled=f"0/2 nodes are available: {words}")]
+    run = run_of(**asked)
+    unknown, hidden = explain(run, JOB, pods, []).action, explain(run, JOB, pods, None).action
+
+    assert hidden.startswith(f"{unknown}; it may never start")
+    assert "nodes.read" in hidden
+    assert "never" not in unknown
 
 
 def test_pods_that_are_not_let_in_do_not_wait_without_a_word(run_of: Made) -> None:
