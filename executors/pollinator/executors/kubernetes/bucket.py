@@ -22,7 +22,6 @@ from pollinator.chunks.store import Store
 from pollinator.chunks.stores import open_store
 from pollinator.executors.base import Fetched, Job, Tell
 from pollinator.executors.kubernetes.companions import (
-    has_side_cars,
     parts_of,
     secret_data,
     secret_manifest,
@@ -99,21 +98,19 @@ class Bucket(Data):
         self._issued: dict[tuple[str, int], tuple[str, Issued]] = {}
         """What pods of an attempt have, and for what the run came with."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bucket")
-        self._side_car: bool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # Before the pods
 
     async def stage(self, job: Job, store: Store, tell: Tell) -> list[Notice]:
         """The files are where pods find them; see whether these may."""
-        await self._ask_version()
         # Found out now, and not when pods wait for it.
         await self._in_thread(issue, job.source, self._owner)
         return []
 
     def parts(self, job: Job, attempt: int) -> Parts:
         """Containers and volumes of the pods of an attempt."""
-        return parts_of(job, attempt, self._executor, self._site, side_car=bool(self._side_car))
+        return parts_of(job, attempt, self._executor, self._site)
 
     def awaited(self, job: Job, attempt: int) -> str | None:
         """What the pods of the attempt before may still be storing: this one is to find it."""
@@ -293,12 +290,6 @@ class Bucket(Data):
         else:
             if (job.run_id, attempt) in self._issued:
                 self._issued[job.run_id, attempt] = _mark(job), fresh
-
-    async def _ask_version(self) -> None:
-        if self._side_car is None:
-            # A cluster that does not answer is waited for when the Job is made.
-            with contextlib.suppress(PollinatorError):
-                self._side_car = has_side_cars(await self._cluster.request("GET", "/version"))
 
     async def _in_thread(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 
 from pollinator.executors.base import Job
 from pollinator.executors.kubernetes.credentials import Issued
@@ -102,7 +101,7 @@ def secret_data(issued: Issued) -> dict[str, str]:
     return data
 
 
-def parts_of(job: Job, attempt: int, executor: str, site: Site, *, side_car: bool) -> Parts:
+def parts_of(job: Job, attempt: int, executor: str, site: Site) -> Parts:
     """What pods have besides their ranks.
 
     Args:
@@ -110,7 +109,6 @@ def parts_of(job: Job, attempt: int, executor: str, site: Site, *, side_car: boo
         attempt: which one.
         executor: its name in the cluster.
         site: the settings.
-        side_car: the cluster has containers that run beside the others from before, and end after them.
     """
     secret = {"secretName": secret_name(job, attempt, executor)}
     volumes: list[Manifest] = [
@@ -126,23 +124,16 @@ def parts_of(job: Job, attempt: int, executor: str, site: Site, *, side_car: boo
         {"name": TOLD, "subPath": "control", "mountPath": CONTROL},
     ]
     fetch, collect = _container(FETCH, site), _container(COLLECT, site)
-    if side_car:
-        collect["restartPolicy"] = "Always"
-        collect["env"].append({"name": STAYS, "value": "1"})
+    # A side-car: it runs beside the others from before, is started again, and ends after them.
+    collect["restartPolicy"] = "Always"
+    collect["env"].append({"name": STAYS, "value": "1"})
     return Parts(
         volumes=volumes,
         mounts=mounts,
-        before=[fetch, collect] if side_car else [fetch],
-        beside=[] if side_car else [collect],
+        before=[fetch, collect],
         extra_s=RESULTS_S,
         grace_s=GRACE_S,
     )
-
-
-def has_side_cars(version: Mapping[str, str]) -> bool:
-    """Whether a cluster of this version starts containers that run beside the others from before."""
-    major, minor = (_number(version.get(name, "")) for name in ("major", "minor"))
-    return (major, minor) >= (1, 29)
 
 
 def _container(name: str, site: Site) -> Manifest:
@@ -180,9 +171,3 @@ def _container(name: str, site: Site) -> Manifest:
 
 def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _number(text: str) -> int:
-    # Some say 29+.
-    digits = text.rstrip("+")
-    return int(digits) if digits.isdecimal() else 0

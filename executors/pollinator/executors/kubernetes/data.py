@@ -43,8 +43,6 @@ class Parts:
     """Of the container in which the ranks are."""
     before: Sequence[Manifest] = ()
     """Containers that have to end before it begins, or that run beside it from before."""
-    beside: Sequence[Manifest] = ()
-    """Containers that run beside it."""
     extra_s: int = 0
     """So much longer than their time the pods may be there."""
     grace_s: int = 0

@@ -179,7 +179,7 @@ def _pod(wish: Wish, site: Site, parts: Parts) -> Manifest:
         "shareProcessNamespace": False,
         "terminationGracePeriodSeconds": max(math.ceil(wish.grace_ms / 1000) + SLACK_S, parts.grace_s),
         "securityContext": _security(site),
-        "containers": [_ranks(wish, site, parts, gpu), *parts.beside],
+        "containers": [_ranks(wish, site, parts, gpu)],
         "volumes": [*_own_volumes(spec), *parts.volumes],
     }
     if parts.before:

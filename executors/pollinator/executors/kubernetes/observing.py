@@ -248,9 +248,6 @@ class Observing:
         if run.cancelled or not run.uid:
             return None
         what, words = hopeless(run, pods, self._site.start_s)
-        beside = next((each.beside for each in pods if each.beside), "")
-        if not what and beside and run.age("beside") > WORD_S:
-            what, words = "backend", f"what ranks print cannot be told any more: {beside}"
         if not what:
             return None
         if not run.deleted:

@@ -70,8 +70,6 @@ class PodState:
     before: str = ""
     """Name of a container that failed before it could begin."""
     before_ended: Ended | None = None
-    beside: str = ""
-    """Which container beside the ranks has ended although they run, and how."""
     reason: str = ""
     words: str = ""
     """Of the pod itself, such as Evicted."""
@@ -145,7 +143,6 @@ def pod_seen(found: Manifest) -> PodState:
         ended=_ended(_part(state, "terminated")) if "terminated" in state else None,
         before=str(before.get("name", "")),
         before_ended=_ended(_part(_part(before, "state"), "terminated")) if before else None,
-        beside=_beside(status) if "running" in state else "",
         reason=str(status.get("reason") or ""),
         words=_words(status.get("message")),
         disrupted=str(disrupted.get("reason") or ""),
@@ -176,15 +173,6 @@ def _before(status: Entry) -> Entry:
         if each.get("name") != COLLECT and _number(_part(_part(each, "state"), "terminated").get("exitCode")):
             return each
     return _NOTHING
-
-
-def _beside(status: Entry) -> str:
-    for each in _parts(status, "containerStatuses"):
-        ended = _part(_part(each, "state"), "terminated")
-        if ended and each.get("name") != RANKS:
-            how = f"{ended.get('reason') or 'Error'}, exit code {_number(ended.get('exitCode'))}"
-            return f"{each.get('name')} has ended: {how} {_words(ended.get('message'))}".strip()
-    return ""
 
 
 def _ended(found: Entry) -> Ended:

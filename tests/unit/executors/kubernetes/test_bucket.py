@@ -20,7 +20,6 @@ from pollinator.executors.base import Job
 from pollinator.executors.kubernetes import bucket as bucket_module
 from pollinator.executors.kubernetes import relay as relay_module
 from pollinator.executors.kubernetes.bucket import Bucket
-from pollinator.executors.kubernetes.companions import has_side_cars
 from pollinator.executors.kubernetes.credentials import Issued, Owner
 from pollinator.executors.kubernetes.data import STOP, PodSeen
 from pollinator.executors.kubernetes.pages import WORDS, Incoming, Outgoing, Page, Piece
@@ -339,17 +338,15 @@ async def test_ranks_see_neither_the_secret_nor_the_notes(place: Place) -> None:
     assert [True] == [each.get("readOnly") for each in parts.mounts if each.get("subPath") == "src"]
 
 
-@pytest.mark.parametrize(("minor", "side_car"), [("28", False), ("29", True), ("30+", True), ("", False)])
-async def test_collect_is_a_side_car_where_there_are_such(
-    place: Place, minor: str, *, side_car: bool
-) -> None:
-    place.cluster.minor = minor
+async def test_collect_is_a_side_car_also_after_a_restart_and_where_no_cluster_answers(place: Place) -> None:
+    place.cluster.fails = [Unavailable("not now", reason="x")]
     await place.bucket.stage(place.job, place.store, lambda done: None)
-    parts = place.bucket.parts(place.job, 1)
+    await place.restart()
+    before = place.bucket.parts(place.job, 1).before
 
-    before, beside = [each["name"] for each in parts.before], [each["name"] for each in parts.beside]
-    assert (["fetch", "collect"], []) == (before, beside) if side_car else (["fetch"], ["collect"])
-    assert side_car is has_side_cars({"major": "1", "minor": minor})
+    assert [("fetch", None), ("collect", "Always")] == [
+        (each["name"], each.get("restartPolicy")) for each in before
+    ]
 
 
 async def test_the_secret_holds_the_way_to_the_store_and_the_plan(place: Place) -> None:
