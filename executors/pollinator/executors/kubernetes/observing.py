@@ -130,8 +130,11 @@ class Observing:
         """Why it has not begun."""
         if self._watcher.trouble is not None and run.uid:
             return reason("api_unreachable", self._watcher.trouble.message)
+        if run.pending is not None and not run.whole:
+            # It may have its Job, and lack what belongs to it.
+            return run.pending
         if not run.uid:
-            return run.pending or reason("handing_over")
+            return reason("handing_over")
         pods = self._watcher.pods(run.job.run_id, run.attempt)
         queue = self._site.queue_of(run.job.spec)
         return explain(run, self._watcher.job(run.uid), pods, self._offer.machines, queue)

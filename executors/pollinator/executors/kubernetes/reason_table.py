@@ -19,6 +19,7 @@ REASONS: Mapping[str, Words] = {
     "submitted": Words("the cluster has it, and has made no pods of it yet"),
     "handing_over": Words("it is being handed over to the cluster"),
     "earlier_attempt": Words("what its last attempt has left is still being stored"),
+    "store_unreachable": Words("the store gives its pods no way to its files", "wait: it is asked again"),
     "api_unreachable": Words("the cluster does not answer", "wait: it is asked again, and what runs goes on"),
     "login": Words("somebody has to log in to the cluster", "log in; the run goes on by itself"),
     "quota": Words(

@@ -21,6 +21,7 @@ from pollinator.executors.kubernetes.manifest import Wish, secret_manifest, serv
 from pollinator.executors.kubernetes.naming import is_ours
 from pollinator.executors.kubernetes.reasons import reason
 from pollinator.executors.kubernetes.watcher import Watcher
+from pollinator.v1.run_pb2 import PendingReason
 from pollinator.wire.documents import as_entry
 from pollinator.wire.errors import (
     AlreadyExists,
@@ -130,13 +131,9 @@ class Submission:
                     return True
                 await self._once_or_refused(run)
             return True
-        except Exhausted as error:
-            run.pending = reason("quota", error.message)
-        except NeedsLogin as error:
-            run.pending = reason("login", error.message, error.hint)
         except PollinatorError as error:
-            run.pending = reason("api_unreachable", error.message)
-            _log.warning("run %s: %s", run.job.run_id, error)
+            run.pending = _why(error)
+            _log.warning("run %s: %s", run.job.run_id, error.message)
         except OSError as error:
             # A disk that is full has room again some time.
             _log.warning("run %s: %s", run.job.run_id, error)
@@ -291,6 +288,20 @@ def _uid(found: Manifest) -> str:
     if not uid:
         raise Unavailable("the cluster's answer cannot be understood", reason="kubernetes_garbled")
     return str(uid)
+
+
+def _why(error: PollinatorError) -> PendingReason:
+    """What is said of a run that cannot be handed over now."""
+    match error.reason:
+        case "kubernetes_quota":
+            return reason("quota", error.message)
+        case "kubernetes_login":
+            return reason("login", error.message, error.hint)
+        case cluster if cluster.startswith("kubernetes_"):
+            return reason("api_unreachable", error.message)
+        case _:
+            # Of whoever issues credentials for its pods.
+            return reason("store_unreachable", error.message, error.hint)
 
 
 async def _rest(run: Handover, pause_s: float) -> None:

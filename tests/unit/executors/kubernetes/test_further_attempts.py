@@ -25,6 +25,7 @@ from pollinator.v1.run_pb2 import RunState, SnapshotSource
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import FolderStore, StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
+from pollinator.wire.errors import NeedsLogin, PollinatorError, Unavailable
 from support.cluster_api import Api, serving
 from support.kubeconfigs import line
 
@@ -180,6 +181,28 @@ async def test_a_store_that_does_not_answer_is_said_and_not_the_cluster(begun: B
     os.rename(place.folder / "moved", place.folder / "store")
     await until(lambda: words().endswith("stored"))
     assert 0 == place.made()
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint", "what_to_do"),
+    [(Unavailable, "", "wait: it is asked again"), (NeedsLogin, "renew them", "renew them")],
+)
+async def test_credentials_that_a_store_does_not_issue_are_not_the_clusters_doing(
+    begun: Begun, monkeypatch: pytest.MonkeyPatch, kind: type[PollinatorError], hint: str, what_to_do: str
+) -> None:
+    def issue(source: SnapshotSource, owner: Owner) -> Issued:
+        raise kind("it issues none", reason="of_a_store", hint=hint)
+
+    monkeypatch.setattr(bucket_module, "issue", issue)
+    place, executor, _ = begun
+    other = place.job("other")
+    executor.submit(other, {})
+    await until(lambda: waits_for(executor, other) == "store_unreachable")
+    pending = executor.observe(other).pending
+
+    assert pending is not None
+    assert (True, what_to_do) == (pending.text.endswith(": it issues none"), pending.action)
+    assert 1 == place.made()
 
 
 async def test_it_does_not_wait_for_ever(begun: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
