@@ -15,7 +15,7 @@ from pollinator.v1.executor_pb2 import PreflightRequest
 from pollinator.v1.run_pb2 import StartRunRequest
 from pollinator.v1.store_pb2 import StoreSettings
 from support import kubernetes_of_contract
-from support.kubernetes.sites import Site
+from support.kubernetes.sites import Site, executors_image, named
 from support.s3_servers import S3Server
 
 NAME = "kubernetes-bucket"
@@ -30,7 +30,7 @@ def settings_of(site: Site, server: S3Server, *, keys: bool) -> dict[str, str]:
 
     Args:
         site: where its pods are.
-        server: of the bucket, which pods reach as we do.
+        server: of the bucket.
         keys: pods get those of a Secret.
     """
     if keys:
@@ -46,12 +46,20 @@ def settings_of(site: Site, server: S3Server, *, keys: bool) -> dict[str, str]:
     return {
         "kubernetes.data": "bucket",
         "kubernetes.image": site.image,
-        # A container is a process of this machine, with its files: so is this Python.
-        "kubernetes.executor_image": site.image,
-        "kubernetes.python": sys.executable,
-        "kubernetes.endpoint": server.endpoint,
+        **_beside(site, server),
         **({"kubernetes.credentials": KEYS} if keys else {}),
     }
+
+
+def _beside(site: Site, server: S3Server) -> dict[str, str]:
+    """What runs beside the ranks, and where it reaches the bucket."""
+    if site.there is not None:
+        # A container is a process of this machine, with its files and its loopback: so is this Python.
+        program = {"kubernetes.executor_image": site.image, "kubernetes.python": sys.executable}
+        return {**program, "kubernetes.endpoint": server.endpoint}
+    host = named("HOST", "where pods reach this machine")
+    endpoint = server.endpoint.replace("//127.0.0.1:", f"//{host}:")
+    return {"kubernetes.executor_image": executors_image(), "kubernetes.endpoint": endpoint}
 
 
 def settings() -> Mapping[str, str]:

@@ -25,11 +25,7 @@ from support.kubernetes_bucket import KEYS, put_into, settings_of
 from support.s3_servers import S3Server
 from support.sandbox import Sandbox
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(240),
-    pytest.mark.double_only("runs the programs of this machine in whatever image, and reaches its loopback"),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 WHO = """\
 import os

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import os
 import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -14,16 +15,11 @@ import pytest
 from integration.kubernetes.test_rights import give
 
 from support.helm import loaded, texts
-from support.kubernetes.double import Double
-from support.kubernetes.sites import Site, site_of
+from support.kubernetes.sites import Site, executors_image, is_real, real_site, site_of
 from support.sandbox import BIN, Sandbox, sandbox, wait_until
 
 __all__ = ["sandbox"]
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(180),
-    pytest.mark.double_only("runs the programs of this machine in whatever image"),
-]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 LINES = 40
 PROGRAM = f"""\
@@ -35,10 +31,22 @@ open("result/out", "w").write("made there")
 """
 
 
+USER = 1000
+"""Who the chart's executor is."""
+
+
 @pytest.fixture
-def cluster(double_of_kubernetes: Double) -> Iterator[Site]:
-    """A namespace in which a pod may be whoever runs the tests: the interpreter may be theirs alone."""
-    site = site_of(double_of_kubernetes, "privileged")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A namespace whose volume is the executor's.
+
+    At the double a pod may be whoever runs the tests: the interpreter may be theirs alone.
+    """
+    if is_real():
+        site = real_site()
+        # A folder of a node is nobody's whom a pod says: Kubernetes gives only volumes of other kinds away.
+        os.chown(site.folder, USER, USER)
+    else:
+        site = site_of(request.getfixturevalue("double_of_kubernetes"), "privileged")
     try:
         yield site
     finally:
@@ -46,16 +54,21 @@ def cluster(double_of_kubernetes: Double) -> Iterator[Site]:
 
 
 def values(cluster: Site) -> dict[str, Any]:
-    return {"volume": {"claim": cluster.claim}, "settings": {"kubernetes.image": cluster.image}}
+    found = {"volume": {"claim": cluster.claim}, "settings": {"kubernetes.image": cluster.image}}
+    if cluster.there is None:
+        repository, _, tag = executors_image().rpartition(":")
+        found["image"] = {"repository": repository, "tag": tag}
+    return found
 
 
 def template(cluster: Site) -> dict[str, Any]:
-    """The executor's pod, which runs the program that is tested."""
+    """The executor's pod; at the double it runs the program that is tested."""
     found = texts(values(cluster), "lab", cluster.namespace)["pollinator-executor/templates/deployment.yaml"]
     [deployment] = loaded(found)
     pod: dict[str, Any] = copy.deepcopy(deployment["spec"]["template"])
-    pod["spec"]["securityContext"] = {"seccompProfile": {"type": "RuntimeDefault"}}
-    pod["spec"]["containers"][0]["command"] = [str(BIN / "pollinator-executor")]
+    if cluster.there is not None:
+        pod["spec"]["securityContext"] = {"seccompProfile": {"type": "RuntimeDefault"}}
+        pod["spec"]["containers"][0]["command"] = [str(BIN / "pollinator-executor")]
     return {"apiVersion": "v1", "kind": "Pod", **pod}
 
 

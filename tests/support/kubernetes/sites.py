@@ -4,6 +4,8 @@
 - ``POLLINATOR_TEST_KUBE_VOLUME``: a folder of this machine that is the same folder on its nodes.
 - ``POLLINATOR_TEST_KUBE_IMAGE``: an image that its nodes have, with ``sh`` and ``python3``.
 - ``POLLINATOR_TEST_KUBE_STOP`` and ``POLLINATOR_TEST_KUBE_START``: commands that do so to its API server.
+- ``POLLINATOR_TEST_KUBE_EXECUTOR``: the executor's image, made from this source by its Containerfile.
+- ``POLLINATOR_TEST_KUBE_HOST``: where its pods reach what listens on loopback here.
 
 What only the double can do, as losing nodes, is then skipped: such tests are marked ``double_only``, and say
 what it is. CONTRIBUTING.md tells of it as well.
@@ -271,10 +273,26 @@ def is_real() -> bool:
 
 def real_site(level: str = "restricted") -> Site:
     """A namespace of the real cluster."""
-    named = {name: CALLER.get(f"{_PREFIX}{name}", "") for name in ("CONFIG", "_VOLUME", "_IMAGE")}
-    if absent := [f"{_PREFIX}{name}" for name, value in named.items() if not value]:
+    said = {name: CALLER.get(f"{_PREFIX}{name}", "") for name in ("CONFIG", "_VOLUME", "_IMAGE")}
+    if absent := [f"{_PREFIX}{name}" for name, value in said.items() if not value]:
         pytest.fail(f"not set, but others are: {', '.join(absent)}")
-    return Site(Line(Path(named["CONFIG"])), None, Path(named["_VOLUME"]), named["_IMAGE"], level)
+    return Site(Line(Path(said["CONFIG"])), None, Path(said["_VOLUME"]), said["_IMAGE"], level)
+
+
+def named(what: str, why: str) -> str:
+    """What the environment says of the real cluster besides; skips the test where it does not.
+
+    Args:
+        what: the end of the variable's name.
+        why: what it would name.
+    """
+    variable = f"{_PREFIX}_{what}"
+    return CALLER.get(variable) or missing(f"{variable} does not say {why}", COMPONENT)
+
+
+def executors_image() -> str:
+    """The executor's own, at a real cluster."""
+    return named("EXECUTOR", "which image is the executor's")
 
 
 def site_of(double: Double, level: str = "restricted") -> Site:
@@ -317,7 +335,5 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 def _command(what: str) -> None:
-    command = CALLER.get(f"{_PREFIX}_{what}", "")
-    if not command:
-        pytest.skip(f"{_PREFIX}_{what} does not say how the API server is stopped")
+    command = named(what, "how the API server is stopped and started")
     subprocess.run(shlex.split(command), check=True, stdout=subprocess.DEVNULL)
