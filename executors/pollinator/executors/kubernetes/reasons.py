@@ -84,7 +84,7 @@ def _of_pod(run: Handover, pod: PodState, machines: Sequence[Machine] | None) ->
         return _unscheduled(pod.unscheduled, run.job.spec, machines)
     if pod.waiting in IMAGE_ERRORS:
         return reason("image_error", f"{pod.image}: {run.image_words or pod.waiting_words or pod.waiting}")
-    if pod.waiting in CONFIG_ERRORS:
+    if pod.waiting in CONFIG_ERRORS and not _is_being_made(run, pod.waiting_words):
         return reason("container_config", f"{pod.waiting}: {pod.waiting_words}")
     return None
 
@@ -129,7 +129,7 @@ def _creating(run: Handover, pods: Sequence[PodState]) -> PendingReason:
         match name:
             case "Pulling":
                 return reason("image_pulling", words)
-            case "FailedMount" | "FailedAttachVolume":
+            case "FailedMount" | "FailedAttachVolume" if not _is_being_made(run, words):
                 return reason("volume", words)
             case "FailedCreatePodSandBox":
                 return reason("container_config", words)
@@ -139,6 +139,11 @@ def _creating(run: Handover, pods: Sequence[PodState]) -> PendingReason:
                 pass
     where = ", ".join(sorted({each.node for each in pods if each.node and not each.begun}))
     return reason("creating", where)
+
+
+def _is_being_made(run: Handover, words: str) -> bool:
+    """A node misses a Secret that belongs to the Job, and so is made after it: it looks again by itself."""
+    return f'secret "{run.name}' in words and "not found" in words
 
 
 def note_images(run: Handover, pods: Sequence[PodState]) -> None:

@@ -145,6 +145,17 @@ def test_a_run_that_only_begins_leaves_nobody_anything_to_do(run_of: Made) -> No
     assert {""} == {each.action for each in steps}
 
 
+def test_a_node_that_is_faster_than_a_secret_of_the_job_is_no_fault(run_of: Made) -> None:
+    run = run_of()
+    assert run.name
+    missing = f'secret "{run.name}-store" not found'
+    run.events = (("FailedMount", f'MountVolume.SetUp failed for volume "store" : {missing}'),)
+    early = pod(node="n1", waiting="CreateContainerConfigError", waiting_words=missing)
+
+    assert "creating" == explain(run, JOB, [pod(node="n1")], MACHINES).code
+    assert "creating" == explain(run, JOB, [early], MACHINES).code
+
+
 def test_nodes_that_are_not_there_yet_are_numbered(run_of: Made) -> None:
     run = run_of(nodes=2)
     run.journals[0].began = True
