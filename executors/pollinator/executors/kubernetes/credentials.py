@@ -56,8 +56,8 @@ def issue(source: SnapshotSource, owner: Owner) -> Issued:
         raise InvalidInput(
             "pods cannot reach the files of this run: its project is not in a bucket that they reach",
             reason="bucket_needed",
-            hint="name a bucket (AWS_S3_BUCKET and the variables that go with it: docs/store.md), or have "
-            "the executor use a volume: docs/kubernetes.md",
+            hint="name a bucket whose server issues limited credentials, with no AWS_CA_BUNDLE "
+            "(docs/store.md), or have the executor use a volume: docs/kubernetes.md",
         )
     given = source.store.s3
     if owner.secret:
