@@ -27,13 +27,8 @@ def pending(store: Store, namespace: str, queue: str) -> Obj:
         Refusal: there is no such queue.
     """
     shared = store.get(LOCAL_QUEUE, namespace, queue)["spec"].get("clusterQueue")
-    waiting = [each for each in store.all(WORKLOAD) if _waits(each)]
-    waiting = [each for each in waiting if _shared_by(store, each) == shared]
-    waiting.sort(
-        key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["resourceVersion"])
-    )
     items = list[Obj]()
-    for place, each in enumerate(waiting):
+    for place, each in enumerate(_waiting(store, shared)):
         if (each["metadata"]["namespace"], each["spec"]["queueName"]) == (namespace, queue):
             about = {name: each["metadata"][name] for name in ("name", "namespace", "ownerReferences")}
             here = {"positionInClusterQueue": place, "positionInLocalQueue": len(items)}
@@ -42,8 +37,15 @@ def pending(store: Store, namespace: str, queue: str) -> Obj:
     return {"kind": kind, "apiVersion": PENDING.api_version, "metadata": {}, "items": items}
 
 
+def _waiting(store: Store, shared: Any) -> list[Obj]:
+    """All that wait for the quota of a ClusterQueue, the oldest first."""
+    found = [each for each in store.all(WORKLOAD) if _waits(each) and _shared_by(store, each) == shared]
+    return sorted(found, key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["name"]))
+
+
 def _waits(workload: Obj) -> bool:
-    return condition(workload, "QuotaReserved").get("reason") == "Pending"
+    is_in = condition(workload, "QuotaReserved").get("status") == "True"
+    return not is_in and not condition(workload, "Finished")
 
 
 def _shared_by(store: Store, workload: Obj) -> Any:
@@ -94,7 +96,10 @@ class Kueue:
                 workload, "QuotaReserved", "False", "Inadmissible", f"LocalQueue {queue} doesn't exist"
             )
         elif not self._world.settings.admits:
-            self._note(workload, "QuotaReserved", "False", "Pending", _FULL)
+            # Of those that ask for the same nobody is tried, and so told why, but the first.
+            first = _waiting(self._store, _shared_by(self._store, workload))[0]
+            if first["metadata"]["uid"] == workload["metadata"]["uid"]:
+                self._note(workload, "QuotaReserved", "False", "Pending", _FULL)
         else:
             self._admit(job, workload)
 

@@ -50,19 +50,21 @@ class Kueue:
     async def words(self, waiting: Mapping[str, str]) -> dict[str, str]:
         """Why Jobs wait, in words, of those of which anything is known.
 
+        Kueue tells the reason only to those that it has tried: whoever is behind others has a place alone.
+
         Args:
             waiting: uids of Jobs that are suspended, each with its queue.
         """
         held: dict[str, tuple[str, str]] = {}
         for uid in waiting:
             for each in await self._unless_silent("Jobs", self._api.workloads, uid):
-                if why := _why(each):
-                    held[uid] = str(as_entry(each.get("metadata")).get("name", "")), why
+                held[uid] = str(as_entry(each.get("metadata")).get("name", "")), _why(each)
         turns = {queue: await self._turns(queue) for queue in sorted({waiting[uid] for uid in held})}
         said: dict[str, str] = {}
         for uid, (name, why) in held.items():
             turn = turns[waiting[uid]].get(name)
-            said[uid] = f"{turn}; {why}" if turn else why
+            if words := "; ".join(str(each) for each in (turn, why) if each):
+                said[uid] = words
         return said
 
     async def _turns(self, queue: str) -> dict[str, _Turn]:
