@@ -217,9 +217,11 @@ class Launcher:
 def _user() -> str:
     """Whose daemon this is; empty where the system has no name for them."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):
         return ""
+    # Of the environment, which may hold any bytes; what is told is text.
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 async def outcome(work: Awaitable[_Result]) -> _Result | PollinatorError:

@@ -124,6 +124,20 @@ async def test_an_executor_that_is_down_is_waited_for_and_that_is_noted_once(wor
     assert [] == world.daemon.secrets.read(RUN_ID)
 
 
+@pytest.mark.parametrize(("called", "told"), [("ada", "ada"), ("ad\udcff", "ad?")])
+async def test_an_executor_is_told_whose_run_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, called: str, told: str
+) -> None:
+    monkeypatch.setenv("LOGNAME", called)
+    world.daemon.accept("SNAPSHOTTING", "LAUNCHING")
+    async with world.driving():
+        await until(lambda: bool(world.executor.started), "it is launched")
+        world.executor.end()
+        await world.ended()
+
+    assert told == world.executor.started[0].snapshot.user
+
+
 async def test_what_grpc_says_of_a_cut_is_not_told_to_users(world: World) -> None:
     world.daemon.accept("SNAPSHOTTING", "LAUNCHING", "RUNNING")
     async with world.driving():
