@@ -42,6 +42,8 @@ THREADS = 8
 EARLIER_S = 600.0
 """So long an attempt waits for what the pods of the one before it store, while the store answers."""
 EARLIER_LOOK_S = 0.5
+CLUSTER = ("kubernetes_", "bad_kubeconfig", "context_missing")
+"""So begin the reasons of what goes wrong on the way to the cluster, or there."""
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -297,7 +299,7 @@ def _why(error: PollinatorError) -> PendingReason:
             return reason("quota", error.message)
         case "kubernetes_login":
             return reason("login", error.message, error.hint)
-        case cluster if cluster.startswith("kubernetes_"):
+        case cluster if cluster.startswith(CLUSTER):
             return reason("api_unreachable", error.message)
         case _:
             # Of whoever issues credentials for its pods.

@@ -190,7 +190,7 @@ class Watcher:
 
     def _note(self, error: PollinatorError | None) -> None:
         if error is not None and self.trouble is None:
-            _log.warning("the cluster cannot be asked: %s", error)
+            _log.warning("the cluster cannot be asked: %s", error.message)
             self.trouble_since = time.monotonic()
         if error is None and self.trouble is not None:
             _log.info("the cluster answers again")

@@ -80,6 +80,11 @@ class Place:
         """It is not there any more."""
         self._gone.set()
 
+    def forget_token(self, config: str) -> None:
+        """It is not good any more, and the kubeconfig, where another would be found, says this."""
+        self._api.tokens = {"another"}
+        (self.folder / "config").write_text(config)
+
     async def _silent(self, request: web.Request) -> web.StreamResponse:
         if "watch" not in request.query:
             return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
@@ -203,6 +208,21 @@ async def test_credentials_that_a_store_does_not_issue_are_not_the_clusters_doin
     assert pending is not None
     assert (True, what_to_do) == (pending.text.endswith(": it issues none"), pending.action)
     assert 1 == place.made()
+
+
+@pytest.mark.parametrize("broken", ["no: [yaml", "{}"])
+async def test_a_kubeconfig_that_cannot_be_read_any_more_is_not_the_stores_doing(
+    begun: Begun, broken: str
+) -> None:
+    place, executor, _ = begun
+    place.forget_token(broken)
+    other = place.job("other")
+    executor.submit(other, {})
+    await until(lambda: waits_for(executor, other) != "handing_over")
+    pending = executor.observe(other).pending
+
+    assert pending is not None
+    assert ("api_unreachable", True) == (pending.code, str(place.folder / "config") in pending.text)
 
 
 async def test_it_does_not_wait_for_ever(begun: Begun, monkeypatch: pytest.MonkeyPatch) -> None:
