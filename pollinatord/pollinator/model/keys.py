@@ -70,7 +70,7 @@ def _name(text: str) -> str:
 
 
 def _object_name(text: str) -> str:
-    if not _OBJECT.fullmatch(text):
+    if text and not _OBJECT.fullmatch(text):
         raise ValueError(f"{text!r} is no name of an object: use small letters, digits, '-' and '.'")
     return text
 
@@ -247,7 +247,7 @@ KEYS: Mapping[str, Key] = {
         "kubernetes.queue",
         _object_name,
         str,
-        {"type": "string", "pattern": f"^{_OBJECT.pattern}$"},
+        {"type": "string", "pattern": f"^({_OBJECT.pattern})?$"},
         "Queue of Kueue; empty for the executor's.",
     ),
     "tunnel.user": Key("tunnel.user", str, str, _STRING, "User on the jump host."),

@@ -8,7 +8,7 @@ import pytest
 
 from pollinator.model.project import apply_overrides, check_spec, load_spec, spec_settings
 from pollinator.v1.run_pb2 import SpecOverrides
-from pollinator.v1.spec_pb2 import EnvironmentVariable, Gpu, RunSpec, Tunnel
+from pollinator.v1.spec_pb2 import EnvironmentVariable, Gpu, Kubernetes, RunSpec, Tunnel
 from pollinator.wire.errors import InvalidInput, Violation
 
 TEXT = """\
@@ -77,6 +77,13 @@ def test_a_list_is_written_with_commas(written: str, read: list[str]) -> None:
     assert read == changed.executor_names
 
 
+@pytest.mark.parametrize("queue", ["night.2", ""])
+def test_a_run_may_be_put_in_another_queue_or_in_that_of_the_executor(queue: str) -> None:
+    given = RunSpec(kubernetes=Kubernetes(queue="team"))
+
+    assert queue == apply_overrides(given, SpecOverrides(set=[f"kubernetes.queue={queue}"])).kubernetes.queue
+
+
 def test_arguments_come_after_those_of_the_project() -> None:
     assert ["a", "b", "c"] == apply_overrides(spec(), SpecOverrides(arguments=["b", "c"])).arguments
 
@@ -108,6 +115,10 @@ def test_a_container_once_required_stays_so() -> None:
         ("environment.env.A=1", "use --env NAME=VALUE for variables"),
         ("projectname=q", "names the project's files and cannot differ for one run"),
         ("conditions.nodes=", "'' is not a whole number from 1 to 1000000"),
+        (
+            "kubernetes.queue=Team",
+            "'Team' is no name of an object: use small letters, digits, '-' and '.'",
+        ),
         ("environment.source=a\0", "'a\\x00' holds U+0000, which no program can be given"),
         ("environment.args=a\0", "'a\\x00' holds U+0000, which no program can be given"),
     ],
