@@ -11,7 +11,7 @@ from pollinator.executors.colonies.messages import Executor
 from pollinator.model.document import suggestion
 from pollinator.model.project import COLONIES
 from pollinator.v1.run_pb2 import Notice, PendingReason, Severity
-from pollinator.v1.spec_pb2 import RunSpec, Slurm
+from pollinator.v1.spec_pb2 import Kubernetes, RunSpec, Slurm
 from pollinator.wire.errors import InvalidInput, Violation
 
 APPROVED, REJECTED, GONE = 1, 2, 3
@@ -224,6 +224,7 @@ def _left_out(spec: RunSpec) -> list[Notice]:
         "environment.signal": spec.signal,
         "conditions.requeue": spec.requeue,
         "slurm": spec.slurm != Slurm(),
+        "kubernetes": spec.kubernetes != Kubernetes(),
     }
     notices = [
         _notice("not_known_there", f"{name} is not known to the executors of this colony, and left out")

@@ -9,7 +9,7 @@ import pytest
 
 from pollinator.executors.colonies.messages import Executor
 from pollinator.executors.colonies.targets import Choice, choose, pending
-from pollinator.v1.spec_pb2 import RunSpec, Slurm
+from pollinator.v1.spec_pb2 import Kubernetes, RunSpec, Slurm
 from pollinator.wire.errors import InvalidInput
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -191,6 +191,7 @@ def test_what_public_executors_do_not_know_is_told() -> None:
         signal="USR1@60",
         requeue=True,
         slurm=Slurm(qos="x"),
+        kubernetes=Kubernetes(queue="x"),
         memory_bytes=0,
     )
 
@@ -200,6 +201,7 @@ def test_what_public_executors_do_not_know_is_told() -> None:
         "environment.signal is not known to the executors of this colony, and left out",
         "conditions.requeue is not known to the executors of this colony, and left out",
         "slurm is not known to the executors of this colony, and left out",
+        "kubernetes is not known to the executors of this colony, and left out",
         "conditions.mem is not set; the executors of this colony want one, and are told 1000Mi",
     ] == [text for _, text in noticed(wanted, site())]
     assert [] == noticed(wanted, site(software=OURS))
