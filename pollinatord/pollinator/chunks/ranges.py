@@ -91,5 +91,6 @@ def _split(whole: Range, part_bytes: int) -> tuple[Range, Range]:
             break
         count += 1
     first, others = whole.entries[:count], whole.entries[count:]
-    end = first[-1].offset + first[-1].stored_size
+    # A pack may have chunks in others: the last of them need not reach farthest.
+    end = max(entry.offset + entry.stored_size for entry in first)
     return Range(whole.key, whole.start, end, first), Range(whole.key, others[0].offset, whole.end, others)

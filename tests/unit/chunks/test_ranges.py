@@ -83,6 +83,19 @@ def test_the_first_parts_of_long_requests_are_short() -> None:
     assert all(one.end == two.start for one, two in pairwise(found) if two.key == "p")
 
 
+def test_parts_cover_their_chunks_also_where_these_overlap() -> None:
+    size = FIRST_BYTES
+    chunks = [entry(0, size - 10), entry(8, 10), entry(size, 4 * size)]
+    found = list(graded(plan("p", chunks, 5 * size)))
+
+    assert [2, 1] == [len(each.entries) for each in found]
+    assert all(
+        each.start <= one.offset and one.offset + one.stored_size <= each.end
+        for each in found
+        for one in each.entries
+    )
+
+
 @pytest.mark.parametrize("entries", [[entry(8, 3 * FIRST_BYTES)], [entry(8, 100), entry(108, FIRST_BYTES)]])
 def test_what_is_short_or_one_chunk_is_one_request(entries: list[PackEntry]) -> None:
     requests = list(plan("p", entries, PACK))
