@@ -16,7 +16,7 @@ from pollinator.wire.errors import NotFound
 LIST_S = 60.0
 PAGE = 500
 MOST_TOLD = 5000
-"""So many events of a namespace, or Workloads of a queue, are read; the oldest, or first, of them."""
+"""At most so many events, in the order of their names, or Workloads of a queue, in theirs, are read."""
 WATCH_S = 300
 """So long the server is asked to go on with one watch."""
 SILENCE_S = WATCH_S + 30.0
