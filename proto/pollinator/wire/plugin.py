@@ -69,10 +69,7 @@ async def ask(context: Context, environ: Mapping[str, str], *, limit_s: float = 
     except TimeoutError:
         raise _refused(context, f"{command[0]} gave no answer for {limit_s:.3g} s and was ended") from None
     finally:
-        if not heard.ended.is_set():
-            _end_group(transport.get_pid())
-            await heard.ended.wait()
-        transport.close()
+        await _end(transport, heard)
     if code := transport.get_returncode():
         raise _refused(context, f"{command[0]} ended with {code}: {_said(bytes(heard.kept[2]))}")
     return _status(context, plugin, command[0], bytes(heard.kept[1]))
@@ -81,18 +78,25 @@ async def ask(context: Context, environ: Mapping[str, str], *, limit_s: float = 
 async def _started(
     context: Context, plugin: Entry, command: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[asyncio.SubprocessTransport, _Heard]:
+    process = asyncio.get_running_loop().subprocess_exec(
+        _Heard,
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+        cwd=context.user_folder,
+        # Of its own group: what it has started is ended with it.
+        start_new_session=True,
+    )
+    starting = asyncio.create_task(process)  # noqa: TID251 - whoever is stopped awaits it all the same
     try:
-        return await asyncio.get_running_loop().subprocess_exec(
-            _Heard,
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-            cwd=context.user_folder,
-            # Of its own group: what it has started is ended with it.
-            start_new_session=True,
-        )
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Stopped in the middle, the loop would end the program alone, and wait for what that has started.
+        with contextlib.suppress(OSError):
+            await _end(*await starting)
+        raise
     except OSError as error:
         more = str(plugin.get("installHint") or "").strip()
         raise _refused(context, f"{command[0]} cannot be run: {error.strerror}", more) from error
@@ -131,6 +135,13 @@ class _Heard(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         """The program has ended."""
         self.ended.set()
+
+
+async def _end(transport: asyncio.SubprocessTransport, heard: _Heard) -> None:
+    if not heard.ended.is_set():
+        _end_group(transport.get_pid())
+        await heard.ended.wait()
+    transport.close()
 
 
 def _end_group(pid: int) -> None:

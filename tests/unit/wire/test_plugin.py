@@ -17,6 +17,8 @@ from pollinator.wire.errors import InvalidInput, NeedsLogin
 from pollinator.wire.kubeconfig import Context, find_context
 from support.kubeconfigs import CONTEXT, VERSION, asked, program, written
 from support.sandbox import wait_until
+from support.scripted_executor import until
+from support.supervising import ended
 
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
@@ -178,3 +180,21 @@ def test_a_program_for_a_terminal_that_cannot_be_run_says_why(
 
 def test_without_a_program_there_is_none(tmp_path: Path) -> None:
     assert [] == plugin.login_of(context(tmp_path, {"token": json.dumps("t")}))
+
+
+async def test_who_stops_while_a_program_starts_does_not_wait_for_what_it_leaves(tmp_path: Path) -> None:
+    path = tmp_path / "give-token"
+    path.write_text(f"#!/bin/sh\nsleep 60 & echo $! >> {tmp_path}/pids; wait\n")
+    path.chmod(0o700)
+    user = {"exec": {"apiVersion": VERSION, "command": str(path), "interactiveMode": "Never"}}
+    found = context(tmp_path, user)
+
+    # Programs start in a few turns of the loop. Each of them is one to be stopped in.
+    for turns in range(30):
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            asking = group.create_task(plugin.ask(found, os.environ))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+    pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
+    await until(lambda: all(ended(int(pid)) for pid in pids), "all are ended")
