@@ -28,6 +28,7 @@ from pollinator.executors.records import (
     EXIT,
     STARTED,
     Record,
+    end_of_run,
     may_go_on,
     next_attempt,
     read_record,
@@ -290,9 +291,9 @@ class LocalExecutor(Executor):
 
     def _after(self, job: Job, record: Record) -> Observation:
         """An attempt has ended, and most often the run with it."""
-        spec = job.spec
-        if not may_go_on(job.workspace, record, requeue=spec.requeue, max_requeues=spec.max_requeues):
-            return self._ended(job, record)
+        requeue, most = job.spec.requeue, job.spec.max_requeues
+        if not may_go_on(job.workspace, record, requeue=requeue, max_requeues=most):
+            return self._ended(job, end_of_run(job.workspace, record, requeue=requeue, max_requeues=most))
         if _supervised(job):
             # It lets go of its lock in a moment.
             return Observation(RunState.RUN_STATE_RUNNING)

@@ -72,9 +72,19 @@ def attempts(workspace: Path) -> int:
 
 def may_go_on(workspace: Path, record: Record, *, requeue: bool, max_requeues: int) -> bool:
     """A run that ended like this is to be run again."""
-    if not requeue or record["reason"] not in _AGAIN or (workspace / "cancel").exists():
-        return False
-    return attempts(workspace) < (max_requeues or MAX_REQUEUES)
+    return _may_again(workspace, record, requeue, max_requeues) and not (workspace / "cancel").exists()
+
+
+def end_of_run(workspace: Path, record: Record, *, requeue: bool, max_requeues: int) -> Record:
+    """How a run has ended whose last attempt ended so: by a cancel, if only that kept it from another."""
+    if _may_again(workspace, record, requeue, max_requeues) and (workspace / "cancel").exists():
+        return record | {"reason": "cancelled"}
+    return record
+
+
+def _may_again(workspace: Path, record: Record, requeue: bool, max_requeues: int) -> bool:
+    again = requeue and record["reason"] in _AGAIN
+    return again and attempts(workspace) < (max_requeues or MAX_REQUEUES)
 
 
 def next_attempt(workspace: Path) -> None:

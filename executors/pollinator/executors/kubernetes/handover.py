@@ -18,6 +18,7 @@ from pollinator.executors.records import (
     STARTED,
     Record,
     attempts,
+    end_of_run,
     may_go_on,
     next_attempt,
     read_record,
@@ -213,6 +214,11 @@ class Handover:
         """A run that ended like this is to have another attempt."""
         spec = self.job.spec
         return may_go_on(self.path, record, requeue=spec.requeue, max_requeues=spec.max_requeues)
+
+    def end_of_run(self, record: Record) -> Record:
+        """How the run has ended whose last attempt ended like this."""
+        spec = self.job.spec
+        return end_of_run(self.path, record, requeue=spec.requeue, max_requeues=spec.max_requeues)
 
     def go_on(self) -> None:
         """Make ready for another attempt: this one has ended. Repeating it after a crash is harmless."""

@@ -11,7 +11,7 @@ from pollinator.executors.kubernetes.api import Api
 from pollinator.executors.kubernetes.data import Manifest
 from pollinator.executors.kubernetes.seen import MOST_WORDS
 from pollinator.wire.documents import as_entries, as_entry
-from pollinator.wire.errors import PollinatorError
+from pollinator.wire.errors import Denied, NotFound, PollinatorError
 
 AGAIN_S = 60.0
 """So long what is not there, or not ours to know, is not asked for again."""
@@ -84,10 +84,12 @@ class Kueue:
             return []
         try:
             return await ask(about)
-        except PollinatorError as error:
+        except (NotFound, Denied) as error:
             _log.info("of %s Kueue says nothing: %s", what, error)
             self._silent_until[what] = time.monotonic() + AGAIN_S
-            return []
+        except PollinatorError as error:
+            _log.info("Kueue does not answer about %s: %s", what, error)
+        return []
 
 
 def _place(found: Manifest, name: str) -> int:

@@ -283,6 +283,7 @@ class Observing:
             run.go_on()
             self._submission.submit(run)
             return Observation(RunState.RUN_STATE_QUEUED, pending=reason("handing_over"), attempt=run.attempt)
+        record = run.end_of_run(record)
         usage = usage_of(record)
         self.memory_source = usage.memory_source or self.memory_source
         nodes = _nodes(run, self._watcher.pods(run.job.run_id, run.attempt))
