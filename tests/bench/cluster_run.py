@@ -251,7 +251,7 @@ def cluster_run(bed: Bed) -> Row:
     samples = [*samples, *later]
     bounds: list[Bound] = [
         ratio(samples, OURS, BY_HAND, 4.0),
-        named("from its acceptance", ratio(samples, ACCEPTED, BY_HAND, 1.0)),
+        named("from its acceptance", ratio(samples, ACCEPTED, BY_HAND, 1.25)),
         named("from there", ratio(samples, STARTED, STARTED_BY_HAND, 1.5)),
     ]
     work = (
