@@ -58,7 +58,8 @@ async def test_a_run_in_a_queue_that_nobody_may_look_at_says_why_it_waits_all_th
         await executor.cancel(run.id)
 
     assert "in the queue" not in told
-    assert [1] == queues.double.hits()
+    # Not at each look; again after a minute.
+    assert queues.double.hits()[0] <= 2
 
 
 async def test_a_run_that_is_cancelled_in_a_queue_is_over(cluster: Site) -> None:
