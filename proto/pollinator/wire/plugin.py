@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from pollinator.wire.documents import Entry, as_entries, as_entry, as_list
 from pollinator.wire.errors import InvalidInput, NeedsLogin, PollinatorError
 from pollinator.wire.kubeconfig import Context, config_files, find_context
+from pollinator.wire.starting import started
 
 LIMIT_S = 60.0
 """So long a program may take: some ask a server far away, and none may ask a person."""
@@ -69,7 +70,7 @@ async def ask(context: Context, environ: Mapping[str, str], *, limit_s: float = 
     except TimeoutError:
         raise _refused(context, f"{command[0]} gave no answer for {limit_s:.3g} s and was ended") from None
     finally:
-        await _end(transport, heard)
+        await _end((transport, heard))
     if code := transport.get_returncode():
         raise _refused(context, f"{command[0]} ended with {code}: {_said(bytes(heard.kept[2]))}")
     return _status(context, plugin, command[0], bytes(heard.kept[1]))
@@ -89,14 +90,8 @@ async def _started(
         # Of its own group: what it has started is ended with it.
         start_new_session=True,
     )
-    starting = asyncio.create_task(process)  # noqa: TID251 - whoever is stopped awaits it all the same
     try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        # Stopped in the middle, the loop would end the program alone, and wait for what that has started.
-        with contextlib.suppress(OSError):
-            await _end(*await starting)
-        raise
+        return await started(process, _end)
     except OSError as error:
         more = str(plugin.get("installHint") or "").strip()
         raise _refused(context, f"{command[0]} cannot be run: {error.strerror}", more) from error
@@ -137,7 +132,8 @@ class _Heard(asyncio.SubprocessProtocol):
         self.ended.set()
 
 
-async def _end(transport: asyncio.SubprocessTransport, heard: _Heard) -> None:
+async def _end(program: tuple[asyncio.SubprocessTransport, _Heard]) -> None:
+    transport, heard = program
     if not heard.ended.is_set():
         _end_group(transport.get_pid())
         await heard.ended.wait()

@@ -23,6 +23,7 @@ from pollinator.wire.errors import (
     Unavailable,
     WrongState,
 )
+from pollinator.wire.starting import started
 
 QUERY_S = 30.0
 """A program that finds no controller gives up after 9 s; one of a busy cluster may take longer to answer."""
@@ -147,15 +148,7 @@ async def _started(*command: str, env: dict[str, str], cwd: Path) -> asyncio.sub
     process = asyncio.create_subprocess_exec(
         *command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, cwd=cwd, process_group=0
     )
-    starting = asyncio.create_task(process)  # noqa: TID251 - whoever is stopped awaits it all the same
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        # Stopped in the middle, the loop would end the first process alone, and keep pipes that it was about
-        # to connect.
-        with contextlib.suppress(OSError):
-            await _end(await starting)
-        raise
+    return await started(process, _end)
 
 
 async def _talk(process: asyncio.subprocess.Process, text: bytes, out: bytearray, err: bytearray) -> None:
