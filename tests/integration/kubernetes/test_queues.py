@@ -7,12 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.kubernetes.kueue import QUEUE
 from support.kubernetes.sites import Site
 from support.kubernetes_runs import ended, executor_in, explained, nothing_left
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
-
-NAME = "kueue.x-k8s.io/queue-name"
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ async def test_a_run_in_a_queue_waits_for_its_turn_and_says_which_it_is(queues: 
         await explained(executor, between.id, "kueue", "number 1 of 1 in the queue, number 2 of all")
         last = await executor.begin("print('last')")
         await explained(executor, last.id, "kueue", "number 2 of 2 in the queue, number 3 of all")
-        labels = [each["metadata"]["labels"][NAME] for each in await asyncio.to_thread(queues.all, "jobs")]
+        labels = [each["metadata"]["labels"][QUEUE] for each in await asyncio.to_thread(queues.all, "jobs")]
         with queues.double.settings(kueue=True, admits=True):
             ends = [await executor.follow(each.id) for each in (first, between, last)]
 

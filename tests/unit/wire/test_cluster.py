@@ -33,6 +33,13 @@ async def api() -> AsyncIterator[Api]:
         yield api
 
 
+@pytest.fixture
+def renewed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials are renewed long before they end, and again as soon as that failed."""
+    monkeypatch.setattr(cluster_login, "AGAIN_S", 0.0)
+    monkeypatch.setattr(cluster_login, "PART", 0.0)
+
+
 async def refusal(cluster: Cluster, path: str = PODS, timeout_s: float = 20.0) -> PollinatorError:
     with pytest.raises(PollinatorError) as caught:
         await cluster.request("GET", path, timeout_s=timeout_s)
@@ -217,11 +224,10 @@ async def test_a_call_that_is_given_up_while_a_program_runs_takes_nobody_else_wi
         assert {"items": []} == await cluster.request("GET", PODS)
 
 
+@pytest.mark.usefixtures("renewed_at_once")
 async def test_a_token_is_renewed_before_it_ends_and_used_on_where_that_fails(
-    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: Api, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cluster_login, "AGAIN_S", 0.0)
-    monkeypatch.setattr(cluster_login, "PART", 0.0)
     text = """
 until = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 600))
 count = len((here / 'give.asked').read_text().splitlines())
@@ -242,11 +248,10 @@ give(token=f't{count}', expirationTimestamp=until) if count < 3 else sys.exit('n
     assert sorted(shown) == shown
 
 
+@pytest.mark.usefixtures("renewed_at_once")
 async def test_a_program_that_hangs_holds_nobody_up_as_long_as_the_token_before_is_good(
-    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: Api, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cluster_login, "AGAIN_S", 0.0)
-    monkeypatch.setattr(cluster_login, "PART", 0.0)
     text = """
 until = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 600))
 if len((here / 'give.asked').read_text().splitlines()) == 1:
