@@ -140,7 +140,7 @@ class Reading:
         self._cache = cache if cache is not None and cache.packs else None
         self._lock = threading.Lock()
         self._count = 0
-        self._read: list[tuple[PackCache, str, memoryview, int]] = []
+        self._read: list[tuple[str, memoryview, int]] = []
 
     def __enter__(self) -> Self:
         with self._lock:
@@ -152,17 +152,18 @@ class Reading:
     ) -> None:
         with self._lock:
             self._count -= 1
-            if self._count and sum(len(body) for _, _, body, _ in self._read) <= UNKEPT_BYTES:
+            if self._count and sum(len(body) for _, body, _ in self._read) <= UNKEPT_BYTES:
                 return
             read, self._read = self._read, []
-        for cache, key, body, start in read:
-            cache.keep(key, body, start)
+        if self._cache is not None:
+            for each in read:
+                self._cache.keep(*each)
 
     def keep(self, key: str, body: memoryview, start: int) -> None:
         """Have a part of an object kept."""
         if self._cache is not None:
             with self._lock:
-                self._read.append((self._cache, key, body, start))
+                self._read.append((key, body, start))
 
 
 def _has_room(disk: os.statvfs_result, size: int) -> bool:

@@ -46,11 +46,11 @@ def plan(key: str, entries: Iterable[PackEntry], extent: int) -> Iterator[Range]
     """
     ordered = sorted(entries, key=lambda entry: entry.offset)
     wanted = sum(entry.stored_size for entry in ordered)
-    gap = extent if wanted > WHOLE_SHARE * extent else GAP_BYTES
-    if wanted > WHOLE_SHARE * extent and sum(entry.size for entry in ordered) <= RANGE_BYTES >= extent:
-        end = max(entry.offset + entry.stored_size for entry in ordered)
-        yield Range(key, ordered[0].offset, end, tuple(ordered))
+    whole = wanted > WHOLE_SHARE * extent
+    if whole and max(extent, sum(entry.size for entry in ordered)) <= RANGE_BYTES:
+        yield Range(key, ordered[0].offset, _end(ordered), tuple(ordered))
         return
+    gap = extent if whole else GAP_BYTES
     batch: list[PackEntry] = []
     end = plain = 0
     for entry in ordered:
@@ -91,6 +91,10 @@ def _split(whole: Range, part_bytes: int) -> tuple[Range, Range]:
             break
         count += 1
     first, others = whole.entries[:count], whole.entries[count:]
+    part = Range(whole.key, whole.start, _end(first), first)
+    return part, Range(whole.key, others[0].offset, whole.end, others)
+
+
+def _end(entries: Iterable[PackEntry]) -> int:
     # A pack may have chunks in others: the last of them need not reach farthest.
-    end = max(entry.offset + entry.stored_size for entry in first)
-    return Range(whole.key, whole.start, end, first), Range(whole.key, others[0].offset, whole.end, others)
+    return max(entry.offset + entry.stored_size for entry in entries)
