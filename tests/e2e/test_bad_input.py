@@ -15,7 +15,7 @@ from pollinator.chunks.folder import FolderStore
 from pollinator.chunks.keys import namespace
 from pollinator.chunks.read import SnapshotReader
 from pollinator.v1.tree_pb2 import SnapshotRef
-from support.sandbox import BIN, Sandbox, desk, sandbox, wait_until
+from support.sandbox import BIN, Sandbox, desk, gone, sandbox, wait_until
 
 __all__ = ["desk", "sandbox"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -26,14 +26,6 @@ for folder, _, files in sorted(os.walk("src")):
     for name in sorted(files):
         print(os.path.join(folder, name))
 """
-
-
-def gone(pid: int) -> bool:
-    """Ended, whether or not somebody has taken notice of it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 # Rank 2: surprises about what is uploaded and what is ignored

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sandbox import Sandbox, sandbox, wait_until
+from support.sandbox import Sandbox, gone, sandbox, wait_until
 
 __all__ = ["sandbox"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -300,11 +300,3 @@ def test_a_run_whose_project_is_gone_before_it_could_be_sealed_fails_and_says_so
     assert 100 == ended.returncode, ended.stderr
     assert "snapshot" == sandbox.reason("latest", sandbox.folder)
     assert f"{root}/cfs is gone" in str(sandbox.show("latest", sandbox.folder)["outcome"])
-
-
-def gone(pid: int) -> bool:
-    """Ended, whether or not somebody has taken notice of it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

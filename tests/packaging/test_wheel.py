@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.private import CALLER, private_user
-from support.sandbox import BIN, wait_until
+from support.sandbox import BIN, gone, wait_until
 from support.source import ROOT, SOURCES, project_files
 
 UNREACHABLE = ("error sending request", "Could not connect", "dns error", "Failed to fetch", "timed out")
@@ -155,12 +155,4 @@ def end_executor(lock: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         pid = int(lock.read_text().split()[0])
         os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: ended(pid), "the executor is gone")
-
-
-def ended(pid: int) -> bool:
-    """Whether or not somebody has taken notice of it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+        wait_until(lambda: gone(pid), "the executor is gone")

@@ -29,7 +29,7 @@ from pollinator.v1.run_pb2 import StartRunRequest
 from support import kubernetes_bucket, kubernetes_of_contract, slurm_of_contract
 from support.colonies import contract
 from support.containers import apptainer_specs, docker_specs, shared_dockerd
-from support.sandbox import BIN, Sandbox
+from support.sandbox import BIN, Sandbox, gone
 
 __all__ = ["CALL_S", "FEATURES", "ExecutorUnderTest", "Followed"]
 
@@ -296,11 +296,7 @@ class ExecutorProcess(ExecutorUnderTest):
         """A process that a run started still runs."""
         if self.profile.own_pids:
             return pid in _pids_of_containers(os.listdir(self.state / "runs"))
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return False
-        return state != "Z"
+        return not gone(pid)
 
     def files(self) -> list[Path]:
         """Every file that it keeps for runs: not its store, not its cache. Some may be on their way out."""

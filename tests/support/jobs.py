@@ -15,8 +15,7 @@ from pollinator.executors.local import LocalExecutor
 from pollinator.executors.processes import below
 from pollinator.v1.run_pb2 import RunState
 from pollinator.v1.spec_pb2 import RunSpec
-from support.sandbox import wait_until
-from support.supervising import ended
+from support.sandbox import gone, wait_until
 
 SUCCEEDED = RunState.RUN_STATE_SUCCEEDED
 WAITS = "echo up; while [ ! -e go ]; do sleep 0.01; done"
@@ -83,7 +82,7 @@ class Site:
             for life in self.lives:
                 with contextlib.suppress(OSError):
                     life.cancel(job)
-        wait_until(lambda: all(map(ended, set(below()) - self._others)), "all processes have ended")
+        wait_until(lambda: all(map(gone, set(below()) - self._others)), "all processes have ended")
         for life in self.lives:
             for job in self.jobs.values():
                 life.forget(job)

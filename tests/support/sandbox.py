@@ -183,6 +183,15 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0
         time.sleep(0.01)
 
 
+def gone(pid: int) -> bool:
+    """No process with this id runs, whether or not somebody has taken notice of its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        # The second where it goes between being found and being read.
+        return True
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox in a folder with a short name: paths of Unix sockets are limited."""

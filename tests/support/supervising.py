@@ -113,11 +113,3 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         yield made
     finally:
         made.close()
-
-
-def ended(pid: int) -> bool:
-    """No process with this id runs, whether or not somebody has taken notice of its end."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

@@ -10,7 +10,7 @@ import pytest
 
 from pollinator.executors.cgroups import V1, V2, group_guard, kill_group
 from support.control_groups import PlainKernel
-from support.supervising import ended
+from support.sandbox import gone
 
 LIMIT = 200 << 20
 SERVICE = "app.slice/pollinatord.service"
@@ -219,7 +219,7 @@ def test_what_a_killed_supervisor_left_in_a_group_is_killed(machine: PlainKernel
         assert {left.pid} == kill_group("r1", machine.kernel)
 
         assert -9 == left.wait(10)
-    assert ended(left.pid)
+    assert gone(left.pid)
     assert not folder.exists()
     assert set() == kill_group("r1", machine.kernel)
 

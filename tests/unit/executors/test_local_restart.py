@@ -15,8 +15,7 @@ from pollinator.executors.local import STARTS
 from pollinator.v1.run_pb2 import OutcomeReason, RunState
 from support.disk import full_disk
 from support.jobs import WAITS, Site, site
-from support.sandbox import wait_until
-from support.supervising import ended
+from support.sandbox import gone, wait_until
 
 __all__ = ["site"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -94,7 +93,7 @@ def test_a_killed_supervisor_is_a_failed_node_and_nothing_of_the_run_survives(
     assert OutcomeReason.OUTCOME_REASON_NODE_FAILED == seen.outcome.reason
     assert seen.outcome.detail.endswith("; 3 processes it had left were killed")
     pids = [int(word) for word in site.output(job).split()]
-    wait_until(lambda: all(map(ended, pids)), "no process is left")
+    wait_until(lambda: all(map(gone, pids)), "no process is left")
     assert not list(Path("/sys/fs/cgroup").rglob(f"pollinator-{job.run_id}"))
     assert seen == site.executor.observe(job)
     assert FAILED == site.restart().observe(job).state

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.sandbox import wait_until
-from support.supervising import PYTHON, Workspace, ended, workspace
+from support.sandbox import gone, wait_until
+from support.supervising import PYTHON, Workspace, workspace
 
 __all__ = ["workspace"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -111,7 +111,7 @@ def test_nothing_that_a_rank_leaves_behind_survives(workspace: Workspace, how: s
     left = int(workspace.output())
 
     assert ("exit_code" if code else "", code) == (record["reason"], record["exit_code"])
-    assert ended(left)
+    assert gone(left)
 
 
 def test_a_rank_over_time_is_told_before_it_is_killed(workspace: Workspace) -> None:
@@ -309,7 +309,7 @@ def test_the_exit_record_waits_for_room_on_a_full_disk(workspace: Workspace) -> 
 
     (workspace.work / "go").touch()
     wait_until((workspace.path / "exit.new").exists, "the supervisor tries to write the record")
-    wait_until(lambda: ended(rank), "the rank has ended")
+    wait_until(lambda: gone(rank), "the rank has ended")
 
     assert not (workspace.path / "exit.json").exists()
     assert supervisor.poll() is None

@@ -16,9 +16,8 @@ from pollinator.wire import plugin
 from pollinator.wire.errors import InvalidInput, NeedsLogin
 from pollinator.wire.kubeconfig import Context, find_context
 from support.kubeconfigs import CONTEXT, VERSION, asked, program, written
-from support.sandbox import wait_until
+from support.sandbox import gone, wait_until
 from support.scripted_executor import until
-from support.supervising import ended
 
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
@@ -197,4 +196,4 @@ async def test_who_stops_while_a_program_starts_does_not_wait_for_what_it_leaves
                 await asyncio.sleep(0)
             asking.cancel()
     pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
-    await until(lambda: all(ended(int(pid)) for pid in pids), "all are ended")
+    await until(lambda: all(gone(int(pid)) for pid in pids), "all are ended")

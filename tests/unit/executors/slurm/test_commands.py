@@ -13,9 +13,9 @@ import pytest
 
 from pollinator.executors.slurm.commands import Commands, Said, clean, failure
 from pollinator.wire.errors import Denied, InvalidInput, NotFound, PollinatorError, Unavailable, WrongState
+from support.sandbox import gone
 from support.scripted_executor import until
 from support.slurm_site import programs
-from support.supervising import ended
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_a_program_that_does_not_answer_is_ended_with_all_that_it_started(
 
     assert "slurm_down" == failed.value.reason
     assert time.monotonic() - began < 10
-    await until(lambda: ended(int(pid.read_text())), "what squeue had started has ended")
+    await until(lambda: gone(int(pid.read_text())), "what squeue had started has ended")
 
 
 async def test_a_program_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_who_stops_while_a_program_starts_leaves_nothing_of_it(tmp_path: P
             task.cancel()
         assert before == _pipes(), f"after {turns} turns"
     pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
-    await until(lambda: all(ended(int(pid)) for pid in pids), "all are ended")
+    await until(lambda: all(gone(int(pid)) for pid in pids), "all are ended")
 
 
 def _pipes() -> int:
