@@ -439,16 +439,30 @@ class WatchProjectRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     ROOT_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    CURSOR_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
     root: builtins.str
     """Its folder."""
+    runs: builtins.bool
+    """Tell of its runs as well."""
+    cursor: builtins.str
+    """From the last message that was received: of runs, tell only what changed since then. Empty for all."""
+    limit: builtins.int
+    """At most this many of the newest runs in a message that is `complete`; 0 is the server's choice. Those that
+    have not ended are always told.
+    """
     def __init__(
         self,
         *,
         root: builtins.str = ...,
+        runs: builtins.bool = ...,
+        cursor: builtins.str = ...,
+        limit: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["root", b"root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cursor", b"cursor", "limit", b"limit", "root", b"root", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -459,18 +473,40 @@ class WatchProjectResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     PROJECT_FIELD_NUMBER: builtins.int
+    RUNS_FIELD_NUMBER: builtins.int
+    FORGOTTEN_RUNS_FIELD_NUMBER: builtins.int
+    CURSOR_FIELD_NUMBER: builtins.int
+    COMPLETE_FIELD_NUMBER: builtins.int
+    cursor: builtins.str
+    """To go on from here in a later call. Empty unless runs were asked for."""
+    complete: builtins.bool
+    """`runs` are all there is to tell, and take the place of what was told before: the first message of a call without a
+    cursor, or with one that this daemon does not know.
+    """
     @builtins.property
     def project(self) -> Project:
         """The project."""
+
+    @builtins.property
+    def runs(self) -> containers.RepeatedCompositeFieldContainer[run_pb2.Run]:
+        """Runs that are new or have changed since the message before, in the order of their ids."""
+
+    @builtins.property
+    def forgotten_runs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ids of runs that are not known any more."""
 
     def __init__(
         self,
         *,
         project: Project | None = ...,
+        runs: abc.Iterable[run_pb2.Run] | None = ...,
+        forgotten_runs: abc.Iterable[builtins.str] | None = ...,
+        cursor: builtins.str = ...,
+        complete: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["project", b"project"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["complete", b"complete", "cursor", b"cursor", "forgotten_runs", b"forgotten_runs", "project", b"project", "runs", b"runs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1365,5 +1401,289 @@ class WatchTransferResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CheckSpecRequest(message.Message):
+    """CheckSpecRequest names a project.yaml."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    root: builtins.str
+    """Folder of the project, which need not be open."""
+    text: builtins.str
+    """The text to look at instead of the file, as an editor has it before it is saved."""
+    def __init__(
+        self,
+        *,
+        root: builtins.str = ...,
+        text: builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_text", b"_text", "root", b"root", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__text: _TypeAlias = typing.Literal["text"]  # noqa: Y015
+    _WhichOneofArgType__text: _TypeAlias = typing.Literal["_text", b"_text"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
+
+@typing.final
+class CheckSpecResponse(message.Message):
+    """CheckSpecResponse answers CheckSpec."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PROBLEMS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def problems(self) -> containers.RepeatedCompositeFieldContainer[Problem]:
+        """In the order of the text; empty when all is well."""
+
+    def __init__(
+        self,
+        *,
+        problems: abc.Iterable[Problem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["problems", b"problems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Problem(message.Message):
+    """Problem is something wrong at a place in a file."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    LINE_FIELD_NUMBER: builtins.int
+    COLUMN_FIELD_NUMBER: builtins.int
+    END_COLUMN_FIELD_NUMBER: builtins.int
+    SEVERITY_FIELD_NUMBER: builtins.int
+    CODE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    HINT_FIELD_NUMBER: builtins.int
+    RANK_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Path of the file from the project's folder on, for example `project.yaml` or `cfs/src/main.py`."""
+    line: builtins.int
+    """Line, the first is 1; 0 when no line is known."""
+    column: builtins.int
+    """Column in characters, the first is 1; 0 when none is known."""
+    end_column: builtins.int
+    """Column after the last character that is meant; 0 when it is not known."""
+    severity: run_pb2.Severity.ValueType
+    """How much it matters; a problem that ends runs has none of these."""
+    code: builtins.str
+    """Stable word, for example `unknown_key` or `ValueError`."""
+    message: builtins.str
+    """What is wrong, for people."""
+    hint: builtins.str
+    """What to do, or empty."""
+    rank: builtins.int
+    """Of a run: the rank that said so."""
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        line: builtins.int = ...,
+        column: builtins.int = ...,
+        end_column: builtins.int = ...,
+        severity: run_pb2.Severity.ValueType = ...,
+        code: builtins.str = ...,
+        message: builtins.str = ...,
+        hint: builtins.str = ...,
+        rank: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "column", b"column", "end_column", b"end_column", "hint", b"hint", "line", b"line", "message", b"message", "path", b"path", "rank", b"rank", "severity", b"severity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListProblemsRequest(message.Message):
+    """ListProblemsRequest names a run."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    ROOT_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """Id or unique prefix; `latest` is the newest run."""
+    root: builtins.str
+    """For `latest`: only runs of the project in this folder, or empty for any."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        root: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["root", b"root", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListProblemsResponse(message.Message):
+    """ListProblemsResponse answers ListProblems."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    PROBLEMS_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """The run."""
+    @builtins.property
+    def problems(self) -> containers.RepeatedCompositeFieldContainer[Problem]:
+        """The place that matters most first; empty when the output names none, or the run has not failed."""
+
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        problems: abc.Iterable[Problem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["problems", b"problems", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListFilesRequest(message.Message):
+    """ListFilesRequest names a tree of a run."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    TREE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """Id or unique prefix."""
+    tree: builtins.str
+    """`src`, `data` or `result`."""
+    page_size: builtins.int
+    """At most this many; 0 is the server's choice."""
+    page_token: builtins.str
+    """From the response before."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        tree: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "tree", b"tree"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RunFile(message.Message):
+    """RunFile is one entry of a tree of a run."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    DIRECTORY_FIELD_NUMBER: builtins.int
+    TARGET_FIELD_NUMBER: builtins.int
+    path: builtins.bytes
+    """Raw path from the project's cfs folder on, for example `result/plot.png`."""
+    size: builtins.int
+    """Size of a regular file in bytes."""
+    directory: builtins.bool
+    """It is a directory."""
+    target: builtins.bytes
+    """Where it leads, if it is a symbolic link."""
+    def __init__(
+        self,
+        *,
+        path: builtins.bytes = ...,
+        size: builtins.int = ...,
+        directory: builtins.bool = ...,
+        target: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["directory", b"directory", "path", b"path", "size", b"size", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListFilesResponse(message.Message):
+    """ListFilesResponse answers ListFiles."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """For the next page, or empty when this is the last."""
+    @builtins.property
+    def files(self) -> containers.RepeatedCompositeFieldContainer[RunFile]:
+        """Sorted by path."""
+
+    def __init__(
+        self,
+        *,
+        files: abc.Iterable[RunFile] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["files", b"files", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReadFileRequest(message.Message):
+    """ReadFileRequest names a file of a run."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """Id or unique prefix."""
+    path: builtins.bytes
+    """Raw path from the project's cfs folder on, for example `src/main.py`."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        path: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["path", b"path", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReadFileResponse(message.Message):
+    """ReadFileResponse is a piece of a file."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    """The bytes that follow, up to 64 KiB."""
+    def __init__(
+        self,
+        *,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["data", b"data"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

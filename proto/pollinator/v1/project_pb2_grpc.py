@@ -110,6 +110,26 @@ class ProjectServiceStub(object):
                 request_serializer=pollinator_dot_v1_dot_project__pb2.WatchTransferRequest.SerializeToString,
                 response_deserializer=pollinator_dot_v1_dot_project__pb2.WatchTransferResponse.FromString,
                 _registered_method=True)
+        self.CheckSpec = channel.unary_unary(
+                '/pollinator.v1.ProjectService/CheckSpec',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.CheckSpecRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.CheckSpecResponse.FromString,
+                _registered_method=True)
+        self.ListProblems = channel.unary_unary(
+                '/pollinator.v1.ProjectService/ListProblems',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.ListProblemsRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.ListProblemsResponse.FromString,
+                _registered_method=True)
+        self.ListFiles = channel.unary_unary(
+                '/pollinator.v1.ProjectService/ListFiles',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.ListFilesRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.ListFilesResponse.FromString,
+                _registered_method=True)
+        self.ReadFile = channel.unary_stream(
+                '/pollinator.v1.ProjectService/ReadFile',
+                request_serializer=pollinator_dot_v1_dot_project__pb2.ReadFileRequest.SerializeToString,
+                response_deserializer=pollinator_dot_v1_dot_project__pb2.ReadFileResponse.FromString,
+                _registered_method=True)
 
 
 class ProjectServiceServicer(object):
@@ -145,7 +165,7 @@ class ProjectServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchProject(self, request, context):
-        """WatchProject sends the state now and again whenever it changes.
+        """WatchProject sends the state now and again whenever it changes; with `runs`, that of the project's runs as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,6 +236,34 @@ class ProjectServiceServicer(object):
 
     def WatchTransfer(self, request, context):
         """WatchTransfer tells how far a PullResults or Checkout call is, until that ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckSpec(self, request, context):
+        """CheckSpec says what is wrong with a project.yaml, as it is or as somebody types it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProblems(self, request, context):
+        """ListProblems says which places of the sources the output of a failed run names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFiles(self, request, context):
+        """ListFiles lists what a run ran with, or what it left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadFile(self, request, context):
+        """ReadFile sends the content of one file of a run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -298,6 +346,26 @@ def add_ProjectServiceServicer_to_server(servicer, server):
                     servicer.WatchTransfer,
                     request_deserializer=pollinator_dot_v1_dot_project__pb2.WatchTransferRequest.FromString,
                     response_serializer=pollinator_dot_v1_dot_project__pb2.WatchTransferResponse.SerializeToString,
+            ),
+            'CheckSpec': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckSpec,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.CheckSpecRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.CheckSpecResponse.SerializeToString,
+            ),
+            'ListProblems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProblems,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.ListProblemsRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.ListProblemsResponse.SerializeToString,
+            ),
+            'ListFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFiles,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.ListFilesRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.ListFilesResponse.SerializeToString,
+            ),
+            'ReadFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadFile,
+                    request_deserializer=pollinator_dot_v1_dot_project__pb2.ReadFileRequest.FromString,
+                    response_serializer=pollinator_dot_v1_dot_project__pb2.ReadFileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -706,6 +774,114 @@ class ProjectService(object):
             '/pollinator.v1.ProjectService/WatchTransfer',
             pollinator_dot_v1_dot_project__pb2.WatchTransferRequest.SerializeToString,
             pollinator_dot_v1_dot_project__pb2.WatchTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckSpec(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/CheckSpec',
+            pollinator_dot_v1_dot_project__pb2.CheckSpecRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.CheckSpecResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProblems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/ListProblems',
+            pollinator_dot_v1_dot_project__pb2.ListProblemsRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.ListProblemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/ListFiles',
+            pollinator_dot_v1_dot_project__pb2.ListFilesRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.ListFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pollinator.v1.ProjectService/ReadFile',
+            pollinator_dot_v1_dot_project__pb2.ReadFileRequest.SerializeToString,
+            pollinator_dot_v1_dot_project__pb2.ReadFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

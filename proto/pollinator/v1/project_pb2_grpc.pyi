@@ -24,7 +24,7 @@ class ProjectServiceStub:
     GetProject: _aio.UnaryUnaryMultiCallable[_project_pb2.GetProjectRequest, _project_pb2.GetProjectResponse]
     """GetProject answers with the state of one project."""
     WatchProject: _aio.UnaryStreamMultiCallable[_project_pb2.WatchProjectRequest, _project_pb2.WatchProjectResponse]
-    """WatchProject sends the state now and again whenever it changes."""
+    """WatchProject sends the state now and again whenever it changes; with `runs`, that of the project's runs as well."""
     Seal: _aio.UnaryUnaryMultiCallable[_project_pb2.SealRequest, _project_pb2.SealResponse]
     """Seal waits until every write that finished before the call is in the store, as one snapshot."""
     PullResults: _aio.UnaryUnaryMultiCallable[_project_pb2.PullResultsRequest, _project_pb2.PullResultsResponse]
@@ -45,6 +45,14 @@ class ProjectServiceStub:
     """ListBiggest names the largest files and directories of a project's trees."""
     WatchTransfer: _aio.UnaryStreamMultiCallable[_project_pb2.WatchTransferRequest, _project_pb2.WatchTransferResponse]
     """WatchTransfer tells how far a PullResults or Checkout call is, until that ends."""
+    CheckSpec: _aio.UnaryUnaryMultiCallable[_project_pb2.CheckSpecRequest, _project_pb2.CheckSpecResponse]
+    """CheckSpec says what is wrong with a project.yaml, as it is or as somebody types it."""
+    ListProblems: _aio.UnaryUnaryMultiCallable[_project_pb2.ListProblemsRequest, _project_pb2.ListProblemsResponse]
+    """ListProblems says which places of the sources the output of a failed run names."""
+    ListFiles: _aio.UnaryUnaryMultiCallable[_project_pb2.ListFilesRequest, _project_pb2.ListFilesResponse]
+    """ListFiles lists what a run ran with, or what it left."""
+    ReadFile: _aio.UnaryStreamMultiCallable[_project_pb2.ReadFileRequest, _project_pb2.ReadFileResponse]
+    """ReadFile sends the content of one file of a run."""
 
 class ProjectServiceServicer:
     """ProjectService is served by the daemon only."""
@@ -82,7 +90,7 @@ class ProjectServiceServicer:
         request: _project_pb2.WatchProjectRequest,
         context: _aio.ServicerContext[_project_pb2.WatchProjectRequest, _abc.AsyncIterator[_project_pb2.WatchProjectResponse]],
     ) -> _abc.AsyncIterator[_project_pb2.WatchProjectResponse]:
-        """WatchProject sends the state now and again whenever it changes."""
+        """WatchProject sends the state now and again whenever it changes; with `runs`, that of the project's runs as well."""
 
     def Seal(
         self,
@@ -153,5 +161,33 @@ class ProjectServiceServicer:
         context: _aio.ServicerContext[_project_pb2.WatchTransferRequest, _abc.AsyncIterator[_project_pb2.WatchTransferResponse]],
     ) -> _abc.AsyncIterator[_project_pb2.WatchTransferResponse]:
         """WatchTransfer tells how far a PullResults or Checkout call is, until that ends."""
+
+    def CheckSpec(
+        self,
+        request: _project_pb2.CheckSpecRequest,
+        context: _aio.ServicerContext[_project_pb2.CheckSpecRequest, _abc.Awaitable[_project_pb2.CheckSpecResponse]],
+    ) -> _abc.Awaitable[_project_pb2.CheckSpecResponse]:
+        """CheckSpec says what is wrong with a project.yaml, as it is or as somebody types it."""
+
+    def ListProblems(
+        self,
+        request: _project_pb2.ListProblemsRequest,
+        context: _aio.ServicerContext[_project_pb2.ListProblemsRequest, _abc.Awaitable[_project_pb2.ListProblemsResponse]],
+    ) -> _abc.Awaitable[_project_pb2.ListProblemsResponse]:
+        """ListProblems says which places of the sources the output of a failed run names."""
+
+    def ListFiles(
+        self,
+        request: _project_pb2.ListFilesRequest,
+        context: _aio.ServicerContext[_project_pb2.ListFilesRequest, _abc.Awaitable[_project_pb2.ListFilesResponse]],
+    ) -> _abc.Awaitable[_project_pb2.ListFilesResponse]:
+        """ListFiles lists what a run ran with, or what it left."""
+
+    def ReadFile(
+        self,
+        request: _project_pb2.ReadFileRequest,
+        context: _aio.ServicerContext[_project_pb2.ReadFileRequest, _abc.AsyncIterator[_project_pb2.ReadFileResponse]],
+    ) -> _abc.AsyncIterator[_project_pb2.ReadFileResponse]:
+        """ReadFile sends the content of one file of a run."""
 
 def add_ProjectServiceServicer_to_server(servicer: ProjectServiceServicer, server: _aio.Server) -> None: ...
