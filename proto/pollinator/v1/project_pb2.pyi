@@ -477,6 +477,7 @@ class WatchProjectResponse(message.Message):
     FORGOTTEN_RUNS_FIELD_NUMBER: builtins.int
     CURSOR_FIELD_NUMBER: builtins.int
     COMPLETE_FIELD_NUMBER: builtins.int
+    EDITS_FIELD_NUMBER: builtins.int
     cursor: builtins.str
     """To go on from here in a later call. Empty unless runs were asked for."""
     complete: builtins.bool
@@ -495,6 +496,10 @@ class WatchProjectResponse(message.Message):
     def forgotten_runs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids of runs that are not known any more."""
 
+    @builtins.property
+    def edits(self) -> Edits:
+        """What was saved since the message before."""
+
     def __init__(
         self,
         *,
@@ -503,10 +508,45 @@ class WatchProjectResponse(message.Message):
         forgotten_runs: abc.Iterable[builtins.str] | None = ...,
         cursor: builtins.str = ...,
         complete: builtins.bool = ...,
+        edits: Edits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["project", b"project"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["edits", b"edits", "project", b"project"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["complete", b"complete", "cursor", b"cursor", "forgotten_runs", b"forgotten_runs", "project", b"project", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["complete", b"complete", "cursor", b"cursor", "edits", b"edits", "forgotten_runs", b"forgotten_runs", "project", b"project", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Edits(message.Message):
+    """Edits is what changed in src, in data and of project.yaml, told once it has been looked at and read: a file
+    that is being written is not, and one that was written with the same content has not changed.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    PATHS_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """Grows with every edit that is told. Begins anew with the daemon."""
+    count: builtins.int
+    """How many there are in all."""
+    @builtins.property
+    def paths(self) -> containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """Raw paths of what changed since the message before, from the project's folder on, the first hundred of
+        them. The first message of a call names none.
+        """
+
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        paths: abc.Iterable[builtins.bytes] | None = ...,
+        count: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "number", b"number", "paths", b"paths"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -306,6 +306,7 @@ class DirtySet:
             self._forget(path)
         self._state.put(path, node)
         self._note(path)
+        self._meter.edits.note(b"cfs/" + path)
 
     def _forget(self, path: bytes) -> None:
         gone = self._state.remove(path) if path else []
@@ -322,6 +323,7 @@ class DirtySet:
         self.vanished += len(gone)
         if gone:
             self._note(path)
+            self._meter.edits.note(b"cfs/" + path)
 
     def _note(self, path: bytes) -> None:
         self.changes += 1
@@ -379,6 +381,7 @@ class DirtySet:
             current.stamp = file.stamp
             return
         self.changes += 1
+        self._meter.edits.note(b"cfs/" + path)
         self._state.put(path, file)
 
 

@@ -88,7 +88,7 @@ class SyncEngine:
         self._open_outbox = partial(
             Outbox, index_path, store, monotonic, uptime, self.meter.sent.add, wake, view_s
         )
-        self._lookout = Lookout(root, watch)
+        self._lookout = Lookout(root, watch, self.meter.edits.note)
         self._outbox: Outbox | None = None
         self._closed = False
         self._audited_at = monotonic()
@@ -326,9 +326,8 @@ class SyncEngine:
             self._look()
 
     def _tree(self, name: str, outbox: Outbox) -> Tree:
-        directory = self._state.get(name.encode())
-        if not isinstance(directory, Dir):
-            directory = Dir(0o755)
+        found = self._state.get(name.encode())
+        directory = found if isinstance(found, Dir) else Dir(0o755)
         total = self._state.total(name)
         return Tree(digest=encode(directory, outbox.sink), files=total.files, bytes=total.bytes)
 
@@ -391,6 +390,8 @@ class SyncEngine:
 
     def _note_sync(self, outbox: Outbox) -> None:
         """Remember when the last change got into the store."""
+        if not self._dirty:
+            self.meter.edits.settle()
         if self._dirty or outbox.unsent_bytes:
             return
         self._dirty.forget_biggest()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pollinator.daemon.ignore import Ignore, is_ignore_file
 from pollinator.daemon.sync.state import TREES
-from pollinator.daemon.watch.base import Changes, Watch
+from pollinator.daemon.watch.base import SPEC_FILE, Changes, Watch
 from pollinator.daemon.watch.filesystem import identity_of
 from pollinator.wire.errors import Denied, Halted, Unavailable
 
@@ -26,8 +26,14 @@ _EVERYTHING = frozenset((b"",))
 class Lookout:
     """Watches ``root/cfs``, again and again if it must. Belongs to the engine's thread."""
 
-    def __init__(self, root: Path, open_watch: WatchOpener) -> None:
+    def __init__(
+        self, root: Path, open_watch: WatchOpener, note: Callable[[bytes], None] = lambda path: None
+    ) -> None:
+        """``note`` is told of a file beside ``root/cfs`` that has changed."""
         self._cfs = root / "cfs"
+        self._spec = os.fsencode(root / os.fsdecode(SPEC_FILE))
+        self._spec_stamp: tuple[int, int, int] | None = None
+        self._note = note
         self._open_watch = open_watch
         self._ignore = Ignore(root, b"cfs")
         self._watch: Watch | None = None
@@ -97,6 +103,8 @@ class Lookout:
             changes = self.start().drain()
             if changes.root_gone:
                 raise self._gone()
+        if changes.beside:
+            self._look_at_spec()
         return self._with_new_rules(changes)
 
     def audit(self) -> None:
@@ -123,6 +131,16 @@ class Lookout:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+    def _look_at_spec(self) -> None:
+        try:
+            info = os.stat(self._spec)
+            stamp = (info.st_size, info.st_mtime_ns, info.st_ino)
+        except OSError:
+            stamp = None
+        if stamp != self._spec_stamp:
+            self._spec_stamp = stamp
+            self._note(SPEC_FILE)
 
     def _with_new_rules(self, changes: Changes) -> Changes:
         self._told = not changes.beside and b"" not in changes.subtrees

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from pollinator.chunks.flow import Flow
+from pollinator.daemon.sync.edits import Edits
 
 
 class Durations:
@@ -41,6 +42,7 @@ class Meter:
         read: bytes of files.
         sent: bytes that the store took, as stored.
         seals: how long seals took.
+        edits: what changed.
         reading: the file that is being read, from the folder of the trees on; empty when none is.
         of_file: bytes of it that were read.
     """
@@ -49,6 +51,7 @@ class Meter:
         self.read = Flow(clock)
         self.sent = Flow(clock)
         self.seals = Durations()
+        self.edits = Edits()
         self.reading = b""
         self.of_file = 0
 

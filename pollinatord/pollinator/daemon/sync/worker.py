@@ -24,7 +24,7 @@ from pollinator.daemon.sync.meter import Meter
 from pollinator.daemon.sync.outbox import Claims, Outbox
 from pollinator.daemon.sync.sealed import Backlog, Sealed, SyncStatus
 from pollinator.daemon.sync.view import VIEW_S
-from pollinator.v1.project_pb2 import BigPath
+from pollinator.v1.project_pb2 import BigPath, Edits
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.tree_pb2 import PackIndex
 from pollinator.wire.errors import PollinatorError, Unavailable
@@ -64,12 +64,13 @@ class ProjectWorker:
         self._news = asyncio.Condition()
         self._seals = 0
         self._most = 0
+        self._edits = 0
         self.status: SyncStatus = self._engine.status()
         self.problem = ""
         self.errors = Counter[str]()
         """What went wrong so far, by its reason."""
         self.version = 0
-        """Grows whenever ``status`` or ``problem`` changes."""
+        """Grows whenever ``status``, ``problem`` or the number of edits changes."""
 
     async def run(self) -> None:
         """Watch, read and upload in the background until ``close``."""
@@ -148,6 +149,10 @@ class ProjectWorker:
         """Numbers change without a new ``version``: something is read or sent, or was a moment ago."""
         meter = self._engine.meter
         return bool(self._seals or meter.reading or meter.read.rate() or self.store.sent.rate())
+
+    def edits(self, since: int | None) -> Edits:
+        """What changed after an edit, by its number."""
+        return self.meter.edits.since(since)
 
     async def forget_stored(self, objects: Collection[str]) -> None:
         """These are not in the store, or not to be used: what is here of them is stored again."""
@@ -237,9 +242,10 @@ class ProjectWorker:
 
     async def _note(self, state: tuple[SyncStatus, float], problem: str) -> None:
         status, self._rest_s = state
-        if (status, problem) != (self.status, self.problem):
+        edits = self.meter.edits.number
+        if (status, problem, edits) != (self.status, self.problem, self._edits):
             async with self._news:
-                self.status, self.problem = status, problem
+                self.status, self.problem, self._edits = status, problem, edits
                 self.version += 1
                 self._news.notify_all()
 

@@ -1,4 +1,4 @@
-"""What lies above a watched root: whether its path still leads to it, and the ignore file beside it.
+"""What lies above a watched root: whether its path still leads to it, and the files beside it that matter.
 
 A path leads elsewhere when a folder on it is moved, removed or closed, or something is mounted there. The
 kernel tells of all that in the queue that tells of the tree, so there is no need to look before it does.
@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from pollinator.daemon.watch import kernel
-from pollinator.daemon.watch.base import IGNORE_FILE
+from pollinator.daemon.watch.base import IGNORE_FILE, SPEC_FILE
 from pollinator.daemon.watch.filesystem import identity_of, is_network_fs
 
 
@@ -64,9 +64,10 @@ class Above:
                 self._add(folder, kernel.WATCH_ABOVE | _entries(folder, name, self._root), name)
             self._add(self._root, kernel.WATCH_ABOVE)
             beside = os.path.dirname(self._root)
-            self._add(beside, kernel.WATCH_ABOVE, IGNORE_FILE)
-            with contextlib.suppress(FileNotFoundError):
-                self._add(os.path.join(beside, IGNORE_FILE), kernel.WATCH_FILE)
+            self._add(beside, kernel.WATCH_ABOVE, IGNORE_FILE, SPEC_FILE)
+            for name in (IGNORE_FILE, SPEC_FILE):
+                with contextlib.suppress(FileNotFoundError):
+                    self._add(os.path.join(beside, name), kernel.WATCH_FILE)
         except OSError:
             return False
         finally:

@@ -14,6 +14,9 @@ from typing import Protocol, TypeAlias
 IGNORE_FILE = b".pollinatorignore"
 """Files of this name say what is skipped. The one in the folder that holds the root does so too."""
 
+SPEC_FILE = b"project.yaml"
+"""What the folder that holds the root has as well. It says what to run."""
+
 COOKIE_DIR = b".pollinator-cookies"
 """Directory for the marker files of watchers that need them; always ignored."""
 
@@ -37,7 +40,7 @@ class Changes:
     writing: frozenset[bytes] = frozenset()
     """Written to and, as far as is known, not closed yet."""
     beside: bool = False
-    """The ignore file in the folder that holds the root may have changed: also where nobody can tell."""
+    """A file beside the root that matters may have changed: also where nobody can tell."""
     root_gone: bool = False
     """The root was deleted, moved, replaced or unmounted. The watcher is of no use any more."""
 
