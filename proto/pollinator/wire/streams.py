@@ -1,4 +1,4 @@
-"""The client's side of WatchRun: a stream that survives the server's restart."""
+"""The client's side of WatchRun and WatchProject: streams that survive the server's restart."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Any, TypeVar
 
 import grpc
 
+from pollinator.v1.project_pb2 import WatchProjectRequest, WatchProjectResponse
+from pollinator.v1.project_pb2_grpc import ProjectServiceStub
 from pollinator.v1.run_pb2 import OutputOffset, WatchRunRequest, WatchRunResponse
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire.errors import PollinatorError, Unavailable
 from pollinator.wire.status import to_error
+
+OnCut = Callable[[PollinatorError], Awaitable[None]]
+Message = TypeVar("Message", WatchRunResponse, WatchProjectResponse)
 
 SILENCE_S = 30.0
 """A server that is alive sends at least a heartbeat within this time."""
@@ -50,7 +56,7 @@ async def follow_run(
     request: WatchRunRequest,
     *,
     patience_s: float,
-    on_cut: Callable[[PollinatorError], Awaitable[None]] | None = None,
+    on_cut: OnCut | None = None,
 ) -> AsyncGenerator[WatchRunResponse]:
     """Follow a run, going on by sequence number and offset after a cut: no gap, no repeat.
 
@@ -67,13 +73,59 @@ async def follow_run(
         PollinatorError: what the server said, or ``Unavailable`` after ``patience_s`` of silence.
     """
     cursor = _Cursor(request)
+
+    def call() -> AsyncGenerator[WatchRunResponse]:
+        return _messages(stub.WatchRun(cursor.next_request()), WatchRunResponse)
+
+    async with aclosing(_going_on(call, patience_s, on_cut)) as messages:
+        async for message in messages:
+            cursor.note(message)
+            yield message
+
+
+async def follow_project(
+    stub: ProjectServiceStub,
+    request: WatchProjectRequest,
+    *,
+    patience_s: float,
+    on_cut: OnCut | None = None,
+) -> AsyncGenerator[WatchProjectResponse]:
+    """Follow the state of a project, and with ``runs`` that of its runs, going on by cursor after a cut.
+
+    No change of a run is missed. A message that is ``complete`` takes the place of all that was told before:
+    the first one does, and any that comes from a daemon that does not know how far the one before had told.
+
+    Args:
+        stub: the daemon's service.
+        request: which project, and from where on.
+        patience_s: how long without any word from the daemon until the error is raised.
+        on_cut: awaited after each cut before the next try.
+
+    Raises:
+        PollinatorError: what the daemon said, or ``Unavailable`` after ``patience_s`` of silence.
+    """
+    onward = WatchProjectRequest()
+    onward.CopyFrom(request)
+
+    def call() -> AsyncGenerator[WatchProjectResponse]:
+        return _messages(stub.WatchProject(onward), WatchProjectResponse)
+
+    async with aclosing(_going_on(call, patience_s, on_cut)) as messages:
+        async for message in messages:
+            onward.cursor = message.cursor or onward.cursor
+            yield message
+
+
+async def _going_on(
+    call: Callable[[], AsyncGenerator[Message]], patience_s: float, on_cut: OnCut | None
+) -> AsyncGenerator[Message]:
+    """The messages of one call after another, until one ends by itself."""
     last_word = time.monotonic()
     pause_s = 0.02
     while True:
         try:
-            async with aclosing(_messages(stub, cursor.next_request())) as messages:
+            async with aclosing(call()) as messages:
                 async for message in messages:
-                    cursor.note(message)
                     yield message
                     # Only now: what the consumer does with it is no silence of the server.
                     last_word, pause_s = time.monotonic(), 0.02
@@ -90,13 +142,14 @@ async def follow_run(
         pause_s = min(1.0, pause_s * 2)
 
 
-async def _messages(stub: RunServiceStub, request: WatchRunRequest) -> AsyncGenerator[WatchRunResponse]:
-    call = stub.WatchRun(request)
+async def _messages(
+    call: grpc.aio.UnaryStreamCall[Any, Message], kind: type[Message]
+) -> AsyncGenerator[Message]:
     try:
         while True:
             async with asyncio.timeout(SILENCE_S):
                 message = await call.read()
-            if not isinstance(message, WatchRunResponse):
+            if not isinstance(message, kind):
                 return
             yield message
     finally:
