@@ -63,6 +63,7 @@ protocol: $(VENV)/.installed breaking
 	cd proto && $(abspath $(BIN))/buf lint
 	cd proto && $(abspath $(BIN))/buf format --diff --exit-code
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python proto/reference.py --check
 
 # What the last release speaks must stay. Without a release (or without git) there is nothing to compare with.
 breaking: $(VENV)/.installed

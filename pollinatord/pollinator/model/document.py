@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import yaml
 
@@ -16,22 +17,50 @@ _Place = tuple[int, int]
 _MERGE = "tag:yaml.org,2002:merge"
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong. Lines and columns, in characters, begin with 1."""
+
+    line: int
+    column: int
+    end_column: int
+    """Behind the last character that is meant, or 0 when that is not known."""
+    code: str
+    """Stable word, for example ``unknown_key``."""
+    message: str
+    hint: str
+    """What to write instead, or empty."""
+
+    @property
+    def text(self) -> str:
+        """All of it in one sentence."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
 class Document:
     """Gathers what is wrong with one file."""
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        self._found: list[tuple[_Place, str]] = []
+        self._found: list[Finding] = []
+        self.values: dict[str, yaml.Node] = {}
+        """What was read, by the names of settings."""
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All that is wrong, from top to bottom."""
+        return sorted(self._found, key=lambda found: (found.line, found.column))
 
     @property
     def violations(self) -> list[Violation]:
-        """All that is wrong, from top to bottom."""
-        ordered = sorted(self._found, key=lambda found: found[0])
-        return [Violation(f"{self.filename}:{line}:{column}", text) for (line, column), text in ordered]
+        """The same, as errors carry it."""
+        return [
+            Violation(f"{self.filename}:{found.line}:{found.column}", found.text) for found in self.findings
+        ]
 
-    def complain(self, node: yaml.Node, message: str) -> None:
+    def complain(self, node: yaml.Node, message: str, hint: str = "", code: str = "bad_value") -> None:
         """Something is wrong at ``node``."""
-        self._add(_at(node.start_mark), message)
+        self._add(_at(node.start_mark), message, hint, code, _end_column(node))
 
     def decode(self, data: bytes) -> str | None:
         """The text of the file; None, with a complaint, when it is none."""
@@ -39,7 +68,7 @@ class Document:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
             place = _end_of(data[: error.start].decode("utf-8"))
-            self._add(place, f"byte {data[error.start]:#04x} is not UTF-8; save the file as UTF-8")
+            self._add(place, f"byte {data[error.start]:#04x} is not UTF-8", "save the file as UTF-8")
             return None
 
     def compose(self, text: str) -> yaml.MappingNode | None:
@@ -103,29 +132,39 @@ class Document:
         found: dict[str, yaml.Node] = {}
         for key, value in self.pairs(node):
             if not isinstance(key, yaml.ScalarNode):
-                self.complain(key, "a key is plain text")
+                self.complain(key, "a key is plain text", code="bad_key")
                 continue
             name = str(key.value)
             if name.startswith("x-"):
                 continue
             if name in found:
-                self.complain(key, f"{path + name!r} is there twice")
+                self.complain(key, f"{path + name!r} is there twice", code="repeated_key")
             elif name in names:
                 found[name] = value
             else:
                 homes = [each for each in elsewhere if each.endswith(f".{name}")]
-                meant = f"; did you mean {homes[0]!r}?" if len(homes) == 1 else suggestion(name, names)
-                self.complain(key, f"unknown key {path + name!r}{meant}")
+                meant = f"did you mean {homes[0]!r}?" if len(homes) == 1 else suggestion(name, names)
+                self.complain(key, f"unknown key {path + name!r}", meant.removeprefix("; "), "unknown_key")
         return found
 
-    def _add(self, place: _Place, message: str) -> None:
-        half = _LONGEST // 2
-        short = message if len(message) <= _LONGEST else f"{message[:half]}...{message[-half:]}"
-        self._found.append((place, short))
+    def _add(
+        self, place: _Place, message: str, hint: str = "", code: str = "bad_yaml", end_column: int = 0
+    ) -> None:
+        self._found.append(Finding(*place, end_column, code, _short(message), hint))
+
+
+def _short(text: str) -> str:
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def _at(mark: yaml.Mark | None) -> _Place:
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _end_column(node: yaml.Node) -> int:
+    start, end = node.start_mark, node.end_mark
+    return end.column + 1 if end and start and end.line == start.line and end.column > start.column else 0
 
 
 def _end_of(text: str) -> _Place:

@@ -29,18 +29,28 @@ def load_spec(text: str | bytes, filename: str, overrides: SpecOverrides | None 
     Raises:
         InvalidInput: something cannot be meant; each violation says file:line:column.
     """
+    document, spec = read_text(text, filename)
+    if document.violations:
+        raise _invalid(document.violations, filename)
+    return apply_overrides(spec, overrides) if overrides is not None else spec
+
+
+def read_text(text: str | bytes, filename: str) -> tuple[Document, RunSpec]:
+    """What a project.yaml says and all that is wrong with it; the spec holds what is right.
+
+    Args:
+        text: what project.yaml holds, decoded or as it is on disk.
+        filename: its name in complaints.
+    """
     document = Document(filename)
     spec = RunSpec(nodes=1, processes_per_node=1)
     decoded = text if isinstance(text, str) else document.decode(text)
     top = document.compose(decoded) if decoded is not None else None
     if top is not None:
         _read(document, top, "", spec)
-        if not document.violations:
-            _complete(document, top, spec)
-    if document.violations:
-        raise _invalid(document.violations, filename)
+        _complete(document, top)
     _sort_environment(spec)
-    return apply_overrides(spec, overrides) if overrides is not None else spec
+    return document, spec
 
 
 def apply_overrides(spec: RunSpec, overrides: SpecOverrides) -> RunSpec:
@@ -126,12 +136,12 @@ def _read(document: Document, node: yaml.MappingNode, path: str, spec: RunSpec) 
     for name, value in document.entries(node, path, known, _PATHS).items():
         full = ALIASES.get(path + name, path + name)
         if full in seen:
-            document.complain(
-                value, f"{path + name!r} is {full!r} under another name, which is there as well"
-            )
+            text = f"{path + name!r} is {full!r} under another name, which is there as well"
+            document.complain(value, text, code="repeated_key")
         seen.add(full)
         if full in IGNORED or _is_null(value):
             continue
+        document.values[full] = value
         if full in KEYS:
             _read_value(document, value, full, spec)
         elif full in LISTS:
@@ -141,7 +151,7 @@ def _read(document: Document, node: yaml.MappingNode, path: str, spec: RunSpec) 
         elif isinstance(value, yaml.MappingNode):
             _read(document, value, full + ".", spec)
         else:
-            document.complain(value, f"{full} holds further settings; write them indented below it")
+            document.complain(value, f"{full} holds further settings", "write them indented below it")
 
 
 def _read_value(document: Document, value: yaml.Node, path: str, spec: RunSpec) -> None:
@@ -173,11 +183,11 @@ def _read_variables(document: Document, value: yaml.Node, spec: RunSpec) -> None
     for name, content in document.pairs(value):
         if not isinstance(name, yaml.ScalarNode) or not VARIABLE.fullmatch(str(name.value)):
             shown = repr(name.value) if isinstance(name, yaml.ScalarNode) else "this"
-            document.complain(name, f"{shown} is not the name of a variable")
+            document.complain(name, f"{shown} is not the name of a variable", code="bad_key")
         elif not isinstance(content, yaml.ScalarNode):
             document.complain(content, f"{name.value} takes one plain value")
         elif any(each.name == name.value for each in spec.environment):
-            document.complain(name, f"{name.value!r} is there twice")
+            document.complain(name, f"{name.value!r} is there twice", code="repeated_key")
         else:
             try:
                 variable = EnvironmentVariable(name=str(name.value), value=_text(content))
@@ -192,11 +202,18 @@ def _text(node: yaml.ScalarNode) -> str:
     return "" if _is_null(node) else passable(str(node.value))
 
 
-def _complete(document: Document, top: yaml.MappingNode, spec: RunSpec) -> None:
-    if not spec.project:
-        document.complain(top, "projectname is missing; it names the project's files in every store")
-    if not spec.command:
-        document.complain(top, "environment.cmd is missing; it says what to run, for example python3")
+_WANTED = {
+    "projectname": "it names the project's files in every store",
+    "environment.cmd": "it says what to run, for example python3",
+}
+
+
+def _complete(document: Document, top: yaml.MappingNode) -> None:
+    for path in REQUIRED:
+        # Of a section that is none it was said already what is wrong.
+        above = document.values.get(path.rpartition(".")[0])
+        if path not in document.values and (above is None or isinstance(above, yaml.MappingNode)):
+            document.complain(top, f"{path} is missing", _WANTED[path], "missing_key")
 
 
 def _override(spec: RunSpec, name: str, value: str, has_value: bool) -> None:

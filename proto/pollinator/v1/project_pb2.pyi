@@ -1670,7 +1670,7 @@ class ListFilesResponse(message.Message):
     """For the next page, or empty when this is the last."""
     @builtins.property
     def files(self) -> containers.RepeatedCompositeFieldContainer[RunFile]:
-        """Sorted by path."""
+        """Sorted by name in each directory, which comes before what it holds."""
 
     def __init__(
         self,

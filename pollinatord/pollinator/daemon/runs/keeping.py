@@ -126,6 +126,7 @@ class Keeping:
                 database.execute("DELETE FROM pin WHERE run_id = ?", (run.id,))
             else:
                 database.execute("INSERT OR REPLACE INTO pin VALUES (?)", (run.id,))
+        self._runs.changes.note(run.root, run.id)
         self.soon(_place(run))
 
     async def lost(self, run: Run) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from pollinator.daemon.database import Connection
 from pollinator.daemon.records import Records
+from pollinator.daemon.runs.changes import RunChanges
 from pollinator.daemon.runs.output import OutputFiles
 from pollinator.model.ids import RANDOM_BYTES, run_id, time_of
 from pollinator.model.run import apply, is_terminal
@@ -71,6 +72,8 @@ class RunLog:
         self.ended = Counter[tuple[RunState.ValueType, OutcomeReason.ValueType]]()
         """Runs that ended since the start, by state and reason."""
         self._active: dict[str, Run] = {}
+        self.changes = RunChanges()
+        """Which runs are not as they were."""
         self.on_change: Callable[[Run], None] | None = None
         """Told of a run when it has files or results that it did not have before, and at its end."""
         for (body,) in records.read("SELECT body FROM run WHERE active ORDER BY id"):
@@ -114,6 +117,7 @@ class RunLog:
             for event in log:
                 _insert(database, run.id, event)
         self._active[run.id] = accepted
+        self.changes.note(run.root, run.id)
         return accepted
 
     def append(self, run_id: str, *events: RunEvent, executor_seq: int | None = None) -> Run:
@@ -145,6 +149,8 @@ class RunLog:
             self.ended[run.state, run.outcome.reason] += 1
         else:
             self._active[run_id] = run
+        if events:
+            self.changes.note(run.root, run_id)
         self.ring(run_id)
         if self.on_change is not None and (is_terminal(run.state) or any(map(_brings_files, events))):
             self.on_change(run)

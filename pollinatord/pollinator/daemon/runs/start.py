@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -254,22 +255,29 @@ def _root_of(source: ProjectSource) -> Path:
 
 def _check_source(project: OpenProject, spec: RunSpec) -> None:
     """Say now what the job would say later in its own words."""
-    if not spec.source:
-        return
-    path = Path("cfs", "src", spec.source)
-    if not (project.worker.root / "cfs").exists():
-        return  # worse is wrong, and the seal says what
-    if not (project.worker.root / path).exists():
-        wrong = f"there is no {path}"
-    elif project.worker.leaves_out(os.fsencode(Path("src", spec.source))):
-        wrong = f"{path} is left out by an ignore rule"
-    else:
-        return
-    raise InvalidInput(
-        "the program to run is missing",
-        reason="source_missing",
-        violations=[Violation("environment.source", wrong)],
-    )
+    if wrong := source_problem(project.worker.root, spec.source, project.worker.leaves_out):
+        raise InvalidInput(
+            "the program to run is missing",
+            reason="source_missing",
+            violations=[Violation("environment.source", wrong)],
+        )
+
+
+def source_problem(root: Path, source: str, leaves_out: Callable[[bytes], bool]) -> str:
+    """Why a run would not find its program, or empty.
+
+    Args:
+        root: folder of the project.
+        source: the program below cfs/src; may be empty.
+        leaves_out: whether a file, named from the folder of the trees, is not sent.
+    """
+    if not source or not os.path.exists(root / "cfs"):
+        return ""  # worse is wrong, and the seal says what
+    path = Path("cfs", "src", source)
+    if not os.path.exists(root / path):
+        return f"there is no {path}"
+    left_out = leaves_out(os.fsencode(Path("src", source)))
+    return f"{path} is left out by an ignore rule" if left_out else ""
 
 
 def _without_secrets(request: StartRunRequest) -> StartRunRequest:

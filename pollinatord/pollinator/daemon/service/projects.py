@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,12 @@ from pollinator.daemon.pool import Pool
 from pollinator.daemon.runs.compare import compare_runs
 from pollinator.daemon.runs.home import ResultsHome
 from pollinator.daemon.runs.log import RunLog
+from pollinator.daemon.service.checking import check_spec
 from pollinator.daemon.service.ignoring import check_ignored
+from pollinator.daemon.service.looking import RunLooking
 from pollinator.daemon.service.transfers import Transfers
 from pollinator.daemon.service.upkeep import Upkeep
+from pollinator.daemon.service.watching import ProjectWatch
 from pollinator.daemon.sync.biggest import LIMIT
 from pollinator.daemon.sync.git import head_commit
 from pollinator.daemon.sync.projects import OpenProject as Opened
@@ -27,6 +29,8 @@ from pollinator.v1.project_pb2 import (
     CheckIgnoredResponse,
     CheckoutRequest,
     CheckoutResponse,
+    CheckSpecRequest,
+    CheckSpecResponse,
     CheckStoreRequest,
     CheckStoreResponse,
     CloseProjectRequest,
@@ -39,6 +43,10 @@ from pollinator.v1.project_pb2 import (
     GetProjectResponse,
     ListBiggestRequest,
     ListBiggestResponse,
+    ListFilesRequest,
+    ListFilesResponse,
+    ListProblemsRequest,
+    ListProblemsResponse,
     ListProjectsRequest,
     ListProjectsResponse,
     OpenProjectRequest,
@@ -47,6 +55,8 @@ from pollinator.v1.project_pb2 import (
     PinRunResponse,
     PullResultsRequest,
     PullResultsResponse,
+    ReadFileRequest,
+    ReadFileResponse,
     SealRequest,
     SealResponse,
     WatchProjectRequest,
@@ -57,10 +67,6 @@ from pollinator.v1.project_pb2 import (
 from pollinator.v1.run_pb2 import ProgressKind, Run
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import InvalidInput, WrongState
-
-HEARTBEAT_S = 10.0
-TICK_S = 0.5
-"""How often a follower hears of what moves."""
 
 
 class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
@@ -75,6 +81,8 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         self._upkeep = upkeep
         self._pool = pool
         self._transfers = Transfers()
+        self._watching = ProjectWatch(projects, log, upkeep.pinned)
+        self._looking = RunLooking(log, home, pool)
 
     async def OpenProject(  # noqa: N802 - the protocol's name
         self, request: OpenProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -112,17 +120,9 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
     async def WatchProject(  # noqa: N802
         self, request: WatchProjectRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[WatchProjectResponse]:
-        """The state now, and again whenever it changes; twice a second while something moves."""
-        told, told_at = None, 0.0
-        while True:
-            project = self._projects.get(request.root)
-            seen, busy = project.worker.version, project.worker.busy
-            state = project.describe()
-            now = time.monotonic()
-            if state != told or now - told_at >= HEARTBEAT_S:
-                yield WatchProjectResponse(project=state)
-                told, told_at = state, now
-            await project.worker.changed(seen, TICK_S if busy else HEARTBEAT_S)
+        """The state of a project and its runs, and what changes."""
+        async for message in self._watching.watch(request):
+            yield message
 
     async def Seal(  # noqa: N802
         self, request: SealRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -217,6 +217,33 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
     ) -> PinRunResponse:
         """Keep the files of a run, or let go of them."""
         return await self._upkeep.pin(request)
+
+    async def CheckSpec(  # noqa: N802
+        self, request: CheckSpecRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> CheckSpecResponse:
+        """What is wrong with a project.yaml."""
+        _absolute(request.root)
+        text = request.text if request.HasField("text") else None
+        return CheckSpecResponse(problems=await self._pool.run(check_spec, Path(request.root), text))
+
+    async def ListProblems(  # noqa: N802
+        self, request: ListProblemsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListProblemsResponse:
+        """Places in the sources that the output of a failed run names."""
+        return await self._looking.problems(request)
+
+    async def ListFiles(  # noqa: N802
+        self, request: ListFilesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> ListFilesResponse:
+        """What a run ran with, or what it left."""
+        return await self._looking.files(request)
+
+    async def ReadFile(  # noqa: N802
+        self, request: ReadFileRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[ReadFileResponse]:
+        """The content of one file of a run."""
+        async for piece in self._looking.read(request):
+            yield piece
 
     async def _open(self, root: str, store: StoreSettings | None) -> Opened:
         _absolute(root)

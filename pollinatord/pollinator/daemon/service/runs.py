@@ -74,7 +74,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         found = self._runs.select(wanted)
         token = found[size - 1].id if len(found) > size else ""
         pinned = self._pinned()
-        return ListRunsResponse(runs=(_told(run, pinned) for run in found[:size]), next_page_token=token)
+        return ListRunsResponse(runs=(with_pin(run, pinned) for run in found[:size]), next_page_token=token)
 
     async def WatchRun(  # noqa: N802
         self, request: WatchRunRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -109,7 +109,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         return ForgetRunResponse()
 
     def _told(self, run: Run) -> Run:
-        return _told(run, self._pinned())
+        return with_pin(run, self._pinned())
 
     async def _sealing(self, run_id: str, root: str) -> AsyncIterator[WatchRunResponse]:
         last_word = time.monotonic()
@@ -129,7 +129,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             await self._runs.changed(run_id, seen, 0.2)
 
 
-def _told(run: Run, pinned: Container[str]) -> Run:
+def with_pin(run: Run, pinned: Container[str]) -> Run:
     """The run with what its log does not know. What the log holds in memory is left alone."""
     if run.id not in pinned:
         return run

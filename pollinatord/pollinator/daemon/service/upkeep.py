@@ -40,6 +40,10 @@ class Upkeep:
         self._tidying = tidying
         self._mending = mending
 
+    def pinned(self) -> set[str]:
+        """Ids of the runs that are kept whatever their age."""
+        return self._keeping.pinned()
+
     def sealed(self, project: OpenProject) -> None:
         """It has another head."""
         self._keeping.soon(place_of(project))

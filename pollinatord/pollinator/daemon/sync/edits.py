@@ -66,6 +66,4 @@ class Edits:
         later = [edit for edit in kept if edit.number > number]
         paths = sorted({path for edit in later for path in edit.paths})
         more = sum(edit.count - len(edit.paths) for edit in later)
-        return EditsMessage(
-            number=newest, paths=paths[:MOST_PATHS], count=len(paths) + more if later else 0
-        )
+        return EditsMessage(number=newest, paths=paths[:MOST_PATHS], count=len(paths) + more if later else 0)

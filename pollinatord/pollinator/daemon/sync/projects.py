@@ -43,11 +43,22 @@ def read_spec(root: Path, overrides: SpecOverrides | None = None) -> RunSpec:
 
     Raises:
         NotFound: there is no project.yaml.
+        Denied: it cannot be read.
         InvalidInput: it cannot be meant; each violation says where.
+    """
+    return load_spec(read_spec_file(root), SPEC_FILE, overrides)
+
+
+def read_spec_file(root: Path) -> bytes:
+    """What project.yaml in ``root`` holds.
+
+    Raises:
+        NotFound: there is none.
+        Denied: it cannot be read.
     """
     path = root / SPEC_FILE
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise NotFound(
             f"there is no {SPEC_FILE} in {root}",
@@ -56,7 +67,6 @@ def read_spec(root: Path, overrides: SpecOverrides | None = None) -> RunSpec:
         ) from error
     except OSError as error:
         raise Denied(f"cannot read {path}: {error.strerror}", reason="unreadable_file") from error
-    return load_spec(text, SPEC_FILE, overrides)
 
 
 class OpenProject:

@@ -1,0 +1,114 @@
+"""WatchProject: the live state of a project and of its runs, first all of it and then what changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Container, Coroutine
+from dataclasses import dataclass
+
+from pollinator.daemon.runs.log import DEFAULT_PAGE, RunLog
+from pollinator.daemon.service.runs import with_pin
+from pollinator.daemon.sync.projects import Projects
+from pollinator.v1.project_pb2 import Project, WatchProjectRequest, WatchProjectResponse
+from pollinator.v1.run_pb2 import ListRunsRequest, Run
+
+HEARTBEAT_S = 10.0
+TICK_S = 0.5
+"""How often a follower hears of what moves."""
+
+MOST = 1000
+"""So many runs are told as the newest at most, whatever a client asks for."""
+
+AT_ONCE = 100
+"""So many changed runs are told in one message; the next follows at once."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """What one follower has heard."""
+
+    project: Project | None = None
+    at: float = 0.0
+    number: int | None = None
+    """Of the last change of a run; None when it knows of no run."""
+    edits: int | None = None
+    """Of the last edit; None before the first message."""
+
+    def hears(self, message: WatchProjectResponse, now: float) -> bool:
+        """Whether the message says anything new, or silence would be too long; takes it for told then."""
+        new = (
+            message.complete
+            or bool(message.runs)
+            or message.project != self.project
+            or message.edits.number != self.edits
+        )
+        if new or now - self.at >= HEARTBEAT_S:
+            self.project, self.edits, self.at = message.project, message.edits.number, now
+            return True
+        return False
+
+
+class ProjectWatch:
+    """Answers WatchProject. What a slow client misses is told in one message when it has time."""
+
+    def __init__(self, projects: Projects, runs: RunLog, pinned: Callable[[], Container[str]]) -> None:
+        self._projects = projects
+        self._runs = runs
+        self._pinned = pinned
+
+    async def watch(self, request: WatchProjectRequest) -> AsyncIterator[WatchProjectResponse]:
+        """The state now, and again whenever it changes; twice a second while something moves.
+
+        Raises:
+            NotFound: no project is open in the folder.
+        """
+        told = _Told()
+        if request.runs:
+            told.number = self._runs.changes.number(request.cursor)
+        while True:
+            project = self._projects.get(request.root)
+            seen, busy = project.worker.version, project.worker.busy
+            message = WatchProjectResponse(project=project.describe(), edits=project.worker.edits(told.edits))
+            more = request.runs and self._add_runs(message, request, told)
+            if told.hears(message, time.monotonic()):
+                yield message
+            if not more:
+                waits = [project.worker.changed(seen, TICK_S if busy else HEARTBEAT_S)]
+                if told.number is not None:
+                    waits.append(self._runs.changes.wait(request.root, told.number, HEARTBEAT_S))
+                await _first(waits)
+
+    def _add_runs(self, message: WatchProjectResponse, request: WatchProjectRequest, told: _Told) -> bool:
+        """Add what the follower has not heard of runs; True when there is more than fits."""
+        changes, left = self._runs.changes, 0
+        if told.number is None:
+            told.number = changes.newest
+            runs = self._all(request)
+            message.complete = True
+        else:
+            changed = changes.since(request.root, told.number)
+            here = changed[:AT_ONCE]
+            left = len(changed) - len(here)
+            told.number = here[-1][1] if left else changes.newest
+            runs = [self._runs.get(run_id) for run_id, _ in here]
+        pinned = self._pinned() if runs else ()
+        message.runs.extend(with_pin(run, pinned) for run in sorted(runs, key=lambda run: run.id))
+        message.cursor = changes.cursor(told.number)
+        return left > 0
+
+    def _all(self, request: WatchProjectRequest) -> list[Run]:
+        """The newest runs of the project, and those that have not ended."""
+        size = min(request.limit or DEFAULT_PAGE, MOST)
+        newest = self._runs.select(ListRunsRequest(root=request.root, page_size=size))
+        active = [run for run in self._runs.active() if run.root == request.root]
+        return list({run.id: run for run in (*newest, *active)}.values())
+
+
+async def _first(waits: list[Coroutine[None, None, None]]) -> None:
+    """Return when one of these does."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(wait) for wait in waits]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
