@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Handover:
         """When Slurm was first heard to say that it has ended."""
         self._files = Look()
         self._interrupted = False
+        self._saving = threading.Lock()
         known = read_record(self.path / NUMBER) or {}
         self.job_id = str(known.get("job_id", ""))
         self.told = int(known.get("told", 0))
@@ -108,10 +110,9 @@ class Handover:
             return job_ids[0]
         return claim if claim in job_ids else job_ids[0]
 
-    def is_job(self, job_id: str) -> None:
-        """Note which job it is."""
-        self.job_id = job_id
-        self._save()
+    async def keep_job(self) -> None:
+        """Have it on disk which job it is."""
+        await asyncio.to_thread(self._save)
 
     def may_go_on(self, seen: JobSeen, look: Look, record: Record) -> bool:
         """A run whose job ended like this is to have another attempt."""
@@ -165,14 +166,14 @@ class Handover:
         if number <= self.told:
             return False
         self.told, self.starting = number, False
-        self._save()
+        self._save(durable=False)
         return True
 
     def note_starting(self) -> None:
         """Note that this attempt has its nodes."""
         if not self.starting:
             self.starting = True
-            self._save()
+            self._save(durable=False)
 
     def note_interrupted(self, look: Look) -> bool:
         """Note whether Slurm ended this attempt, as its supervisor says; whether it did, and that is news."""
@@ -210,15 +211,17 @@ class Handover:
         write_exit(self.path, record)
         self.forget_look()
 
-    def _save(self) -> None:
-        known = {
-            "job_id": self.job_id,
-            "past": self.past,
-            "before": self.before,
-            "told": self.told,
-            "starting": self.starting,
-        }
-        write_json(self.path / NUMBER, known, durable=True)
+    def _save(self, *, durable: bool = True) -> None:
+        # By several threads; the last to write knows all.
+        with self._saving:
+            known = {
+                "job_id": self.job_id,
+                "past": self.past,
+                "before": self.before,
+                "told": self.told,
+                "starting": self.starting,
+            }
+            write_json(self.path / NUMBER, known, durable=durable)
 
 
 def has_begun(look: Look, seen: JobSeen | None) -> bool:

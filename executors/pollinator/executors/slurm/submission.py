@@ -130,10 +130,11 @@ class Submission:
         job_id = await self._find(run)
         if not job_id and run.withdraw():
             return
-        run.is_job(job_id or await self._sbatch(run))
-        crash_point("after_job")
+        run.job_id = job_id or await self._sbatch(run)
         run.pending = None
         self._cluster.follow(run.job_id, run.intent.since)
+        await run.keep_job()
+        crash_point("after_job")
         self._end_now.set()
 
     async def _put_back(self, run: Handover) -> bool:
@@ -178,7 +179,8 @@ class Submission:
 
     async def _sbatch(self, run: Handover) -> str:
         script = run.write_script()
-        run.intent.note()
+        # Disks can be slow, and many runs may come at once.
+        await asyncio.to_thread(run.intent.note)
         crash_point("before_sbatch")
         try:
             job_id = await self._cluster.submit(script, run.path)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import threading
 import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
 
 from pollinator.executors.base import Job
 from pollinator.executors.slurm.cluster import Cluster
-from pollinator.executors.slurm.handover import Handover
+from pollinator.executors.slurm.handover import NUMBER, Handover
 from pollinator.executors.slurm.submission import Submission
 from pollinator.v1.spec_pb2 import RunSpec
 from support.scripted_executor import until
@@ -80,6 +83,27 @@ async def test_a_run_that_may_have_a_job_is_not_refused_because_nobody_can_look(
         await until(lambda: run.pending is not None, "it waits")
 
     assert not (run.path / "exit.json").exists()
+
+
+async def test_nobody_waits_for_the_disk_while_a_run_is_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[threading.Thread] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(threading.current_thread())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    run = a_run(tmp_path / "r1")
+    async with working(tmp_path, sbatch="echo 17", squeue="true") as submission:
+        submission.submit(run)
+        await until(lambda: 2 == len(synced), "the wish and the job are on disk")
+        run.note_starting()
+
+    assert ("17", True) == itemgetter("job_id", "starting")(json.loads((run.path / NUMBER).read_text()))
+    assert threading.current_thread() not in synced
 
 
 async def test_nothing_is_kept_of_runs_that_ended_without_a_job(tmp_path: Path) -> None:
