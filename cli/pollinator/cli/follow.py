@@ -80,6 +80,19 @@ async def cancel_run(daemon: Daemon, run_id: str) -> Run:
     return answer.run
 
 
+async def run_of_request(daemon: Daemon, request_id: str) -> Run | None:
+    """The run that a request started, when it is not over yet; the reply may not have come."""
+    answer = await daemon.ask(daemon.runs.ListRuns, ListRunsRequest(active=True, page_size=100))
+    return next((run for run in answer.runs if run.request_id == request_id), None)
+
+
+def tell_let_go(terminal: Terminal, run_id: str) -> None:
+    """A run goes on that nobody follows any more."""
+    terminal.say("Detached; the run goes on", ProcessID=run_id)
+    terminal.say(f"  come back:  pollinator logs -f {run_id}")
+    terminal.say(f"  end it:     pollinator cancel {run_id}")
+
+
 class Follower:
     """Follows one run after another with one way of showing things and one meaning of Ctrl-C."""
 
@@ -102,7 +115,7 @@ class Follower:
             crash_point("cli_after_start")
             return answer.run
 
-        with _interrupts() as interrupted:
+        with interrupts() as interrupted:
             work = ask()
             if root := request.project.root:
                 work = beside(work, show_upload(self._daemon, self._terminal, root))
@@ -133,7 +146,7 @@ class Follower:
         work = show()
         if run is not None and run.spec.HasField("tunnel"):
             work = beside(work, keep_tunnel(self._daemon, self._terminal, run))
-        with _interrupts() as interrupted:
+        with interrupts() as interrupted:
             await beside(work, self._on_interrupt(interrupted, request.run_id))
         run = await find_run(self._daemon, request.run_id, "")
         self._terminal.clear_bar()
@@ -149,28 +162,18 @@ class Follower:
 
     async def _on_start_cut(self, interrupted: asyncio.Event, request_id: str) -> None:
         await interrupted.wait()
-        run = await self._by_request(request_id)
+        run = await run_of_request(self._daemon, request_id)
         if run is None:
             raise Detached
         await self._on_interrupt(interrupted, run.id)
 
     def _let_go(self, run_id: str) -> None:
-        say = self._terminal.say
-        say("Detached; the run goes on", ProcessID=run_id)
-        say(f"  come back:  pollinator logs -f {run_id}")
-        say(f"  end it:     pollinator cancel {run_id}")
+        tell_let_go(self._terminal, run_id)
         raise Detached
-
-    async def _by_request(self, request_id: str) -> Run | None:
-        """The run that a request started, when it is not over yet; the reply may not have come."""
-        answer = await self._daemon.ask(
-            self._daemon.runs.ListRuns, ListRunsRequest(active=True, page_size=100)
-        )
-        return next((run for run in answer.runs if run.request_id == request_id), None)
 
 
 @contextmanager
-def _interrupts() -> Generator[asyncio.Event]:
+def interrupts() -> Generator[asyncio.Event]:
     """An event that Ctrl-C sets; the second Ctrl-C ends this process at once, even in a blocked write."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()

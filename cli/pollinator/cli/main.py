@@ -21,6 +21,7 @@ def _at(module: str, text: str, attribute: str = "") -> Lazy:
 COMMANDS = {
     "new": _at("new", "Make a new project."),
     "run": _at("run", "Run the project as it is on disk now."),
+    "dev": _at("dev", "Run the project again at every save."),
     "list": _at("list", "List runs, newest first."),
     "show": _at("show", "Show everything about a run."),
     "explain": _at("explain", "Say why a run waits, and when it may start."),

@@ -129,10 +129,14 @@ class TerminalView:
             self._held.cancel()
             self._held = None
 
-    def end(self, run: Run) -> None:
-        """Complete the output; say how the run ended, what happened, and what to do."""
+    def finish(self) -> None:
+        """Complete the output, and say nothing."""
         self._go_on()
         self._output.finish()
+
+    def end(self, run: Run) -> None:
+        """Complete the output; say how the run ended, what happened, and what to do."""
+        self.finish()
         if not self._style.events:
             return
         say = self._terminal.say

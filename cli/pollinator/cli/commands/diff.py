@@ -55,13 +55,14 @@ async def _diff(base: str, other: str, *, name_only: bool, as_json: bool) -> int
     if as_json:
         terminal.print(json_text(plain(answer)))
     elif answer.settings or answer.files:
-        _print_changes(answer, terminal, name_only=name_only)
+        print_changes(answer, terminal, name_only=name_only)
     else:
         terminal.say("Nothing differs.")
     return int(Exit.OK)
 
 
-def _print_changes(answer: DiffRunsResponse, terminal: Terminal, *, name_only: bool) -> None:
+def print_changes(answer: DiffRunsResponse, terminal: Terminal, *, name_only: bool) -> None:
+    """Each setting and file that differs; of small texts how, unless only names are wished."""
     for change in answer.settings:
         terminal.print(f"{change.name}: {change.base_value or '(none)'} -> {change.value or '(none)'}")
     for file in answer.files:

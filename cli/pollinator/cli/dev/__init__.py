@@ -1,0 +1,1 @@
+"""Running at every save: what ``pollinator dev`` is made of."""

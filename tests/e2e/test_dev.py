@@ -1,0 +1,333 @@
+"""``pollinator dev``: a run at every save, one at a time, and never one of what was not saved last."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from support.looping import looping, save
+from support.sandbox import BIN, Sandbox, sandbox, wait_until
+
+__all__ = ["sandbox"]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+SAVES = 100
+STAYS = """\
+import time
+print("version", {version}, flush=True)
+time.sleep(600)
+"""
+
+
+def runs(sandbox: Sandbox, root: Path, *words: str) -> list[dict[str, Any]]:
+    """All runs of the project, newest first."""
+    listed = sandbox.cli("list", "--json", "-n", "1000", *words, cwd=root)
+    return [json.loads(line) for line in listed.stdout.splitlines()]
+
+
+def states(sandbox: Sandbox, root: Path) -> list[str]:
+    """Of all runs, newest first."""
+    return [run["state"] for run in runs(sandbox, root)]
+
+
+def in_store(sandbox: Sandbox, root: Path) -> bool:
+    """All that was written has been read."""
+    return sandbox.cli("sync", cwd=root).returncode == 0
+
+
+def ranks(sandbox: Sandbox) -> int:
+    """How many processes run the program."""
+    return sum(b"python3" in line and b"main.py" in line for line in sandbox.command_lines())
+
+
+def test_a_save_is_run_and_what_ended_is_told(sandbox: Sandbox) -> None:
+    root = sandbox.project(program="print('one')\n")
+    main = root / "cfs/src/main.py"
+    with looping(sandbox, root) as loop:
+        loop.said("exit 0")
+        save(main, "import sys\nprint('two')\nsys.exit(3)\n")
+        loop.said("exit 3")
+        code = loop.interrupt()
+
+    assert ("one\ntwo\n", 130) == (loop.out, code)
+    lines = loop.err.splitlines()
+    assert "Watching cfs/src; a save runs it again." == lines[0]
+    assert re.fullmatch(r"--- \d\d:\d\d:\d\d  run 1 on local  as it is now", lines[1])
+    assert re.fullmatch(r"exit 0 after \d.*s  ProcessID=\w{26}", lines[2])
+    assert re.fullmatch(r"--- \d\d:\d\d:\d\d  run 2 on local  cfs/src/main.py", lines[3])
+    assert re.fullmatch(r"exit 3 after \d.*s  ProcessID=\w{26}", lines[4])
+    assert 5 == len(lines)
+
+
+def test_a_save_ends_the_run_before_it(sandbox: Sandbox) -> None:
+    root = sandbox.project(program=STAYS.format(version=1))
+    with looping(sandbox, root) as loop:
+        loop.printed("version 1\n")
+        save(root / "cfs/src/main.py", STAYS.format(version=2))
+        loop.printed("version 2\n")
+        code = loop.interrupt()
+
+    assert (1, 130) == (ranks(sandbox), code)
+    assert ["running", "cancelled"] == states(sandbox, root)
+    assert "superseded after " in loop.err
+    newest = runs(sandbox, root)[0]["id"]
+    assert f"Detached; the run goes on  ProcessID={newest}" in loop.err
+
+
+def test_a_hundred_quick_saves_end_in_one_run_of_the_last(sandbox: Sandbox) -> None:
+    root = sandbox.project(program=STAYS.format(version=0))
+    main = root / "cfs/src/main.py"
+    with looping(sandbox, root) as loop:
+        loop.printed("version 0\n")
+        for version in range(1, SAVES + 1):
+            # Some editors write in place, some replace the file, and some people type fast.
+            (save if version % 3 else Path.write_text)(main, STAYS.format(version=version))
+            if version % 10 == 0:
+                assert in_store(sandbox, root)
+        loop.printed(f"version {SAVES}\n")
+        loop.rest()
+        before = states(sandbox, root)
+        save(main, "print('the end')\n")
+        loop.said("exit 0")
+
+        assert ["running", *["cancelled"] * (len(before) - 1)] == before
+        assert ["succeeded", *["cancelled"] * len(before)] == states(sandbox, root)
+    assert 1 == loop.out.count(f"version {SAVES}\n")
+    assert loop.out.endswith(f"version {SAVES}\nthe end\n")
+    assert 0 == ranks(sandbox)
+
+
+def test_a_run_that_is_kept_ends_by_itself_and_then_the_newest_files_are_run(sandbox: Sandbox) -> None:
+    waits = """\
+import os, time
+print("{name}", flush=True)
+while not os.path.exists(os.environ["GO"]):
+    time.sleep(0.01)
+"""
+    root = sandbox.project(program=waits.format(name="one"))
+    main, go = root / "cfs/src/main.py", sandbox.folder / "go"
+    with looping(sandbox, root, "--keep", "--env", f"GO={go}") as loop:
+        loop.printed("one\n")
+        for name in ("two", "three"):
+            save(main, waits.format(name=name))
+            assert in_store(sandbox, root)
+        loop.rest()
+        assert ["running"] == states(sandbox, root)
+        go.touch()
+        loop.said("exit 0", times=2)
+
+    assert "one\nthree\n" == loop.out
+    assert ["succeeded", "succeeded"] == states(sandbox, root)
+
+
+def test_the_same_content_starts_nothing_and_data_only_if_it_is_wished(sandbox: Sandbox) -> None:
+    root = sandbox.project(program="print(open('data/x').read())\n")
+    (root / "cfs/data/x").write_text("one")
+    main = root / "cfs/src/main.py"
+    with looping(sandbox, root) as loop:
+        loop.said("exit 0")
+        save(main, main.read_text())
+        save(root / "cfs/data/x", "two")
+        assert in_store(sandbox, root)
+        loop.rest()
+        save(main, main.read_text() + "\n")
+        loop.said("exit 0", times=2)
+    assert "one\ntwo\n" == loop.out
+    with looping(sandbox, root, "--data") as loop:
+        loop.said("exit 0")
+        save(root / "cfs/data/x", "three")
+        loop.said("exit 0", times=2)
+
+    assert "two\nthree\n" == loop.out
+    assert "Watching cfs/src and cfs/data" in loop.err
+    assert "  cfs/data/x\n" in loop.err
+
+
+def test_what_project_yaml_lacks_is_told_and_mending_it_is_a_save(sandbox: Sandbox) -> None:
+    root = sandbox.project()
+    spec = root / "project.yaml"
+    good = spec.read_text()
+    with looping(sandbox, root) as loop:
+        loop.said("exit 0")
+        save(spec, good.replace("source:", "sauce:"))
+        loop.said("project.yaml:9:3")
+        spec.write_text(good)
+        loop.said("exit 0", times=2)
+
+    assert "hello\nhello\n" == loop.out
+    assert -signal.SIGKILL == loop.process.returncode, "it went on until it was killed"
+
+
+def test_what_does_not_pass_the_smoke_test_is_not_run(sandbox: Sandbox) -> None:
+    root = sandbox.project(program="import sys\nprint('big', *sys.argv[1:])\n")
+    check = root / "cfs/src/check.py"
+    check.write_text("raise SystemExit(5)\n")
+    smoke = ("--smoke", "python3 src/check.py", "--set", "conditions.processesPerNode=2")
+    with looping(sandbox, root, *smoke, "--", "--steps") as loop:
+        loop.said("exit 5")
+        loop.rest()
+        assert ["failed"] == states(sandbox, root)
+        save(check, "print('small')\n")
+        loop.said("exit 0", times=2)
+
+    first, *others = loop.out.splitlines()
+    assert ("small", ["[0] big --steps", "[1] big --steps"]) == (first, sorted(others))
+    assert "  smoke 1 on local  as it is now\n" in loop.err
+    assert "  smoke 2 on local  cfs/src/check.py\n" in loop.err
+    assert "  run 3 on local  smoke passed\n" in loop.err
+
+
+TICKS = """\
+import os, time
+for number in range(200):
+    print("tick", number, flush=True)
+    time.sleep(0.01)
+print("done", flush=True)
+while not os.path.exists(os.environ["GO"]):
+    time.sleep(0.01)
+"""
+
+
+def test_when_the_daemon_is_killed_the_view_goes_on_without_gap_or_repeat(sandbox: Sandbox) -> None:
+    root = sandbox.project(program=TICKS)
+    go = sandbox.folder / "go"
+    with looping(sandbox, root, "--env", f"GO={go}") as loop:
+        for tick in ("tick 20\n", "tick 100\n"):
+            loop.printed(tick)
+            sandbox.kill_daemon()
+        loop.printed("done\n")
+        go.touch()
+        loop.said("exit 0")
+        assert "".join(f"tick {number}\n" for number in range(200)) + "done\n" == loop.out
+        assert ["succeeded"] == states(sandbox, root)
+        save(root / "cfs/src/main.py", "print('after')\n")
+        loop.printed("after\n")
+
+
+def test_what_is_saved_while_there_is_no_daemon_is_run(sandbox: Sandbox) -> None:
+    root = sandbox.project(program=STAYS.format(version=1))
+    with looping(sandbox, root) as loop:
+        loop.printed("version 1\n")
+        os.kill(sandbox.daemon_pid(), signal.SIGKILL)
+        save(root / "cfs/src/main.py", "print('version 2')\n")
+        loop.said("exit 0")
+        loop.rest()
+
+    assert "version 1\nversion 2\n" == loop.out
+    assert ["succeeded", "cancelled"] == states(sandbox, root)
+
+
+def test_a_daemon_that_comes_back_to_the_same_files_starts_nothing(sandbox: Sandbox) -> None:
+    root = sandbox.project(program=STAYS.format(version=1))
+    with looping(sandbox, root) as loop:
+        loop.printed("version 1\n")
+        sandbox.kill_daemon()
+        wait_until(lambda: sandbox.daemon_pid() > 0 and sandbox.socket.exists(), "it is back")
+        assert in_store(sandbox, root)
+        loop.rest()
+
+        assert ["running"] == states(sandbox, root)
+    assert "version 1\n" == loop.out
+
+
+def test_programs_get_json_lines(sandbox: Sandbox) -> None:
+    root = sandbox.project()
+    with looping(sandbox, root, "--json") as loop:
+        loop.printed('{"run": ')
+        save(root / "cfs/src/main.py", "print('again')\n")
+        loop.printed('{"run": ', times=2)
+    told = [json.loads(line) for line in loop.out.splitlines()]
+
+    started = [each["started"] for each in told if "started" in each]
+    assert [{"paths": [], "count": 0}, {"paths": ["cfs/src/main.py"], "count": 1}] == [
+        each["edits"] for each in started
+    ]
+    assert ["hello\n", "again\n"] == [each["output"]["text"] for each in told if "output" in each]
+    ended = [each["run"] for each in told if "run" in each]
+    assert [each["run"]["id"] for each in started] == [each["id"] for each in ended]
+    assert ["succeeded", "succeeded"] == [each["state"] for each in ended]
+
+
+def at_terminal(sandbox: Sandbox, root: Path, *words: str) -> pexpect.spawn[str]:
+    """The loop on a terminal, where keys can be pressed."""
+    made: pexpect.spawn[str] = pexpect.spawn(
+        str(BIN / "pollinator"),
+        ["dev", *words],
+        cwd=str(root),
+        env={**sandbox.env, "TERM": "xterm", "NO_COLOR": "1"},
+        dimensions=(24, 80),
+        encoding="utf-8",
+        timeout=60,
+    )
+    return made
+
+
+def test_keys_run_again_cancel_and_quit(sandbox: Sandbox) -> None:
+    root = sandbox.project(program=STAYS.format(version=1))
+    child = at_terminal(sandbox, root)
+    child.expect(r"r run again  c cancel .* q quit")
+    child.expect("version 1")
+    child.send("r")
+    child.expect("superseded after")
+    child.expect(r"--- [\d:]+  run 2 on local  once more -+\r")
+    child.expect("version 1")
+    child.send("c")
+    child.expect("cancelled after")
+    child.expect("r run again")
+    save(root / "cfs/src/main.py", "print('version 2', end='')\n")
+    child.expect("version 2\r\nexit 0 after")
+    child.send("d")
+    child.expect(r"\+print\('version 2', end=''\)")
+    child.send("q")
+    child.expect(pexpect.EOF)
+    child.close()
+
+    assert 0 == child.exitstatus
+    assert ["succeeded", "cancelled", "cancelled"] == states(sandbox, root)
+
+
+def test_who_quits_lets_the_run_go_and_a_capital_letter_ends_it(sandbox: Sandbox) -> None:
+    root = sandbox.project(program=STAYS.format(version=1))
+    for key, end, state in (("q", "Detached; the run goes on", "running"), ("Q", "", "cancelled")):
+        child = at_terminal(sandbox, root)
+        child.expect("version 1")
+        child.send(key)
+        child.expect(end or pexpect.EOF)
+        child.expect(pexpect.EOF)
+        child.close()
+
+        assert 0 == child.exitstatus
+        newest = runs(sandbox, root)[0]["id"]
+        if state == "cancelled":
+            sandbox.cli("wait", newest, cwd=root)
+        assert state == sandbox.show(newest, root)["state"]
+
+
+def test_another_executor_is_chosen_by_its_number(sandbox: Sandbox) -> None:
+    root = sandbox.project()
+    place = sandbox.folder / "other"
+    place.mkdir()
+    added = sandbox.cli("executors", "add", "other", f"local:{place}", "--kind", "local", cwd=root)
+    assert 0 == added.returncode, added.stderr
+    child = at_terminal(sandbox, root)
+    child.expect("run 1 on local")
+    child.expect("exit 0")
+    child.send("e")
+    child.expect(r"(\d)  other")
+    number = child.match.group(1) if isinstance(child.match, re.Match) else ""
+    child.expect("Press a number")
+    child.send(number)
+    child.expect("run 2 on other")
+    child.expect("exit 0")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+
+    assert 130 == child.exitstatus
