@@ -21,7 +21,7 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    copy_sources(tmp_path, ["proto", "Makefile", "pyproject.toml"])
+    copy_sources(tmp_path, ["proto", "docs", "Makefile", "pyproject.toml"])
     return tmp_path
 
 
@@ -68,6 +68,20 @@ def test_a_changed_message_makes_the_generated_code_stale(copy: Path) -> None:
     assert 1 == checked.returncode
     assert "pollinator/v1/run_pb2.py\n" in checked.stderr
     assert "pollinator/v1/run_pb2.pyi\n" in checked.stderr
+
+
+def test_a_changed_comment_makes_the_page_of_the_protocol_stale(copy: Path) -> None:
+    command = [sys.executable, "proto/reference.py"]
+    before = subprocess.run([*command, "--check"], cwd=copy, timeout=50, check=False)
+    change(copy, "// GetRunRequest names a run.", "// GetRunRequest | names one run.")
+    after = subprocess.run(
+        [*command, "--check"], cwd=copy, capture_output=True, text=True, timeout=50, check=False
+    )
+    subprocess.run(command, cwd=copy, timeout=50, check=True)
+
+    assert (0, 1) == (before.returncode, after.returncode)
+    assert "run python proto/reference.py" in after.stderr
+    assert "GetRunRequest | names one run." in (copy / "docs/protocol.md").read_text()
 
 
 def test_a_field_without_a_comment_is_named(copy: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Container, Coroutine
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
 from dataclasses import dataclass
 
 from pollinator.daemon.runs.log import DEFAULT_PAGE, RunLog
@@ -105,7 +105,7 @@ class ProjectWatch:
         return list({run.id: run for run in (*newest, *active)}.values())
 
 
-async def _first(waits: list[Coroutine[None, None, None]]) -> None:
+async def _first(waits: Sequence[Coroutine[None, None, None]]) -> None:
     """Return when one of these does."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(wait) for wait in waits]
