@@ -47,12 +47,16 @@ def watch(root: Path) -> WatchProjectRequest:
     return WatchProjectRequest(root=str(root), runs=True)
 
 
-async def test_a_project_is_followed_across_the_death_of_the_daemon(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
+async def test_a_project_is_followed_across_the_end_of_the_daemon(sandbox: Sandbox, killed: bool) -> None:
     root, go = sandbox.project(program=WAITS), sandbox.folder / "go"
     run_id = sandbox.cli("run", "--env", f"GO={go}", cwd=root).stdout.decode().strip()
 
     async def start_again(error: PollinatorError) -> None:
         await asyncio.to_thread(sandbox.cli, "daemon", "start", cwd=root)
+
+    def stop() -> None:
+        sandbox.cli("daemon", "stop", cwd=root)
 
     told: list[Run] = []
     complete: list[bool] = []
@@ -63,7 +67,8 @@ async def test_a_project_is_followed_across_the_death_of_the_daemon(sandbox: San
                 complete += [True] if message.complete else []
                 told += [run for run in message.runs if run not in told[-1:]]
                 if RunState.RUN_STATE_RUNNING == told[-1].state and len(complete) == 1:
-                    sandbox.kill_daemon()
+                    end = sandbox.kill_daemon if killed else stop
+                    await asyncio.to_thread(end)
                 elif RunState.RUN_STATE_RUNNING == told[-1].state:
                     go.touch()
                 elif told[-1].HasField("end_time"):

@@ -21,6 +21,11 @@ _Locate = Callable[[str], str | None]
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _FILE = r"(?P<path>[^\s:\"'()<>|]+\.[A-Za-z]\w{0,5})"
 
+# Addresses and processes differ from rank to rank, and what is wrong does not.
+_SANITIZER = re.compile(
+    r"^(?:==\d+==\s*ERROR|WARNING): (?P<message>\w+Sanitizer: .+?)(?: on (?:unknown )?address .*| \(pid=.*)?$"
+)
+
 
 class Weight(IntEnum):
     """How near a place is to why a run failed."""
@@ -147,12 +152,14 @@ class _Stack(_Frames):
     _HEADINGS = (
         ("panic", re.compile(r"^(?P<message>panic: .+)$")),
         ("fatal_error", re.compile(r"^(?P<message>fatal error: .+)$")),
-        ("sanitizer", re.compile(r"^==\d+==\s*(?:ERROR|WARNING): (?P<message>\w+Sanitizer: .+)$")),
+        ("sanitizer", _SANITIZER),
         ("fatal_error", re.compile(r"^(?P<message>Fatal Python error: .+)$")),
     )
     _FRAMES = (
         re.compile(rf"^\t{_FILE}:(?P<line>\d+)(?: \+0x[0-9a-f]+)?$"),
-        re.compile(rf"^\s+#\d+ 0x[0-9a-f]+ in .*? {_FILE}:(?P<line>\d+)(?::(?P<column>\d+))?$"),
+        re.compile(
+            rf"^\s+#\d+ (?:0x[0-9a-f]+ in )?.*? {_FILE}:(?P<line>\d+)(?::(?P<column>\d+))?(?: \(.*\))?$"
+        ),
         re.compile(r'^\s+File "(?P<path>[^"]+)", line (?P<line>\d+) in .*$'),
     )
 

@@ -34,6 +34,12 @@ class _Told:
     """Of the last change of a run; None when it knows of no run."""
     edits: int | None = None
     """Of the last edit; None before the first message."""
+    worker: object | None = None
+
+    def begin_with(self, worker: object) -> None:
+        """Whoever looks after the project now numbers edits from the beginning."""
+        if worker is not self.worker:
+            self.worker, self.edits = worker, None
 
     def hears(self, message: WatchProjectResponse, now: float) -> bool:
         """Whether the message says anything new, or silence would be too long; takes it for told then."""
@@ -68,6 +74,7 @@ class ProjectWatch:
             told.number = self._runs.changes.number(request.cursor)
         while True:
             project = self._projects.get(request.root)
+            told.begin_with(project.worker)
             seen, busy = project.worker.version, project.worker.busy
             message = WatchProjectResponse(project=project.describe(), edits=project.worker.edits(told.edits))
             more = request.runs and self._add_runs(message, request, told)

@@ -262,3 +262,7 @@ class ProjectWorker:
         self._thread.close()
         self._sleeper.close()
         self._closed.set()
+        # Whoever watches it asks again: there may be another worker in its place by then, or none.
+        async with self._news:
+            self.version += 1
+            self._news.notify_all()

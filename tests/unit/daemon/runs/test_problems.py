@@ -137,7 +137,7 @@ TEXTS = {
                 12,
                 CRASH,
                 "sanitizer",
-                "AddressSanitizer: heap-buffer-overflow on address 0x602 at pc 0x55",
+                "AddressSanitizer: heap-buffer-overflow",
             ),
             (
                 "/w/work/src/main.cc",
@@ -145,9 +145,18 @@ TEXTS = {
                 0,
                 CALLER,
                 "sanitizer",
-                "led to AddressSanitizer: heap-buffer-overflow on address 0x602 at pc 0x55",
+                "led to AddressSanitizer: heap-buffer-overflow",
             ),
         ],
+    ),
+    "a race": (
+        """\
+        WARNING: ThreadSanitizer: data race (pid=19219)
+          Write of size 4 at 0x7fcf by thread T1:
+            #0 f(void*) src/main.cc:4:10 (main+0xa360)
+
+        """,
+        [("src/main.cc", 4, 10, CRASH, "sanitizer", "ThreadSanitizer: data race")],
     ),
     "undefined behaviour": (
         "main.c:6:14: runtime error: signed integer overflow: 2147483647 + 1\n",

@@ -41,6 +41,10 @@ class Client:
         self.project, self.cursor = message.project, message.cursor
         return message
 
+    async def to_the_end(self) -> None:
+        while True:
+            await self.message()
+
     async def runs(self) -> list[str]:
         """Ids in the next message that has runs."""
         while not (message := await self.message()).runs:
@@ -207,3 +211,37 @@ async def test_a_project_that_is_not_open_cannot_be_watched(place: Place) -> Non
 
     assert isinstance(error, NotFound)
     assert "project_missing" == error.reason
+
+
+async def test_a_project_that_is_closed_or_gets_another_store_is_told_at_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "HEARTBEAT_S", 1000.0)
+    async with place.daemon() as daemon, daemon.served() as stub:
+        await daemon.projects.open(place.root, place.store("s"))
+        async with watching(stub, place) as client:
+            first = await client.message()
+            await daemon.projects.open(place.root, place.store("t"))
+            while client.project.store == first.project.store:
+                await client.message()
+            await daemon.close(place.root)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.to_the_end()
+
+    assert "project_missing" == to_error(caught.value).reason
+
+
+async def test_what_is_saved_is_told_with_its_paths(place: Place) -> None:
+    async with place.daemon() as daemon, daemon.served() as stub:
+        await daemon.projects.open(place.root, place.store("s"))
+        async with watching(stub, place) as client:
+            first = await client.message()
+            while not first.edits.number:
+                first = await client.message()
+            (place.root / "cfs/src/new.py").touch()
+            message = await client.message()
+            while not message.edits.paths:
+                message = await client.message()
+
+    assert [b"cfs/src/new.py"] == list(message.edits.paths)
+    assert first.edits.number < message.edits.number
