@@ -274,6 +274,7 @@ def test_keys_run_again_cancel_and_quit(sandbox: Sandbox) -> None:
     child = at_terminal(sandbox, root)
     child.expect(r"r run again  c cancel .* q quit")
     child.expect("version 1")
+    child.send("x")
     child.send("r")
     child.expect("superseded after")
     child.expect(r"--- [\d:]+  run 2 on local  once more -+\r")
@@ -308,6 +309,33 @@ def test_who_quits_lets_the_run_go_and_a_capital_letter_ends_it(sandbox: Sandbox
         if state == "cancelled":
             sandbox.cli("wait", newest, cwd=root)
         assert state == sandbox.show(newest, root)["state"]
+
+
+@pytest.mark.parametrize("end", ["q", "INT", "TERM"])
+def test_the_terminal_is_given_back_as_it_was(sandbox: Sandbox, end: str) -> None:
+    root = sandbox.project()
+    shell: pexpect.spawn[str] = pexpect.spawn(
+        "/bin/sh",
+        cwd=str(root),
+        env={**sandbox.env, "TERM": "xterm", "NO_COLOR": "1", "PS1": "$ "},
+        dimensions=(24, 200),
+        encoding="utf-8",
+        timeout=60,
+    )
+    shell.sendline(f"{BIN / 'pollinator'} dev; stty -a")
+    shell.expect("exit 0 after")
+    shell.expect("r run again")
+    if end == "q":
+        shell.send(end)
+    else:
+        [loop] = [pid for pid in sandbox.pids_of("dev") if pid != shell.pid]
+        os.kill(loop, getattr(signal, f"SIG{end}"))
+    shell.expect("speed ")
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+
+    assert {"icanon", "echo", "isig"} <= set(re.split(r"[\s;]+", str(shell.before)))
 
 
 def test_another_executor_is_chosen_by_its_number(sandbox: Sandbox) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class Loop:
 
 
 @contextmanager
-def looping(sandbox: Sandbox, root: Path, *words: str, **env: str) -> Iterator[Loop]:
+def looping(sandbox: Sandbox, root: Path, *words: str, **env: str) -> Generator[Loop]:
     """``pollinator dev`` in a project, without a terminal."""
     with (sandbox.folder / "dev-out").open("wb") as out, (sandbox.folder / "dev-err").open("wb") as err:
         process = subprocess.Popen(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import termios
 import tty
 from collections.abc import Callable, Generator
@@ -14,15 +13,12 @@ from typing import TextIO
 
 
 @contextmanager
-def pressed_keys(
-    tell: Callable[[str], None], stream: TextIO | None = None
-) -> Generator[Callable[[], None] | None]:
+def pressed_keys(tell: Callable[[str], None], stream: TextIO) -> Generator[Callable[[], None] | None]:
     """Tell of each key that is pressed; Ctrl-C and Ctrl-Z stay what they are.
 
     Yields what gives the terminal back at once, or None where there are no keys: no terminal, or another
     program has it.
     """
-    stream = stream or sys.stdin
     if not stream.isatty() or os.tcgetpgrp(stream.fileno()) != os.getpgrp():
         yield None
         return
@@ -46,13 +42,20 @@ def pressed_keys(
         with suppress(termios.error):
             termios.tcsetattr(fd, termios.TCSANOW, before)
 
+    def end() -> None:
+        give_back()
+        loop.remove_signal_handler(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     take()
     loop.add_reader(fd, read)
     # A shell takes the terminal to itself while we are stopped.
     loop.add_signal_handler(signal.SIGCONT, take)
+    loop.add_signal_handler(signal.SIGTERM, end)
     try:
         yield give_back
     finally:
+        loop.remove_signal_handler(signal.SIGTERM)
         loop.remove_signal_handler(signal.SIGCONT)
         loop.remove_reader(fd)
         give_back()

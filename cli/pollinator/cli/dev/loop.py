@@ -6,6 +6,7 @@ What happens comes in as one queue: saves, keys, ends of runs. ``plan`` says wha
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -79,12 +80,11 @@ class DevLoop:
     async def _serve(self, saves: Saves) -> None:
         with ExitStack() as stack:
             interrupted = stack.enter_context(interrupts())
-            give_back = stack.enter_context(pressed_keys(self._later(self._pressed)))
+            give_back = stack.enter_context(pressed_keys(self._later(self._pressed), sys.stdin))
             self._screen.keys = give_back is not None
             self._start(self._until(interrupted))
             self._screen.watching("cfs/src and cfs/data" if self._options.data else "cfs/src")
-            await saves.ready.wait()
-            self._want(Cause(word="as it is now"))
+            self._start(self._first(saves))
             while self._code is None:
                 happen = await self._queue.get()
                 happen()
@@ -96,6 +96,10 @@ class DevLoop:
                 self._code = Exit.OK
             elif self._rounds.current is not None:
                 tell_let_go(self._screen.terminal, self._rounds.current.id)
+
+    async def _first(self, saves: Saves) -> None:
+        await saves.ready.wait()
+        self._queue.put_nowait(lambda: self._want(Cause(word="as it is now")))
 
     async def _until(self, interrupted: asyncio.Event) -> None:
         await interrupted.wait()

@@ -20,8 +20,8 @@ from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import NotFound, PollinatorError
 from pollinator.wire.streams import follow_project
 
-SETTLE_S = 0.03
-"""So long nothing more may be saved. The daemon itself waits as long before it looks."""
+SETTLE_S = 0.015
+"""So long nothing more may be saved. The daemon itself waits twice as long before it looks."""
 
 MOST_S = 1.0
 """Who never stops saving is answered all the same."""
