@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	&& echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-CODE := proto pollinatord executors cli tests typings
+CODE := proto pollinatord executors cli tests typings examples
 FLOORS := .cache/floors
 # Files of tests that run at a time: most of what they do is waiting. One stays together, with its servers.
 WORKERS ?= 2

@@ -52,7 +52,7 @@ class Row:
 
 TABLE = (
     Row(Exit.OK, "done; with --follow, wait and logs -f: the job ended with 0"),
-    Row(Exit.FAILED, "did not work, for example a check of doctor failed; ignored: no path is left out"),
+    Row(Exit.FAILED, "did not work; a check of doctor failed; ignored: no path; problems: there are some"),
     Row(Exit.USAGE, "wrong command line or wrong project.yaml"),
     Row(Exit.CORRUPT, "bytes read back are not those written"),
     Row(Exit.UNAVAILABLE, "the daemon, an executor or the store does not answer"),

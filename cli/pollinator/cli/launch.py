@@ -10,6 +10,7 @@ from pollinator.cli.exits import Exit, code_of_run
 from pollinator.cli.folder import project_or_any
 from pollinator.cli.follow import Follower, find_run
 from pollinator.cli.plain import json_text, plain
+from pollinator.cli.problems import tell_problems
 from pollinator.cli.requests import Wishes, repeated_run
 from pollinator.cli.terminal import Terminal
 from pollinator.cli.view import ENDS, JsonView, Style, TerminalView, View, tell_end, tell_notice
@@ -52,7 +53,10 @@ async def _launch(
         style = Style(label=given["label"], raw=given["raw"])
         view: View = JsonView(terminal, style) if given["as_json"] else TerminalView(terminal, run, style)
         watched = WatchRunRequest(run_id=run.id, output=True, follow=True)
-        return code_of_run(await follower.follow(watched, view, run))
+        run = await follower.follow(watched, view, run)
+        if given["problems"]:
+            await tell_problems(daemon, terminal, run, as_json=given["as_json"])
+        return code_of_run(run)
     return _let_go(run, terminal, as_json=given["as_json"])
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "show": _at("show", "Show everything about a run."),
     "explain": _at("explain", "Say why a run waits, and when it may start."),
     "logs": _at("logs", "Print what a run printed."),
+    "problems": _at("problems", "Say which places in the sources a failed run names."),
     "cancel": _at("cancel", "End runs before their time."),
     "wait": _at("wait", "Wait until runs have ended."),
     "pull": _at("pull", "Fetch the results of a run."),

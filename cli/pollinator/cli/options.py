@@ -40,14 +40,16 @@ def json_option(text: str = "Print one JSON object.") -> Decorator[Any]:
     return click.option("--json", "as_json", is_flag=True, help=text)
 
 
-def project_option() -> Decorator[Any]:
+def project_option(
+    text: str = "Folder of the project; default: the nearest folder upwards with a project.yaml.",
+) -> Decorator[Any]:
     """``--project``."""
     return click.option(
         "--project",
         "project",
         type=click.Path(path_type=Path, file_okay=False),
         metavar="DIR",
-        help="Folder of the project; default: the nearest folder upwards with a project.yaml.",
+        help=text,
     )
 
 
@@ -114,11 +116,21 @@ def follow_options(function: Function) -> Function:
             click.option(
                 "--cancel-on-interrupt", is_flag=True, help="With --follow: Ctrl-C cancels the run."
             ),
+            problems_option(),
             click.option("--count", type=int, hidden=True, help="Accepted for older scripts; has no effect."),
         )
     ):
         function = option(function)
     return function
+
+
+def problems_option() -> Decorator[Any]:
+    """``--problems``."""
+    return click.option(
+        "--problems",
+        is_flag=True,
+        help="With --follow: after a failure, say which places in the sources its output names.",
+    )
 
 
 def output_style_options() -> tuple[Decorator[Any], Decorator[Any]]:

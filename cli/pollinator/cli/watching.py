@@ -10,6 +10,7 @@ from pollinator.cli.exits import Exit, code_of_run
 from pollinator.cli.folder import project_or_any
 from pollinator.cli.follow import Follower, find_run
 from pollinator.cli.plain import json_text, plain
+from pollinator.cli.problems import tell_problems
 from pollinator.cli.terminal import Terminal
 from pollinator.cli.view import ENDS, JsonView, Style, TerminalView, View
 from pollinator.v1.run_pb2 import Run, WatchRunRequest, WatchRunResponse
@@ -25,6 +26,7 @@ async def print_logs(
     tail: int,
     as_json: bool,
     cancel_on_interrupt: bool,
+    problems: bool,
 ) -> int:
     """Print what a run printed so far, or until its end; returns the exit code."""
     async with connected(terminal) as daemon:
@@ -37,6 +39,8 @@ async def print_logs(
         )
         follower = Follower(daemon, terminal, cancel_on_interrupt=cancel_on_interrupt)
         run = await follower.follow(request, view, run if follow else None)
+        if follow and problems:
+            await tell_problems(daemon, terminal, run, as_json=as_json)
     return code_of_run(run) if follow else int(Exit.OK)
 
 

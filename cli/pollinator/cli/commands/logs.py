@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pollinator.cli.group import Command
-from pollinator.cli.options import json_option, output_style_options, run_argument
+from pollinator.cli.options import json_option, output_style_options, problems_option, run_argument
 
 _label, _raw = output_style_options()
 
@@ -28,6 +28,7 @@ _label, _raw = output_style_options()
 @_label
 @_raw
 @click.option("--cancel-on-interrupt", is_flag=True, help="With --follow: Ctrl-C cancels the run.")
+@problems_option()
 @json_option("Print JSON lines.")
 @run_argument(default="latest")
 def logs_command(
@@ -38,6 +39,7 @@ def logs_command(
     label: bool,
     raw: bool,
     cancel_on_interrupt: bool,
+    problems: bool,
     as_json: bool,
 ) -> int:
     """Print what a run printed; the newest run of this project when RUN is left out.
@@ -58,5 +60,6 @@ def logs_command(
         tail=tail or 0,
         as_json=as_json,
         cancel_on_interrupt=cancel_on_interrupt,
+        problems=problems,
     )
     return run_async(work)

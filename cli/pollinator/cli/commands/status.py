@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
 from pollinator.cli.group import Command
-from pollinator.cli.options import json_option
+from pollinator.cli.options import json_option, project_option
 
 
 @click.command(
@@ -17,6 +18,7 @@ from pollinator.cli.options import json_option
     examples=(
         "pollinator status",
         "pollinator status --watch",
+        "pollinator status --watch --project ~/demo --json",
         "pollinator status --biggest",
         "pollinator status --forget ~/old-project",
     ),
@@ -29,22 +31,30 @@ from pollinator.cli.options import json_option
     type=click.Path(),
     help="Stop watching the project in this folder.",
 )
+@project_option("With --watch: only this project, and all of its runs.")
 @json_option(
     "Print one JSON object; with --watch one a line for each change, with --biggest for each project."
 )
-def status_command(watch: bool, biggest: bool, forget: str | None, as_json: bool) -> int:
+def status_command(
+    watch: bool, biggest: bool, forget: str | None, project: Path | None, as_json: bool
+) -> int:
     """Show the daemon, its projects with what is still to be stored, and active runs. Starts nothing.
 
     A project that is forgotten keeps its files, its runs and what is in the store; any command in it opens it
     again.
     """
+    from pollinator.cli.folder import project_here
     from pollinator.cli.session import run_async
 
     if watch + biggest + (forget is not None) > 1:
         raise click.UsageError("--watch, --biggest and --forget exclude each other")
+    if project is not None and not watch:
+        raise click.UsageError("--project goes with --watch")
     if forget is not None:
         # Not resolved: what links lead to cannot be told of a folder that is gone.
         return run_async(_forget(os.path.abspath(forget)))
+    if project is not None:
+        return run_async(_watch_project(str(project_here(project)), as_json=as_json))
     return run_async(_status(watch=watch, biggest=biggest, as_json=as_json))
 
 
@@ -58,6 +68,22 @@ async def _forget(root: str) -> int:
     async with connected(terminal) as daemon:
         await daemon.ask(daemon.projects.CloseProject, CloseProjectRequest(root=root))
     terminal.say(f"No longer watched: {root}")
+    return int(Exit.OK)
+
+
+async def _watch_project(root: str, *, as_json: bool) -> int:
+    from pollinator.cli.connect import connected_if_running
+    from pollinator.cli.exits import Exit
+    from pollinator.cli.project_state import NOBODY, follow_one
+    from pollinator.cli.state import NOT_RUNNING
+    from pollinator.cli.terminal import Terminal
+
+    terminal = Terminal()
+    async with connected_if_running() as daemon:
+        if daemon is None:
+            terminal.print(NOBODY if as_json else NOT_RUNNING)
+        else:
+            await follow_one(daemon, terminal, root, as_json=as_json)
     return int(Exit.OK)
 
 

@@ -1,0 +1,3 @@
+module pollinator.dev/follow
+
+go 1.19
