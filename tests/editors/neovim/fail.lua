@@ -19,7 +19,8 @@ local function signs(buffer)
     table.insert(lines, placed.lnum)
   end
   -- From 0.10 on they are extended marks.
-  for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(buffer, -1, 0, -1, { details = true })) do
+  local marks_too = vim.fn.has("nvim-0.10") == 1
+  for _, mark in ipairs(marks_too and vim.api.nvim_buf_get_extmarks(buffer, -1, 0, -1, { details = true }) or {}) do
     if mark[4].sign_text then
       table.insert(lines, mark[2] + 1)
     end
