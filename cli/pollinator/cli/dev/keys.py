@@ -22,40 +22,55 @@ def pressed_keys(tell: Callable[[str], None], stream: TextIO) -> Generator[Calla
     if not stream.isatty() or os.tcgetpgrp(stream.fileno()) != os.getpgrp():
         yield None
         return
-    loop, fd = asyncio.get_running_loop(), stream.fileno()
-    before = termios.tcgetattr(fd)
+    keys = _Keys(tell, stream.fileno())
+    keys.begin()
+    try:
+        yield keys.give_back
+    finally:
+        keys.end()
 
-    def read() -> None:
-        data = os.read(fd, 64)
+
+class _Keys:
+    """One terminal, as it was and as it is for us."""
+
+    def __init__(self, tell: Callable[[str], None], fd: int) -> None:
+        self._tell = tell
+        self._fd = fd
+        self._loop = asyncio.get_running_loop()
+        self._before = termios.tcgetattr(fd)
+
+    def begin(self) -> None:
+        self._take()
+        self._loop.add_reader(self._fd, self._read)
+        # A shell takes the terminal to itself while we are stopped.
+        self._loop.add_signal_handler(signal.SIGCONT, self._take)
+        self._loop.add_signal_handler(signal.SIGTERM, self._terminate)
+
+    def end(self) -> None:
+        self._loop.remove_signal_handler(signal.SIGTERM)
+        self._loop.remove_signal_handler(signal.SIGCONT)
+        self._loop.remove_reader(self._fd)
+        self.give_back()
+
+    def give_back(self) -> None:
+        """It is as it was."""
+        with suppress(termios.error):
+            termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
+
+    def _take(self) -> None:
+        # Each key comes at once, and is not shown.
+        tty.setcbreak(self._fd, termios.TCSANOW)
+
+    def _read(self) -> None:
+        data = os.read(self._fd, 64)
         if not data:
-            loop.remove_reader(fd)
+            self._loop.remove_reader(self._fd)
         elif not data.startswith(b"\x1b["):
             # What arrow keys send is no key of ours.
             for key in data.decode("utf-8", "replace"):
-                tell(key)
+                self._tell(key)
 
-    def take() -> None:
-        # As before, but for lines: each key comes at once, and is not shown.
-        tty.setcbreak(fd, termios.TCSANOW)
-
-    def give_back() -> None:
-        with suppress(termios.error):
-            termios.tcsetattr(fd, termios.TCSANOW, before)
-
-    def end() -> None:
-        give_back()
-        loop.remove_signal_handler(signal.SIGTERM)
+    def _terminate(self) -> None:
+        self.give_back()
+        self._loop.remove_signal_handler(signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-
-    take()
-    loop.add_reader(fd, read)
-    # A shell takes the terminal to itself while we are stopped.
-    loop.add_signal_handler(signal.SIGCONT, take)
-    loop.add_signal_handler(signal.SIGTERM, end)
-    try:
-        yield give_back
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        loop.remove_signal_handler(signal.SIGCONT)
-        loop.remove_reader(fd)
-        give_back()
