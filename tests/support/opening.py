@@ -93,7 +93,10 @@ class Watcher:
         self.pins = Pins()
         upkeep = Upkeep(self.log, cast("Keeping", self.pins), cast("Tidying", None), cast("Mending", None))
         home = ResultsHome(self.keeper, folder / "ledgers", folder / "cache", self.pool)
-        self.service = ProjectServicer(self.projects, self.log, home, upkeep, self.pool)
+        self.executors: list[str] | None = ["local", "lumi"]
+        self.service = ProjectServicer(
+            self.projects, self.log, home, upkeep, self.pool, executors=lambda root: self.executors
+        )
 
     @asynccontextmanager
     async def served(self) -> AsyncGenerator[ProjectServiceStub]:

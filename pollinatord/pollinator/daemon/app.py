@@ -198,7 +198,10 @@ def _add_services(server: grpc.aio.Server, parts: _Parts, pools: _Pools) -> None
     )
     upkeep = Upkeep(parts.runs, parts.keeping, parts.tidying, parts.mending)
     project_pb2_grpc.add_ProjectServiceServicer_to_server(
-        ProjectServicer(parts.projects, parts.runs, parts.home, upkeep, pools.io), server
+        ProjectServicer(
+            parts.projects, parts.runs, parts.home, upkeep, pools.io, executors=parts.starter.executors
+        ),
+        server,
     )
     executor_pb2_grpc.add_ExecutorServiceServicer_to_server(
         ExecutorServicer(parts.registry, parts.runs, parts.starter), server

@@ -106,6 +106,10 @@ class RunStarter:
         answer.spec.CopyFrom(spec)
         return answer
 
+    def executors(self, root: str) -> list[str] | None:
+        """Names that a project may name; None when a colony is at hand, which knows others."""
+        return None if self._colonies.last(root) else self._registry.names()
+
     async def _accept(self, request: StartRunRequest) -> Run:
         match request.WhichOneof("what"):
             case "project":

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pollinator.daemon.runs.start import source_problem
 from pollinator.daemon.service.ignoring import check_ignored
 from pollinator.daemon.sync.projects import SPEC_FILE, read_spec_file
-from pollinator.model.document import Finding
+from pollinator.model.document import Finding, suggestion
 from pollinator.model.project import read_text
 from pollinator.v1.project_pb2 import Problem
+from pollinator.v1.run_pb2 import Severity
 from pollinator.v1.spec_pb2 import RunSpec
 
+EXECUTOR_UNKNOWN = "executor_unknown"
 
-def check_spec(root: Path, text: str | None) -> list[Problem]:
+
+def check_spec(root: Path, text: str | None, executors: Sequence[str] | None) -> list[Problem]:
     """All that is wrong, from top to bottom.
 
     Args:
         root: folder of the project, which need not be open.
         text: what to look at instead of the file that is there.
+        executors: the names that are known; None when others may be known as well.
 
     Raises:
         NotFound: there is no project.yaml, and no text either.
@@ -28,6 +33,11 @@ def check_spec(root: Path, text: str | None) -> list[Problem]:
     source = document.values.get("environment.source")
     if source is not None and (wrong := _source_problem(root, spec)):
         document.complain(source, wrong, code="source_missing")
+    named = document.values.get("conditions.executorNames")
+    if named is not None and executors is not None and not {*spec.executor_names} & {*executors}:
+        for name in spec.executor_names[:1]:
+            hint = suggestion(name, executors).removeprefix("; ")
+            document.complain(named, f"there is no executor {name!r}", hint, EXECUTOR_UNKNOWN)
     return [_problem(found) for found in document.findings]
 
 
@@ -44,6 +54,8 @@ def _problem(found: Finding) -> Problem:
         line=found.line,
         column=found.column,
         end_column=found.end_column,
+        # It may be added until a run is started, or be that of a colony.
+        severity=Severity.SEVERITY_WARNING if found.code == EXECUTOR_UNKNOWN else None,
         code=found.code,
         message=found.message,
         hint=found.hint,

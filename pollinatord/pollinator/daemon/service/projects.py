@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,22 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
     """The daemon's projects."""
 
     def __init__(
-        self, projects: Projects, log: RunLog, home: ResultsHome, upkeep: Upkeep, pool: Pool
+        self,
+        projects: Projects,
+        log: RunLog,
+        home: ResultsHome,
+        upkeep: Upkeep,
+        pool: Pool,
+        *,
+        executors: Callable[[str], Sequence[str] | None],
     ) -> None:
+        """``executors`` names those that the project in a folder may name; None is any."""
         self._projects = projects
         self._runs = log
         self._home = home
         self._upkeep = upkeep
         self._pool = pool
+        self._executors = executors
         self._transfers = Transfers()
         self._watching = ProjectWatch(projects, log, upkeep.pinned)
         self._looking = RunLooking(log, home, pool)
@@ -224,7 +233,8 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         """What is wrong with a project.yaml."""
         _absolute(request.root)
         text = request.text if request.HasField("text") else None
-        return CheckSpecResponse(problems=await self._pool.run(check_spec, Path(request.root), text))
+        known = self._executors(request.root)
+        return CheckSpecResponse(problems=await self._pool.run(check_spec, Path(request.root), text, known))
 
     async def ListProblems(  # noqa: N802
         self, request: ListProblemsRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from pollinator.v1.project_pb2 import CheckSpecRequest, Problem
+from pollinator.v1.run_pb2 import Severity
 from pollinator.wire.errors import InvalidInput, NotFound, PollinatorError
 from pollinator.wire.status import to_error
 from support.opening import Place
@@ -88,6 +89,34 @@ async def test_a_program_that_is_not_there_or_left_out_is_pointed_at(place: Plac
     (problem,) = await check(place, GOOD)
 
     assert "cfs/src/main.py is left out by an ignore rule" == problem.message
+
+
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        ("[lummi]", "did you mean 'lumi'?"),
+        ("[x, y]", "known are local, lumi"),
+        ("[x, lumi]", None),
+        ("[]", None),
+    ],
+)
+async def test_of_an_executor_that_nobody_knows_is_warned(place: Place, names: str, hint: str | None) -> None:
+    text = GOOD + f"conditions:\n  executorNames: {names}\n"
+    problems = await check(place, text)
+
+    assert [hint] * (hint is not None) == [each.hint for each in problems]
+    for each in problems:
+        assert (6, 18, 18 + len(names)) == (each.line, each.column, each.end_column)
+        assert ("executor_unknown", Severity.SEVERITY_WARNING) == (each.code, each.severity)
+
+
+async def test_a_colony_may_know_executors_that_nobody_here_knows(place: Place) -> None:
+    request = CheckSpecRequest(root=str(place.root), text=GOOD + "conditions: {executorNames: [x]}\n")
+    async with place.daemon() as daemon, daemon.served() as stub:
+        daemon.executors = None
+        answer = await stub.CheckSpec(request, wait_for_ready=True)
+
+    assert not answer.problems
 
 
 async def test_the_file_on_disk_is_looked_at_without_a_text(place: Place) -> None:
