@@ -165,6 +165,14 @@ def test_what_project_yaml_lacks_is_told_and_mending_it_is_a_save(sandbox: Sandb
     assert -signal.SIGKILL == loop.process.returncode, "it went on until it was killed"
 
 
+def test_a_failed_run_names_the_line_in_the_sources(sandbox: Sandbox) -> None:
+    root = sandbox.project(program="\nraise ValueError('not so')\n")
+    with looping(sandbox, root) as loop:
+        loop.said("cfs/src/main.py:2: error: ValueError: not so\n")
+
+        assert loop.err.index("exit 1 after") < loop.err.index("cfs/src/main.py:2:")
+
+
 def test_what_does_not_pass_the_smoke_test_is_not_run(sandbox: Sandbox) -> None:
     root = sandbox.project(program="import sys\nprint('big', *sys.argv[1:])\n")
     check = root / "cfs/src/check.py"
@@ -281,6 +289,8 @@ def test_keys_run_again_cancel_and_quit(sandbox: Sandbox) -> None:
     child.expect("version 1")
     child.send("c")
     child.expect("cancelled after")
+    child.expect("Waiting for a save")
+    child.send("?")
     child.expect("r run again")
     save(root / "cfs/src/main.py", "print('version 2', end='')\n")
     child.expect("version 2\r\nexit 0 after")
@@ -324,7 +334,7 @@ def test_the_terminal_is_given_back_as_it_was(sandbox: Sandbox, end: str) -> Non
     )
     shell.sendline(f"{BIN / 'pollinator'} dev; stty -a")
     shell.expect("exit 0 after")
-    shell.expect("r run again")
+    shell.expect("Waiting for a save")
     if end == "q":
         shell.send(end)
     else:
@@ -348,6 +358,7 @@ def test_another_executor_is_chosen_by_its_number(sandbox: Sandbox) -> None:
     child.expect("run 1 on local")
     child.expect("exit 0")
     child.send("e")
+    child.expect(r" \*\d  local")
     child.expect(r"(\d)  other")
     number = child.match.group(1) if isinstance(child.match, re.Match) else ""
     child.expect("Press a number")

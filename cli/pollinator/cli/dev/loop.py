@@ -18,7 +18,7 @@ from pollinator.cli.dev.keys import pressed_keys
 from pollinator.cli.dev.plan import SPEC, SRC, Cause, Order, Plan, seen
 from pollinator.cli.dev.rounds import Rounds
 from pollinator.cli.dev.saves import Save, Saves
-from pollinator.cli.dev.screen import Screen
+from pollinator.cli.dev.screen import HELP, Screen
 from pollinator.cli.dev.starts import Starts
 from pollinator.cli.exits import Exit
 from pollinator.cli.follow import interrupts, tell_let_go
@@ -195,7 +195,7 @@ class DevLoop:
             case "Q":
                 self._quit(Exit.CANCELLED)
             case "?" | "h":
-                self._screen.offer()
+                self._screen.offer(HELP)
             case _:
                 pass
 
@@ -206,7 +206,8 @@ class DevLoop:
             self._screen.refused(error)
             return
         self._choices = list(answer.executors)[:9]
-        self._screen.choices(self._choices, self._starts.executor)
+        newest = self._rounds.newest
+        self._screen.choices(self._choices, self._starts.executor or (newest.executor if newest else ""))
 
     def _choose(self, choices: list[Executor], key: str) -> None:
         if key.isdecimal() and 1 <= int(key) <= len(choices):

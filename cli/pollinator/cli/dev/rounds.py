@@ -10,6 +10,7 @@ from pollinator.cli.dev.plan import Cause, Plan
 from pollinator.cli.dev.screen import Screen
 from pollinator.cli.dev.starts import Starts
 from pollinator.cli.follow import cancel_run, find_run, run_of_request
+from pollinator.cli.problems import tell_problems
 from pollinator.cli.session import beside
 from pollinator.cli.transfers import show_upload
 from pollinator.cli.tunnel import keep_tunnel
@@ -134,7 +135,13 @@ class Rounds:
             self._limit = None
         self._screen.terminal.clear_bar()
         ended = await find_run(self._daemon, run.id, "")
-        self._screen.end(ended, view, superseded=self._plan.superseded)
+        if ended.state in ENDS:
+            # Who quits now lets go of nothing.
+            self.current = None
+        superseded = self._plan.superseded
+        self._screen.end(ended, view, superseded=superseded)
+        if not superseded:
+            await tell_problems(self._daemon, self._screen.terminal, ended, as_json=self._screen.as_json)
         return ended
 
     async def _show(self, run: Run, view: View) -> None:

@@ -19,6 +19,7 @@ from pollinator.v1.run_pb2 import OutcomeReason, Run, RunState, WatchRunResponse
 from pollinator.wire.errors import PollinatorError
 
 HELP = "r run again  c cancel  d what changed  e executor  q quit  Q cancel and quit"
+IDLE = "Waiting for a save; ? lists the keys"
 
 
 class Screen:
@@ -27,7 +28,7 @@ class Screen:
     def __init__(self, terminal: Terminal, style: Style, *, as_json: bool) -> None:
         self._terminal = terminal
         self._style = style
-        self._as_json = as_json
+        self.as_json = as_json
         self._number = 0
         self.keys = False
         """Somebody can press keys."""
@@ -40,17 +41,17 @@ class Screen:
     def watching(self, what: str) -> None:
         """What is watched, and what one can do."""
         self._terminal.say(f"Watching {what}; a save runs it again.")
-        self.offer()
+        self.offer(HELP)
 
-    def offer(self) -> None:
-        """The keys."""
+    def offer(self, text: str = IDLE) -> None:
+        """Which keys there are, if there are any."""
         if self.keys:
-            self._terminal.say(painted(HELP, DIM, self._terminal.colour_err))
+            self._terminal.say(painted(text, DIM, self._terminal.colour_err))
 
     def begin(self, what: str, cause: Cause, run: Run | None) -> None:
         """The line between runs; None for one that cannot be started."""
         self._number += 1
-        if self._as_json:
+        if self.as_json:
             edits = {"paths": [each.decode("utf-8", "surrogateescape") for each in cause.paths]}
             told = {"number": self._number, "what": what, "edits": edits | {"count": cause.count}}
             self._terminal.print(json_text({"started": told | {"run": plain(run) if run else None}}))
@@ -65,7 +66,7 @@ class Screen:
 
     def view(self, run: Run) -> View:
         """Takes what the run prints."""
-        if self._as_json:
+        if self.as_json:
             return JsonView(self._terminal, self._style)
         return _Between(self._terminal, run, self._style)
 
@@ -73,7 +74,7 @@ class Screen:
         """How the run ended, and after which time."""
         if isinstance(view, _Between):
             view.finish_line()
-        if self._as_json:
+        if self.as_json:
             view.end(run)
             return
         took_s = run_time_s(run, datetime.now(UTC))
