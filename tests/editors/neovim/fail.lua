@@ -18,7 +18,7 @@ local function signs(buffer)
   for _, placed in ipairs(vim.fn.sign_getplaced(buffer, { group = "*" })[1].signs) do
     table.insert(lines, placed.lnum)
   end
-  -- From 0.10 on they are extended marks.
+  -- From 0.10 on they are extended marks as well.
   local marks_too = vim.fn.has("nvim-0.10") == 1
   for _, mark in ipairs(marks_too and vim.api.nvim_buf_get_extmarks(buffer, -1, 0, -1, { details = true }) or {}) do
     if mark[4].sign_text then

@@ -80,6 +80,22 @@ local function show(buffer)
   vim.api.nvim_set_current_win(config.focus and window or before)
 end
 
+-- Show the last line of a window, at its bottom and not at its top with nothing below.
+local function to_end(window, count)
+  vim.api.nvim_win_set_cursor(window, { count, 0 })
+  vim.api.nvim_win_call(window, function()
+    vim.cmd("normal! zb")
+  end)
+end
+
+-- Windows of a buffer whose cursor is on the last line.
+local function at_end(buffer)
+  local count = vim.api.nvim_buf_line_count(buffer)
+  return vim.tbl_filter(function(window)
+    return vim.api.nvim_win_get_cursor(window)[1] >= count
+  end, vim.fn.win_findbuf(buffer)), count
+end
+
 local function new_view(root)
   local view = setmetatable({ root = root, buffer = new_buffer(root), found = {}, sink = output.new(1) }, View)
   keys(view)
@@ -101,6 +117,10 @@ function View:name(run)
   self.ranks = math.max(1, spec.nodes or 1) * math.max(1, spec.processes_per_node or 1)
   self.sink = output.new(self.ranks)
   vim.b[self.buffer].pollinator_run = run.id
+  if self.root then
+    -- Not before: the stream of the state starts no daemon, and now there is one.
+    state.watch(self.root)
+  end
   local title = "pollinator://" .. run.id
   local before = vim.fn.bufnr("^" .. title .. "$")
   if before > 0 and before ~= self.buffer then
@@ -123,14 +143,8 @@ function View:put(lines, unended)
   if not vim.api.nvim_buf_is_valid(buffer) then
     return
   end
-  local count = vim.api.nvim_buf_line_count(buffer)
+  local following, count = at_end(buffer)
   local from = self.fresh == nil and 0 or (self.open and count - 1 or count)
-  local following = {}
-  for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
-    if vim.api.nvim_win_get_cursor(window)[1] >= count then
-      following[#following + 1] = window
-    end
-  end
   local all = vim.list_extend({}, lines)
   all[#all + 1] = unended
   local texts = {}
@@ -151,7 +165,7 @@ function View:put(lines, unended)
   self:trim()
   vim.bo[buffer].modifiable = false
   for _, window in ipairs(following) do
-    vim.api.nvim_win_set_cursor(window, { vim.api.nvim_buf_line_count(buffer), 0 })
+    to_end(window, vim.api.nvim_buf_line_count(buffer))
   end
 end
 
@@ -244,6 +258,11 @@ function View:tell()
   local good = run.state == "succeeded"
   cli.tell(("%s %s"):format(run.id, words.summary(run)), good and vim.log.levels.INFO or vim.log.levels.WARN)
   problems.show(self.found, "pollinator " .. run.id)
+  -- The window of the list has taken lines from that of the run.
+  local windows, count = at_end(self.buffer)
+  for _, window in ipairs(windows) do
+    to_end(window, count)
+  end
   -- Results have come into files that may be open.
   vim.cmd("silent! checktime")
 end
@@ -282,9 +301,6 @@ function M.launch(arguments, root)
   problems.clear()
   local command = { arguments[1], "--follow", "--problems", "--json" }
   view:start(vim.list_extend(command, vim.list_slice(arguments, 2)))
-  if root then
-    state.watch(root)
-  end
 end
 
 --- Show what a run printed, and with `follow` what it prints until its end.

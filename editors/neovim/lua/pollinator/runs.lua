@@ -14,6 +14,8 @@ local GROUPS = {
   cancelled = "DiagnosticWarn",
   running = "DiagnosticInfo",
 }
+-- Lines above the first run: the keys, and the header.
+local ABOVE = 2
 local HEADER = { "RUN", "STATE", "WHY", "AGE", "TIME", "EXECUTOR" }
 
 local function row(run)
@@ -61,6 +63,10 @@ local function render(buffer, root)
   if #runs == 0 then
     lines[#lines + 1] = "No runs. Start one: :Pollinator run"
   end
+  local before, at = vim.b[buffer].pollinator_ids or {}, {}
+  for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
+    at[window] = before[vim.api.nvim_win_get_cursor(window)[1] - ABOVE]
+  end
   vim.bo[buffer].modifiable = true
   vim.api.nvim_buf_set_lines(buffer, 0, -1, false, lines)
   vim.bo[buffer].modifiable = false
@@ -68,21 +74,30 @@ local function render(buffer, root)
   vim.api.nvim_buf_add_highlight(buffer, MARKS, "Comment", 0, 0, -1)
   vim.api.nvim_buf_add_highlight(buffer, MARKS, "Title", 1, 0, -1)
   for index, run in ipairs(runs) do
-    local from, to = lines[index + 2]:find(words.state(run), 1, true)
+    local from, to = lines[index + ABOVE]:find(words.state(run), 1, true)
     local group = GROUPS[words.state(run)]
     if from and group then
-      vim.api.nvim_buf_add_highlight(buffer, MARKS, group, index + 1, from - 1, to)
+      vim.api.nvim_buf_add_highlight(buffer, MARKS, group, index + ABOVE - 1, from - 1, to)
     end
   end
-  vim.b[buffer].pollinator_ids = vim.tbl_map(function(run)
+  local ids = vim.tbl_map(function(run)
     return run.id
   end, runs)
+  vim.b[buffer].pollinator_ids = ids
+  -- The cursor stays on its run when there is a new one above.
+  for window, id in pairs(at) do
+    for index, each in ipairs(ids) do
+      if each == id then
+        vim.api.nvim_win_set_cursor(window, { index + ABOVE, 0 })
+      end
+    end
+  end
 end
 
 local function keys(buffer)
   local function map(key, command, what)
     vim.keymap.set("n", key, function()
-      local id = (vim.b[buffer].pollinator_ids or {})[vim.api.nvim_win_get_cursor(0)[1] - 2]
+      local id = (vim.b[buffer].pollinator_ids or {})[vim.api.nvim_win_get_cursor(0)[1] - ABOVE]
       if id then
         require("pollinator.commands").run({ command, id })
       end
