@@ -14,6 +14,9 @@ _LONGEST = 300
 SHOWN = 12
 """So many of what is known are named."""
 _Place = tuple[int, int]
+_INSIDE = " \t\r\n#]})"
+"""How lines begin that go on with a setting."""
+
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -94,6 +97,17 @@ class Document:
             return node
         self._add((1, 1), "write settings as `key: value` lines")
         return None
+
+    def compose_before(self, text: str) -> yaml.MappingNode | None:
+        """The settings that are complete before the place where ``text`` is broken, if they can be read.
+
+        Without a further complaint: whoever types a line wants to go on hearing of the others.
+        """
+        lines = text.splitlines(keepends=True)
+        broken = min((found.line for found in self._found), default=1)
+        begins = [number for number, line in enumerate(lines[:broken]) if line[0] not in _INSIDE]
+        # The last one may go on behind the place.
+        return Document(self.filename).compose("".join(lines[: begins[-1]])) if begins else None
 
     def pairs(
         self, node: yaml.MappingNode, within: tuple[yaml.Node, ...] = ()

@@ -49,6 +49,8 @@ def read_text(text: str | bytes, filename: str) -> tuple[Document, RunSpec]:
     if top is not None:
         _read(document, top, "", spec)
         _complete(document, top)
+    elif decoded is not None and (above := document.compose_before(decoded)) is not None:
+        _read(document, above, "", spec)
     _sort_environment(spec)
     return document, spec
 

@@ -55,7 +55,9 @@ def _problem(found: Finding) -> Problem:
         column=found.column,
         end_column=found.end_column,
         # It may be added until a run is started, or be that of a colony.
-        severity=Severity.SEVERITY_WARNING if found.code == EXECUTOR_UNKNOWN else None,
+        severity=Severity.SEVERITY_WARNING
+        if found.code == EXECUTOR_UNKNOWN
+        else Severity.SEVERITY_UNSPECIFIED,
         code=found.code,
         message=found.message,
         hint=found.hint,

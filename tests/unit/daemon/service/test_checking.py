@@ -83,6 +83,16 @@ async def test_a_text_that_is_no_mapping_is_told_as_that(place: Place, text: str
     assert [code] == [each[-1] for each in await wrong(place, text)]
 
 
+@pytest.mark.parametrize(
+    "broken", ["environment:\n  cmd: [\n", "environment\n", "environment: *x\n", "a: \x01\n"]
+)
+async def test_above_a_place_that_is_broken_what_is_wrong_is_still_told(place: Place, broken: str) -> None:
+    found = await wrong(place, "colour: red\nconditions:\n  nodes: 0\n" + broken)
+
+    assert [(1, 1, 7, "unknown_key"), (3, 10, 11, "bad_value")] == found[:2]
+    assert ["bad_yaml"] == [each[-1] for each in found[2:]]
+
+
 async def test_a_program_that_is_not_there_or_left_out_is_pointed_at(place: Place) -> None:
     assert [(4, 11, 18, "source_missing")] == await wrong(place, GOOD.replace("main.py", "none.py"))
     (place.root / ".pollinatorignore").write_text("*.py\n")
