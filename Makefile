@@ -23,7 +23,7 @@ WORKERS ?= 2
 # One that hangs ends its process, and the run with it: in another process it would only be begun again.
 AT_A_TIME = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: demo test gates lint types imports protocol breaking wheel unit floors thorough bench bench-nightly bench-page \
+.PHONY: demo test gates lint types imports protocol breaking wheel extension editors unit floors thorough bench bench-nightly bench-page \
 	manifests programs components clean
 
 test: gates floors unit
@@ -46,7 +46,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $(VENV)/.program $@
 
-gates: lint types imports protocol wheel
+gates: lint types imports protocol wheel extension
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(CODE)
@@ -79,7 +79,11 @@ wheel: $(VENV)/.installed
 	$(BIN)/uv build --quiet
 	$(BIN)/check-wheel-contents dist
 
-unit: $(VENV)/.installed components
+# The extension of VS Code: its lint, its own tests, and the package that users install.
+extension: $(VENV)/.installed
+	sh editors/vscode/scripts/package.sh $(abspath $(BIN))/python
+
+unit: $(VENV)/.installed components editors
 	$(BIN)/pytest $(AT_A_TIME)
 
 floors: $(VENV)/.installed
@@ -142,5 +146,10 @@ components:
 		sh tests/support/apptainer.sh || echo "Some tests will be skipped: Apptainer could not be installed."; \
 	fi
 
+# Editors, and the browser that VS Code is looked at through.
+editors: extension
+	@sh tests/support/editors.sh $(abspath $(BIN))/python $(abspath .cache/editors/code-server) || \
+		echo "Tests of editors will be skipped: code-server or Chromium could not be installed."
+
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) editors/vscode/node_modules editors/vscode/dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

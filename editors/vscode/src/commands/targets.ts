@@ -1,0 +1,93 @@
+// What a command is about: a project or a run, taken from where it was called or else asked for.
+
+import * as vscode from "vscode";
+import type { Run } from "../generated/pollinator/v1/run";
+import type { Projects } from "../project/projects";
+import type { WatchedProject } from "../project/watched";
+import { endWords, hasEnded, ranFor, stateIcon, stateWord, whenText } from "../project/words";
+
+/** The user closed a question without an answer. */
+export class Dismissed extends Error {}
+
+/** What commands are called with: a node of the tree, an address, or nothing. */
+export type Argument =
+  | vscode.Uri
+  | { readonly id?: string; readonly project?: WatchedProject; readonly rank?: number };
+
+export class Targets {
+  constructor(private readonly projects: Projects) {}
+
+  /** The project that is meant. */
+  async project(argument: Argument | undefined): Promise<WatchedProject> {
+    if (argument !== undefined && !(argument instanceof vscode.Uri) && argument.project !== undefined) {
+      return argument.project;
+    }
+    const uri = argument instanceof vscode.Uri ? argument : vscode.window.activeTextEditor?.document.uri;
+    const { all } = this.projects;
+    const found = this.projects.of(uri) ?? (all.length === 1 ? all[0] : undefined);
+    if (found !== undefined) {
+      return found;
+    }
+    if (all.length === 0) {
+      const again = vscode.workspace.isTrusted ? "" : " that you trust";
+      throw new Error(`There is no project.yaml in this workspace${again}.`);
+    }
+    const items = all.map((project) => ({
+      label: project.state?.name ?? project.root,
+      description: project.root,
+      project,
+    }));
+    const picked = await vscode.window.showQuickPick(items, { placeHolder: "Which project?" });
+    return chosen(picked).project;
+  }
+
+  /** The run that is meant, of those that fit. */
+  async run(
+    argument: Argument | undefined,
+    question: string,
+    fits: (run: Run) => boolean = () => true,
+  ): Promise<Run> {
+    const id = argument instanceof vscode.Uri ? undefined : argument?.id;
+    const named = id === undefined ? undefined : this.projects.withRun(id)?.run(id);
+    if (named !== undefined) {
+      return named;
+    }
+    const runs = (await this.project(argument)).runs.filter(fits);
+    if (runs.length === 0) {
+      throw new Error("There is no such run.");
+    }
+    return await pickRun(runs, question);
+  }
+
+  /** The run that does not end by itself soon enough: without a question when there is only one. */
+  async activeRun(argument: Argument | undefined): Promise<Run> {
+    const named = argument instanceof vscode.Uri ? undefined : argument?.id;
+    const active =
+      named === undefined ? (await this.project(argument)).runs.filter((run) => !hasEnded(run)) : [];
+    const [only] = active;
+    return active.length === 1 && only !== undefined
+      ? only
+      : await this.run(argument, "Which run?", (run) => !hasEnded(run));
+  }
+}
+
+/** Ask for one of some runs. */
+export async function pickRun(runs: readonly Run[], question: string): Promise<Run> {
+  const items = runs.map((run) => ({
+    label: `$(${stateIcon(run.state)[0]}) ${whenText(run.acceptTime)}`,
+    description: [stateWord(run.state), endWords(run.outcome), ranFor(run), run.executor]
+      .filter((each) => each !== "")
+      .join(" · "),
+    run,
+  }));
+  const picked = await vscode.window.showQuickPick(items, { placeHolder: question });
+  return chosen(picked).run;
+}
+
+/** An answer, unless there was none. */
+export function chosen<T>(picked: T | undefined): T {
+  if (picked === undefined) {
+    throw new Dismissed();
+  }
+  return picked;
+}

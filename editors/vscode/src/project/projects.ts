@@ -1,0 +1,103 @@
+// The projects of this window: folders of the workspace that hold a project.yaml.
+
+import { dirname, sep } from "node:path";
+import * as vscode from "vscode";
+import type { Daemon } from "../daemon/connection";
+import { WatchedProject, type RunChange } from "./watched";
+
+const PATTERN = "**/project.yaml";
+const LEFT_OUT = "**/{node_modules,.venv,cfs}/**";
+const AT_MOST = 50;
+
+/** A change of a run, and whose it is. */
+export interface ProjectRunChange extends RunChange {
+  readonly project: WatchedProject;
+}
+
+export class Projects {
+  readonly #known = new Map<string, WatchedProject>();
+  readonly #changed = new vscode.EventEmitter<void>();
+  readonly #runChanged = new vscode.EventEmitter<ProjectRunChange>();
+  readonly #watcher = vscode.workspace.createFileSystemWatcher(PATTERN, false, true, false);
+
+  /** Any project has changed, or there are others. */
+  readonly onChanged = this.#changed.event;
+  readonly onRunChanged = this.#runChanged.event;
+
+  constructor(private readonly daemon: Daemon) {
+    this.#watcher.onDidCreate((uri) => {
+      this.#add(uri);
+    });
+    this.#watcher.onDidDelete((uri) => {
+      this.#drop(dirname(uri.fsPath));
+    });
+  }
+
+  /** Look for them. */
+  async find(): Promise<void> {
+    for (const uri of await vscode.workspace.findFiles(PATTERN, LEFT_OUT, AT_MOST)) {
+      this.#add(uri);
+    }
+    this.#announce();
+  }
+
+  /** In the order of their folders. */
+  get all(): WatchedProject[] {
+    return [...this.#known.values()].sort((one, other) => (one.root < other.root ? -1 : 1));
+  }
+
+  /** The innermost project that holds a file. */
+  of(uri: vscode.Uri | undefined): WatchedProject | undefined {
+    if (uri?.scheme !== "file") {
+      return undefined;
+    }
+    const holding = this.all.filter(
+      (each) => uri.fsPath.startsWith(each.root + sep) || uri.fsPath === each.root,
+    );
+    return holding.at(-1);
+  }
+
+  /** The project of a run that one of them has. */
+  withRun(id: string): WatchedProject | undefined {
+    return this.all.find((each) => each.run(id) !== undefined);
+  }
+
+  dispose(): void {
+    this.#watcher.dispose();
+    for (const each of this.#known.values()) {
+      each.dispose();
+    }
+    this.#known.clear();
+    this.#changed.dispose();
+    this.#runChanged.dispose();
+  }
+
+  #add(uri: vscode.Uri): void {
+    const root = dirname(uri.fsPath);
+    // Opening a project makes the daemon read it: only where the user trusts what is in it.
+    if (uri.scheme !== "file" || this.#known.has(root) || !vscode.workspace.isTrusted) {
+      return;
+    }
+    const limit = vscode.workspace.getConfiguration("pollinator", uri).get<number>("runsShown", 20);
+    const project = new WatchedProject(root, this.daemon, limit);
+    project.onChanged(() => {
+      this.#changed.fire();
+    });
+    project.onRunChanged((change) => {
+      this.#runChanged.fire({ ...change, project });
+    });
+    this.#known.set(root, project);
+    this.#announce();
+  }
+
+  #drop(root: string): void {
+    this.#known.get(root)?.dispose();
+    this.#known.delete(root);
+    this.#announce();
+  }
+
+  #announce(): void {
+    void vscode.commands.executeCommand("setContext", "pollinator.hasProject", this.#known.size > 0);
+    this.#changed.fire();
+  }
+}

@@ -1,0 +1,67 @@
+// Results that open when they arrive: pictures and tables of a run that ended while this editor was open.
+
+import { extname } from "node:path";
+import * as vscode from "vscode";
+import { toDaemonError } from "./daemon/errors";
+import type { RunFiles } from "./documents/files";
+import { runUri } from "./documents/uris";
+import type { ProjectRunChange, Projects } from "./project/projects";
+import { hasEnded } from "./project/words";
+
+const PICTURES = new Set([".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"]);
+const TABLES = new Set([".csv", ".tsv"]);
+const AT_MOST = 3;
+
+export class Results {
+  /** Runs that ended here, whose results were looked at. */
+  readonly #seen = new Set<string>();
+  readonly #subscription: vscode.Disposable;
+
+  constructor(
+    private readonly files: RunFiles,
+    projects: Projects,
+    private readonly log: (line: string) => void,
+  ) {
+    this.#subscription = projects.onRunChanged((change) => {
+      void this.#onRun(change);
+    });
+  }
+
+  dispose(): void {
+    this.#subscription.dispose();
+  }
+
+  async #onRun({ run, old, project }: ProjectRunChange): Promise<void> {
+    const wanted = vscode.workspace
+      .getConfiguration("pollinator")
+      .get<string>("openResults", "picturesAndTables");
+    if (old || !hasEnded(run) || run.result === undefined || this.#seen.has(run.id) || wanted === "never") {
+      return;
+    }
+    this.#seen.add(run.id);
+    if (project.runs[0]?.id !== run.id) {
+      return;
+    }
+    try {
+      const all = await this.files.all(run.id, "result");
+      const kinds = wanted === "pictures" ? PICTURES : new Set([...PICTURES, ...TABLES]);
+      const fitting = all.filter((each) => !each.directory && kinds.has(extname(each.path).toLowerCase()));
+      for (const each of fitting.slice(0, AT_MOST)) {
+        await open(runUri(run.id, each.path));
+      }
+    } catch (thrown) {
+      this.log(`results of run ${run.id}: ${toDaemonError(thrown).message}`);
+    }
+  }
+}
+
+/** Beside what the user looks at, who goes on typing there. */
+async function open(uri: vscode.Uri): Promise<void> {
+  const viewColumn = vscode.ViewColumn.Beside;
+  const options = { viewColumn, preserveFocus: true, preview: true };
+  if (TABLES.has(extname(uri.path).toLowerCase())) {
+    await vscode.commands.executeCommand("vscode.openWith", uri, "pollinator.table", options);
+  } else {
+    await vscode.commands.executeCommand("vscode.open", uri, options);
+  }
+}

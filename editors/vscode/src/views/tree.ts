@@ -1,0 +1,258 @@
+// The tree of projects, their runs, and what is known of each run: ranks, results, reasons.
+
+import * as vscode from "vscode";
+import type { RunFiles } from "../documents/files";
+import { runUri } from "../documents/uris";
+import { RunState, type Run } from "../generated/pollinator/v1/run";
+import { ProjectState } from "../generated/pollinator/v1/project";
+import type { Projects } from "../project/projects";
+import type { WatchedProject } from "../project/watched";
+import {
+  bytesText,
+  countText,
+  endWords,
+  hasEnded,
+  ranFor,
+  stateIcon,
+  stateWord,
+  whenText,
+} from "../project/words";
+import { ranksOf } from "./screen";
+
+const SETTLE_MS = 100;
+const TICK_MS = 1_000;
+const RANKS_AT_MOST = 128;
+
+export type Node =
+  | { readonly kind: "project"; readonly project: WatchedProject }
+  | { readonly kind: "run"; readonly project: WatchedProject; readonly id: string }
+  | { readonly kind: "rank"; readonly project: WatchedProject; readonly id: string; readonly rank: number }
+  | { readonly kind: "results"; readonly project: WatchedProject; readonly id: string; readonly path: string }
+  | { readonly kind: "file"; readonly id: string; readonly path: string; readonly size: number }
+  | { readonly kind: "words"; readonly id: string; readonly words: string; readonly icon: string };
+
+export class RunTree implements vscode.TreeDataProvider<Node> {
+  readonly #changed = new vscode.EventEmitter<undefined>();
+  readonly #tick: NodeJS.Timeout;
+  #settling: NodeJS.Timeout | undefined;
+
+  readonly onDidChangeTreeData = this.#changed.event;
+
+  constructor(
+    private readonly projects: Projects,
+    private readonly files: RunFiles,
+  ) {
+    projects.onChanged(() => {
+      this.#settling ??= setTimeout(() => {
+        this.#settling = undefined;
+        this.#changed.fire(undefined);
+      }, SETTLE_MS);
+    });
+    this.#tick = setInterval(() => {
+      if (projects.all.some((each) => each.runs.some((run) => run.state === RunState.RUN_STATE_RUNNING))) {
+        this.#changed.fire(undefined);
+      }
+    }, TICK_MS);
+  }
+
+  dispose(): void {
+    clearInterval(this.#tick);
+    clearTimeout(this.#settling);
+    this.#changed.dispose();
+  }
+
+  getTreeItem(node: Node): vscode.TreeItem {
+    switch (node.kind) {
+      case "project":
+        return projectItem(node.project);
+      case "run":
+        return runItem(node.project.run(node.id), node.id);
+      case "rank":
+        return rankItem(node.project.run(node.id), node.id, node.rank);
+      case "results":
+        return resultsItem(node.id, node.path);
+      case "file":
+        return fileItem(node.id, node.path, node.size);
+      case "words":
+        return wordsItem(node);
+    }
+  }
+
+  async getChildren(node?: Node): Promise<Node[]> {
+    switch (node?.kind) {
+      case undefined:
+        return this.projects.all.map((project) => ({ kind: "project", project }));
+      case "project":
+        return this.#ofProject(node.project);
+      case "run":
+        return ofRun(node.project, node.id);
+      case "results":
+        return await this.#ofResults(node.project, node.id, node.path);
+      default:
+        return [];
+    }
+  }
+
+  #ofProject(project: WatchedProject): Node[] {
+    const nodes: Node[] = [];
+    const problem = project.problem?.message ?? project.state?.problem ?? "";
+    if (problem !== "") {
+      nodes.push({ kind: "words", id: project.root, words: problem, icon: "warning" });
+    }
+    return [...nodes, ...project.runs.map((run): Node => ({ kind: "run", project, id: run.id }))];
+  }
+
+  async #ofResults(project: WatchedProject, id: string, path: string): Promise<Node[]> {
+    const entries = await this.files.below(id, path);
+    return entries.map((each) =>
+      each.directory
+        ? { kind: "results", project, id, path: each.path }
+        : { kind: "file", id, path: each.path, size: each.size },
+    );
+  }
+}
+
+function ofRun(project: WatchedProject, id: string): Node[] {
+  const run = project.run(id);
+  if (run === undefined) {
+    return [];
+  }
+  const nodes: Node[] = [];
+  if (run.outcome !== undefined && run.outcome.detail !== "" && run.state !== RunState.RUN_STATE_SUCCEEDED) {
+    nodes.push({ kind: "words", id, words: run.outcome.detail, icon: "info" });
+  }
+  if (run.pending !== undefined && !hasEnded(run)) {
+    nodes.push({ kind: "words", id, words: run.pending.text, icon: "watch" });
+  }
+  for (const notice of run.notices) {
+    nodes.push({ kind: "words", id, words: notice.text, icon: "comment" });
+  }
+  const ranks = Math.min(ranksOf(run), RANKS_AT_MOST);
+  for (let rank = 0; rank < ranks; rank += 1) {
+    nodes.push({ kind: "rank", project, id, rank });
+  }
+  if (run.result !== undefined) {
+    nodes.push({ kind: "results", project, id, path: "result" });
+  }
+  return nodes;
+}
+
+function projectItem(project: WatchedProject): vscode.TreeItem {
+  const { state, problem } = project;
+  const item = new vscode.TreeItem(
+    state?.name ?? vscode.workspace.asRelativePath(project.root),
+    vscode.TreeItemCollapsibleState.Expanded,
+  );
+  item.id = project.root;
+  item.contextValue = "project";
+  item.iconPath = new vscode.ThemeIcon("project");
+  item.tooltip = project.root;
+  item.resourceUri = vscode.Uri.file(project.root);
+  item.description = problem === undefined ? syncWords(project) : "no word from the daemon";
+  return item;
+}
+
+/** How far its files are. */
+export function syncWords(project: WatchedProject): string {
+  const { state } = project;
+  switch (state?.state) {
+    case ProjectState.PROJECT_STATE_SCANNING:
+      return "is read for the first time";
+    case ProjectState.PROJECT_STATE_SYNCING:
+      return `${countText(state.backlogFiles, "file")} to store, ${bytesText(state.backlogBytes)}`;
+    case ProjectState.PROJECT_STATE_HALTED:
+      return "sync is halted";
+    case ProjectState.PROJECT_STATE_MISSING:
+      return "the folder is gone";
+    case ProjectState.PROJECT_STATE_IN_SYNC:
+      return "in sync";
+    default:
+      return "";
+  }
+}
+
+function runItem(run: Run | undefined, id: string): vscode.TreeItem {
+  if (run === undefined) {
+    return new vscode.TreeItem(id);
+  }
+  const item = new vscode.TreeItem(whenText(run.acceptTime), vscode.TreeItemCollapsibleState.Collapsed);
+  const [icon, colour] = stateIcon(run.state);
+  const words = [stateWord(run.state), endWords(run.outcome), ranFor(run), run.executor];
+  item.id = id;
+  item.description = words.filter((each) => each !== "").join(" · ");
+  item.iconPath = new vscode.ThemeIcon(icon, colour === "" ? undefined : new vscode.ThemeColor(colour));
+  item.contextValue = `run.${hasEnded(run) ? "ended" : "active"}${run.result === undefined ? "" : ".results"}`;
+  item.tooltip = runTooltip(run);
+  item.accessibilityInformation = { label: `${whenText(run.acceptTime)} ${item.description}` };
+  return item;
+}
+
+function runTooltip(run: Run): vscode.MarkdownString {
+  const rows = [
+    ["run", run.id],
+    ["state", [stateWord(run.state), endWords(run.outcome)].filter((each) => each !== "").join(", ")],
+    ["executor", run.executor],
+    ["nodes", run.nodes.join(", ")],
+    ["command", run.spec === undefined ? "" : `${run.spec.command} ${run.spec.source}`.trim()],
+    ["accepted", whenText(run.acceptTime)],
+    ["ran for", ranFor(run)],
+    ["peak memory", run.usage === undefined ? "" : bytesText(run.usage.peakMemoryBytes)],
+    ["commit", run.gitCommit],
+    ["repeats", run.rerunOf],
+  ];
+  const text = new vscode.MarkdownString();
+  for (const [name, value] of rows) {
+    if (value !== "" && value !== undefined) {
+      text.appendText(`${name}: ${value}`).appendMarkdown("  \n");
+    }
+  }
+  return text;
+}
+
+function rankItem(run: Run | undefined, id: string, rank: number): vscode.TreeItem {
+  const item = new vscode.TreeItem(`rank ${rank}`);
+  const perNode = Math.max(1, run?.spec?.processesPerNode ?? 1);
+  const node = run?.nodes[Math.floor(rank / perNode)] ?? "";
+  item.id = `${id} rank ${rank}`;
+  item.description =
+    run?.outcome?.rank === rank && run.state === RunState.RUN_STATE_FAILED ? `${node} · failed` : node;
+  item.iconPath = new vscode.ThemeIcon("terminal");
+  item.contextValue = "rank";
+  item.command = {
+    command: "pollinator.openLogs",
+    title: "Show Output",
+    arguments: [{ kind: "rank", id, rank }],
+  };
+  return item;
+}
+
+function resultsItem(id: string, path: string): vscode.TreeItem {
+  const name = path === "result" ? "results" : path.slice(path.lastIndexOf("/") + 1);
+  const item = new vscode.TreeItem(name, vscode.TreeItemCollapsibleState.Collapsed);
+  item.id = `${id} ${path}`;
+  item.iconPath = vscode.ThemeIcon.Folder;
+  item.contextValue = path === "result" ? "results" : "folder";
+  return item;
+}
+
+function fileItem(id: string, path: string, size: number): vscode.TreeItem {
+  const item = new vscode.TreeItem(runUri(id, path));
+  item.id = `${id} ${path}`;
+  item.description = bytesText(size);
+  item.iconPath = vscode.ThemeIcon.File;
+  item.contextValue = "file";
+  item.command = { command: "vscode.open", title: "Open", arguments: [item.resourceUri] };
+  return item;
+}
+
+function wordsItem(node: {
+  readonly id: string;
+  readonly words: string;
+  readonly icon: string;
+}): vscode.TreeItem {
+  const item = new vscode.TreeItem(node.words);
+  item.id = `${node.id} ${node.words}`;
+  item.iconPath = new vscode.ThemeIcon(node.icon);
+  item.tooltip = node.words;
+  return item;
+}
