@@ -24,7 +24,7 @@ WORKERS ?= 2
 AT_A_TIME = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
 .PHONY: demo test gates lint types imports protocol breaking wheel extension editors unit floors thorough bench bench-nightly bench-page \
-	manifests programs components clean
+	manifests programs neovim components clean
 
 test: gates floors unit
 
@@ -126,6 +126,12 @@ programs:
 		apt-get install --quiet --yes --no-install-recommends restic rsync git tar; \
 	fi
 
+# Neovim, and the libraries of the example client in TypeScript.
+editors: neovim
+neovim: $(VENV)/.installed
+	@sh tests/support/neovim.sh $(abspath $(BIN))/python || \
+		echo "Some tests will be skipped: Neovim or the client in TypeScript could not be installed."
+
 # The real servers that tests start. Without them those tests are skipped and say so; they fail where
 # POLLINATOR_REQUIRE names the server. Tests name their packages as well: see tests/support/ceph.py and
 # slurm.py.
@@ -152,4 +158,4 @@ editors: extension
 		echo "Tests of editors will be skipped: code-server or Chromium could not be installed."
 
 clean:
-	rm -rf $(VENV) editors/vscode/node_modules editors/vscode/dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) examples/clients/typescript/node_modules editors/vscode/node_modules editors/vscode/dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

