@@ -151,6 +151,20 @@ def test_a_daemon_that_is_killed_leaves_neither_gap_nor_repeat_in_what_is_follow
     assert len(printed) > 60
 
 
+def test_a_run_goes_on_when_the_editor_is_closed_and_nothing_else_does(sandbox: Sandbox) -> None:
+    enough = sandbox.folder / "enough"
+    root = sandbox.project(program=PRINTS.replace('os.environ["ENOUGH"]', repr(str(enough))))
+
+    run = worked_off(sandbox, root, "quit.lua")["id"]
+
+    wait_until(
+        lambda: [] == [each for each in sandbox.command_lines() if b"--json" in each], "nothing is left"
+    )
+    assert "running" == sandbox.show(run, root)["state"]
+    enough.touch()
+    assert 0 == sandbox.cli("wait", run, cwd=root).returncode
+
+
 def test_runs_are_listed_and_looked_at(desk: Sandbox, root: Path) -> None:
     main = root / "cfs/src/main.py"
     main.write_text("print('first')\n")
