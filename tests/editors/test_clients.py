@@ -58,8 +58,9 @@ def go_client(sandbox: Sandbox) -> list[str]:
     go = program("go", "go", "apt-get install golang-go")
     for name in ("protoc", "protoc-gen-go", "protoc-gen-go-grpc"):
         program(name, "go", "apt-get install protobuf-compiler protoc-gen-go protoc-gen-go-grpc")
-    if not (GO_SOURCES / "src/google.golang.org/grpc").is_dir():
-        missing("gRPC for Go is not installed: apt-get install golang-google-grpc-dev", "go")
+    if not all((GO_SOURCES / "src/google.golang.org" / each).is_dir() for each in ("grpc", "protobuf")):
+        packages = "golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev"
+        missing(f"gRPC for Go is not installed: apt-get install {packages}", "go")
     copy = sandbox.folder / "build"
     shutil.copytree(CLIENTS / "go", copy / "examples/clients/go")
     shutil.copytree(ROOT / "proto", copy / "proto", ignore=shutil.ignore_patterns("*.py*"))
