@@ -120,6 +120,7 @@ def test_a_run_that_fails_is_listed_and_marked_until_the_next_one(desk: Sandbox,
     assert {2} == set(told["signs"]["lib.py"])
     assert told["list_is_open"]
     assert ("succeeded", 0) == (told["after"], told["marks_after"])
+    assert ([0, 0], 1) == (told["list_after"], told["list_of_others"])
 
 
 def test_a_run_is_cancelled_and_another_let_go_of_and_followed_again(desk: Sandbox, root: Path) -> None:

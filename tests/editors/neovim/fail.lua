@@ -43,5 +43,11 @@ local seen = {
 vim.fn.writefile({ "print('well')" }, "cfs/src/main.py")
 vim.cmd("Pollinator run")
 seen.after = t.ended().last.state
+seen.list_after = { vim.fn.getqflist({ winid = 0 }).winid, #vim.fn.getqflist() }
+-- And leaves the list alone where it is somebody else's.
+vim.fn.setqflist({}, " ", { title = "grep", items = { { filename = "project.yaml", lnum = 1 } } })
+vim.cmd("Pollinator rerun")
+t.ended()
+seen.list_of_others = #vim.fn.getqflist()
 seen.marks_after = #vim.diagnostic.get()
 t.tell(seen)

@@ -257,7 +257,7 @@ function View:tell()
   local run = self.last
   local good = run.state == "succeeded"
   cli.tell(("%s %s"):format(run.id, words.summary(run)), good and vim.log.levels.INFO or vim.log.levels.WARN)
-  problems.show(self.found, "pollinator " .. run.id)
+  problems.show(self.found, run.id)
   -- The window of the list has taken lines from that of the run.
   local windows, count = at_end(self.buffer)
   for _, window in ipairs(windows) do

@@ -6,6 +6,8 @@ local M = {}
 local OF_RUNS = vim.api.nvim_create_namespace("pollinator-run")
 local OF_SPECS = vim.api.nvim_create_namespace("pollinator-spec")
 local SEVERITIES = { warning = vim.diagnostic.severity.WARN, info = vim.diagnostic.severity.INFO }
+-- How the titles of our quickfix lists begin.
+local OURS = "pollinator "
 local LETTERS = { warning = "W", info = "I" }
 
 -- Byte of a character of a line, the first is 0; the file need not be loaded, then each is taken for one byte.
@@ -71,10 +73,28 @@ function M.clear()
   vim.diagnostic.reset(OF_RUNS)
 end
 
+-- Fill the quickfix list and open its window. A run without problems closes the list of an earlier one, and leaves
+-- what others have put there.
+local function list(problems, title)
+  if #problems == 0 and not vim.startswith(vim.fn.getqflist({ title = 0 }).title, OURS) then
+    return
+  end
+  vim.fn.setqflist({}, " ", { title = title, items = M.entries(problems) })
+  if #problems == 0 then
+    vim.cmd("cclose")
+    return
+  end
+  local window = vim.api.nvim_get_current_win()
+  vim.cmd("botright copen " .. math.min(10, #problems + 1))
+  if vim.api.nvim_win_is_valid(window) then
+    vim.api.nvim_set_current_win(window)
+  end
+end
+
 --- Mark what a run said about the sources, and list it; the window of the list opens, and the cursor stays.
 --- @param problems table[]
---- @param title string
-function M.show(problems, title)
+--- @param run string the run's id
+function M.show(problems, run)
   local config = require("pollinator").config
   M.clear()
   if config.marks then
@@ -83,14 +103,7 @@ function M.show(problems, title)
     end
   end
   if config.quickfix then
-    vim.fn.setqflist({}, " ", { title = title, items = M.entries(problems) })
-    if #problems > 0 then
-      local window = vim.api.nvim_get_current_win()
-      vim.cmd("botright copen " .. math.min(10, #problems + 1))
-      if vim.api.nvim_win_is_valid(window) then
-        vim.api.nvim_set_current_win(window)
-      end
-    end
+    list(problems, OURS .. run)
   end
 end
 
@@ -106,11 +119,11 @@ end
 function M.of_run(named, root)
   cli.ask({ "problems", "--json", named }, root, function(problems, _, messages)
     if #problems > 0 then
-      M.show(problems, "pollinator " .. problems[1].run_id)
+      M.show(problems, problems[1].run_id)
     elseif #messages > 0 then
       cli.tell(cli.complaint(messages), vim.log.levels.ERROR)
     else
-      M.show({}, "pollinator " .. named)
+      M.show({}, named)
       cli.tell("the output of " .. named .. " names no place in the sources")
     end
   end)
@@ -124,6 +137,10 @@ function M.check_spec(buffer)
     return
   end
   local folder = vim.fn.fnamemodify(vim.api.nvim_buf_get_name(buffer), ":p:h")
+  if vim.fn.isdirectory(folder .. "/cfs") ~= 1 then
+    -- Other programs call their files so, too.
+    return
+  end
   local text = table.concat(vim.api.nvim_buf_get_lines(buffer, 0, -1, false), "\n") .. "\n"
   cli.ask({ "problems", "--spec", "--stdin", "--json", "--project", folder }, folder, function(problems)
     if not vim.api.nvim_buf_is_loaded(buffer) then
