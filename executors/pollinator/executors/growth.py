@@ -17,7 +17,7 @@ from pollinator.wire.watching import BLOCK_BYTES
 LOOK_S = 0.01
 QUIET_LOOK_S = 0.05
 QUIET_S = 1.0
-"""After so long without a word the slow pace is enough."""
+"""After so long without a word or an event the slow pace is enough."""
 
 TELL_S = 0.05
 """Output that goes on and on is told of so often: many small messages are dear."""
@@ -73,8 +73,11 @@ class Growth:
 
     def tell(self) -> None:
         """Wake all who wait: there is output, or something happened to the run."""
-        self._told_bytes = sum(self._sizes.values())
-        self._told_at = time.monotonic()
+        now, total = time.monotonic(), sum(self._sizes.values())
+        if total != self._told_bytes:
+            # What happens to the run holds no output up: a first line often comes right after the start.
+            self._told_bytes, self._told_at = total, now
+        self._grew_at = now
         self._version += 1
         self._ring()
 
@@ -101,7 +104,8 @@ class Growth:
         try:
             while self._version <= seen and time.monotonic() < deadline:
                 quiet = time.monotonic() - self._grew_at > QUIET_S
-                await asyncio.sleep(QUIET_LOOK_S if quiet else LOOK_S)
+                # What happens to the run wakes who looks as well.
+                await self._wait(QUIET_LOOK_S if quiet else LOOK_S)
                 self.look()
         finally:
             self._looking = False

@@ -52,6 +52,18 @@ def test_the_first_output_is_told_at_once(folder: Path) -> None:
     assert {0: 5} == watched.sizes
 
 
+def test_output_right_after_an_event_is_told_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "TELL_S", 60.0)
+    watched = Growth(folder)
+    watched.look()
+    watched.tell()
+    before = watched.version
+    printed(folder, b"line\n")
+    watched.look()
+
+    assert before < watched.version
+
+
 def test_output_that_goes_on_waits_a_moment_unless_it_is_a_whole_block(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,7 +83,9 @@ def test_output_that_goes_on_waits_a_moment_unless_it_is_a_whole_block(
     assert told < watched.version
 
 
-async def test_an_event_wakes_everybody_at_once(folder: Path) -> None:
+async def test_an_event_wakes_everybody_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "LOOK_S", 60.0)
+    monkeypatch.setattr(growth, "QUIET_LOOK_S", 60.0)
     watched = Growth(folder)
     seen = watched.version
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
