@@ -94,8 +94,8 @@ class DevLoop:
             if self._code is Exit.CANCELLED:
                 await self._rounds.cancel()
                 self._code = Exit.OK
-            elif self._rounds.current is not None:
-                tell_let_go(self._screen.terminal, self._rounds.current.id)
+            elif (run := await self._rounds.at_work()) is not None:
+                tell_let_go(self._screen.terminal, run.id)
 
     async def _first(self, saves: Saves) -> None:
         await saves.ready.wait()

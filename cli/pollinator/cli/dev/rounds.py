@@ -65,11 +65,20 @@ class Rounds:
         except PollinatorError as error:
             self._screen.refused(error)
 
+    async def at_work(self) -> Run | None:
+        """The run that goes on, or is being started and was accepted.
+
+        Raises:
+            PollinatorError: the daemon does not say.
+        """
+        if self.current is not None or not self._asked:
+            return self.current
+        return await run_of_request(self._daemon, self._asked)
+
     async def cancel(self) -> None:
         """End the run that goes on or is being started."""
         try:
-            run = self.current or (await run_of_request(self._daemon, self._asked) if self._asked else None)
-            if run is not None:
+            if (run := await self.at_work()) is not None:
                 await cancel_run(self._daemon, run.id)
         except PollinatorError as error:
             self._screen.refused(error)
