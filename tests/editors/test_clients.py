@@ -110,6 +110,33 @@ def test_a_client_follows_a_run_whose_daemon_is_killed(
     assert (3, True) == (following.returncode, b"RUN_STATE_FAILED" in messages), messages
 
 
+@pytest.mark.parametrize("client", [python_client, typescript_client, go_client])
+def test_a_client_takes_no_cancelled_run_for_success(
+    sandbox: Sandbox, client: Callable[[Sandbox], list[str]]
+) -> None:
+    command = client(sandbox)
+    root = sandbox.project(program=PRINTS.format(enough="/nowhere/at/all"))
+    assert 0 == sandbox.cli("daemon", "start", cwd=root).returncode
+    with subprocess.Popen(
+        [*command, str(root), str(sandbox.socket)],
+        env=sandbox.env,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as following:
+        try:
+            assert following.stdout is not None
+            assert following.stdout.readline()
+            assert 0 == sandbox.cli("cancel", "latest", cwd=root).returncode
+            _, messages = following.communicate(timeout=60)
+        finally:
+            following.kill()
+
+    assert b"RUN_STATE_CANCELLED" in messages
+    assert 0 != following.returncode
+
+
 def test_the_client_in_typescript_is_what_it_says() -> None:
     folder = CLIENTS / "typescript"
     command = [node_of_typescript(), str(folder / "node_modules/typescript/bin/tsc"), "--noEmit"]

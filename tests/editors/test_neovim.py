@@ -172,7 +172,7 @@ def test_runs_are_listed_and_looked_at(desk: Sandbox, root: Path) -> None:
     assert 0 == desk.cli("run", "--follow", cwd=root).returncode
     main.write_text("import sys\nsys.exit(undefined)\n")
     assert 1 == desk.cli("run", "--follow", cwd=root).returncode
-    main.write_text("print('third')\n")
+    main.write_text("print('third')\nfor number in range(200):\n    print(number)\n")
 
     told = worked_off(desk, root, "look.lua")
 
@@ -183,6 +183,8 @@ def test_runs_are_listed_and_looked_at(desk: Sandbox, root: Path) -> None:
         told["list"][3].split()[1:3],
     ]
     assert ["first"] == output_of(told["logs"])
+    assert [str(number) for number in range(100, 200)] == output_of(told["tail"])
+    assert "what was printed before: pollinator logs" in "\n".join(told["tail"])
     assert {"-print('first')", "+print('third')"} <= set(told["diff"])
     assert 2 == told["problems"][0][0]
     assert "undefined" in told["problems"][0][1]

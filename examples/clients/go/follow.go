@@ -24,17 +24,25 @@ func main() {
 	source := &v1.StartRunRequest_Project{Project: &v1.ProjectSource{Root: os.Args[1]}}
 	start := &v1.StartRunRequest{RequestId: uuid(), What: source}
 	watch := &v1.WatchRunRequest{Output: true, Follow: true}
+	told := ""
 	for offsets := map[uint32]uint64{}; ; time.Sleep(200 * time.Millisecond) {
 		err = follow(ctx, runs, start, watch, offsets)
 		if status.Code(err) != codes.Unavailable {
 			break
+		} else if err.Error() != told {
+			told = err.Error()
+			fmt.Fprintln(os.Stderr, told)
 		}
 	}
 	check(err)
 	ended, err := runs.GetRun(ctx, &v1.GetRunRequest{RunId: watch.RunId})
 	check(err)
 	fmt.Fprintln(os.Stderr, ended.Run.State)
-	os.Exit(int(ended.Run.GetOutcome().GetExitCode()))
+	code := int(ended.Run.GetOutcome().GetExitCode())
+	if ended.Run.State != v1.RunState_RUN_STATE_SUCCEEDED && code == 0 {
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // follow prints until the run has ended or the line is cut, and notes how far it has come.

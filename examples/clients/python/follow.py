@@ -11,7 +11,7 @@ from pollinator.wire.places import daemon_socket
 
 runs = run_pb2_grpc.RunServiceStub(grpc.insecure_channel(f"unix:{daemon_socket()}"))
 start = run_pb2.StartRunRequest(request_id=str(uuid.uuid4()), project=run_pb2.ProjectSource(root=sys.argv[1]))
-seq, offsets, ended = 0, dict[int, int](), False
+seq, offsets, ended, told = 0, dict[int, int](), False, ""
 while not ended:
     try:
         run = runs.StartRun(start, timeout=3600, wait_for_ready=True).run  # the same run at every repeat
@@ -30,7 +30,9 @@ while not ended:
     except grpc.RpcError as cut:
         if cut.code() != grpc.StatusCode.UNAVAILABLE:
             raise
+        if cut.details() != told:
+            print(told := cut.details(), file=sys.stderr)
         time.sleep(0.2)
 run = runs.GetRun(run_pb2.GetRunRequest(run_id=run.id), timeout=30).run
 print(run_pb2.RunState.Name(run.state), file=sys.stderr)
-sys.exit(run.outcome.exit_code)
+sys.exit(0 if run.state == run_pb2.RUN_STATE_SUCCEEDED else run.outcome.exit_code or 1)

@@ -38,6 +38,13 @@ t.wait("the first run's output is there", function()
   return newest ~= view and newest.last and not newest.job
 end)
 seen.logs = t.lines(require("pollinator.follow").newest().buffer)
+require("pollinator").setup({ lines = 100 })
+vim.cmd("Pollinator logs latest")
+t.wait("the end of the newest run's output is there", function()
+  local newest = require("pollinator.follow").newest()
+  return newest.id == view.id and newest ~= view and newest.last and not newest.job
+end)
+seen.tail = t.lines(require("pollinator.follow").newest().buffer)
 vim.cmd("Pollinator diff latest~2 latest")
 seen.diff = scratch("diff")
 vim.cmd("close")

@@ -48,7 +48,8 @@ def problems_command(run_id: str, spec: bool, stdin: bool, project: Path | None,
     if spec and run_id != _NEWEST:
         raise click.UsageError("--spec is about project.yaml, not about a run")
     if spec:
-        text = sys.stdin.read() if stdin else None
+        # Whatever an editor has there: that it is no text is nothing to fail about.
+        text = sys.stdin.buffer.read().decode("utf-8", "replace") if stdin else None
         return run_async(_of_spec(str(project_here(project)), text, as_json=as_json))
     return run_async(_of_run(run_id, project_or_any(project), as_json=as_json))
 

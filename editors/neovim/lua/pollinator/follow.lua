@@ -25,6 +25,9 @@ local LINKS = {
   PollinatorAnsiBold = "Title",
 }
 
+-- So many buffers of runs that have ended stay, besides those that are shown.
+local KEPT = 5
+
 local views = {}
 local newest
 
@@ -103,6 +106,9 @@ local function new_view(root)
     buffer = view.buffer,
     callback = function()
       cli.stop(view.job)
+      if view.id and views[view.id] == view then
+        views[view.id] = nil
+      end
     end,
   })
   newest = view
@@ -192,6 +198,10 @@ end
 function View:take(value)
   if value.output then
     local block = value.output
+    if not self.begun and block.offset > 0 then
+      self:note("what was printed before: pollinator logs " .. self.id)
+    end
+    self.begun = true
     local data = block.base64 and output.from_base64(block.base64) or block.text
     self:put(self.sink:add(block.rank, data))
   elseif value.event then
@@ -292,10 +302,25 @@ function View:start(arguments)
   end
 end
 
+-- Buffers of runs that have ended and that nobody looks at, all but the newest few.
+local function clear_up()
+  local ids = {}
+  for id, view in pairs(views) do
+    if not view.job and vim.api.nvim_buf_is_valid(view.buffer) and #vim.fn.win_findbuf(view.buffer) == 0 then
+      ids[#ids + 1] = id
+    end
+  end
+  table.sort(ids)
+  for index = 1, #ids - KEPT do
+    vim.api.nvim_buf_delete(views[ids[index]].buffer, { force = true })
+  end
+end
+
 --- Start a run, or an earlier one again, and follow it.
 --- @param arguments string[] of `pollinator run` or `pollinator rerun`, with that word
 --- @param root string|nil
 function M.launch(arguments, root)
+  clear_up()
   local view = new_view(root)
   view.followed = true
   problems.clear()
@@ -323,7 +348,9 @@ function M.open(named, root, follow)
     view:name(run)
     view:status(words.state(run))
     view.followed = follow
-    view:start(vim.list_extend({ "logs", "--json", run.id }, follow and { "--follow", "--problems" } or {}))
+    local most = tostring(require("pollinator").config.lines)
+    local command = { "logs", "--json", "--tail", most, run.id }
+    view:start(vim.list_extend(command, follow and { "--follow", "--problems" } or {}))
   end)
 end
 

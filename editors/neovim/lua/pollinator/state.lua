@@ -121,8 +121,9 @@ end
 function M.statusline()
   local buffer = vim.api.nvim_get_current_buf()
   local name = vim.api.nvim_buf_get_name(buffer)
-  if roots[name] == nil then
-    roots[name] = project.root(buffer) or false
+  if not roots[name] then
+    -- What is no project may become one.
+    roots[name] = project.root(buffer)
   end
   local root = roots[name]
   if not root then
