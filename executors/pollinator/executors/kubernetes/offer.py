@@ -117,7 +117,8 @@ class Offer:
             self._again.clear()
             try:
                 await self._ask()
-                pause_s = FRESH_S
+                # The right to see them may be given at any time: that is what users are told to ask for.
+                pause_s = AGAIN_S if self._hidden else FRESH_S
             except PollinatorError as error:
                 _log.info("what the cluster offers is not known: %s", error)
                 pause_s = min(2 * pause_s, AGAIN_S)
