@@ -25,6 +25,27 @@ for number in range(30):
         time.sleep(0.01)
     time.sleep(0.05)
 """
+DRAWS = """\
+import os, struct, time, zlib
+from pathlib import Path
+
+result, rank = Path(os.environ["POLLINATOR_RESULT"]), int(os.environ["RANK"])
+print("\\033[3%dmrank %d draws\\033[0m" % (rank + 2, rank))
+if rank == 0:
+    (result / "table.csv").write_text('name,value\\n"alpha, the first",1.5\\nbeta,22\\n')
+    rows = b"".join(b"\\0" + b"".join(bytes((x, 2 * y, 160)) for x in range(240)) for y in range(120))
+    def piece(kind, data):
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+    head = struct.pack(">IIBBBBB", 240, 120, 8, 2, 0, 0, 0)
+    png = piece(b"IHDR", head) + piece(b"IDAT", zlib.compress(rows)) + piece(b"IEND", b"")
+    (result / "plot.png").write_bytes(b"\\x89PNG\\r\\n\\x1a\\n" + png)
+"""
+WAITS = """\
+import time
+print("waiting", flush=True)
+time.sleep(300)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +62,19 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def project_open(
-    desk: Sandbox, browser: Browser, address: str, name: str
+    desk: Sandbox, browser: Browser, address: str, name: str, *options: str
 ) -> Generator[tuple[Workbench, Path]]:
-    made = desk.cli("new", name, cwd=desk.folder)
+    made = desk.cli("new", name, *options, cwd=desk.folder)
     assert made.returncode == 0, made.stderr
     root = desk.folder / name
     with open_workbench(browser, address, root) as bench:
         yield bench, root
+
+
+def set_up(root: Path, program: str, *, ranks: int = 1) -> None:
+    (root / "cfs/src/main.py").write_text(program)
+    spec = root / "project.yaml"
+    spec.write_text(spec.read_text().replace("processesPerNode: 1 ", f"processesPerNode: {ranks} "))
 
 
 def test_press_run_see_it_run_break_it_and_see_where(desk: Sandbox, address: str, browser: Browser) -> None:
@@ -79,7 +106,7 @@ def test_a_follow_goes_on_without_gap_or_repeat_when_the_daemon_is_killed(
 ) -> None:
     go = desk.folder / "go"
     with project_open(desk, browser, address, "long") as (bench, root):
-        (root / "cfs/src/main.py").write_text(PRINTS.format(go=str(go)))
+        set_up(root, PRINTS.format(go=str(go)))
         bench.open_file(root, "cfs/src/main.py")
         bench.command("View: Toggle Maximized Panel")
         bench.command("Pollinator: Run and Follow")
@@ -107,3 +134,61 @@ def test_a_wrong_project_yaml_is_marked_while_it_is_typed(
         problem = bench.problems.filter(has_text="unknown key 'conditons'")
         expect(problem).to_contain_text(re.compile(rf"Ln {lines + 2}\b"))
         bench.screenshot("5-project-yaml")
+
+
+def test_results_open_when_they_arrive_and_runs_can_be_compared(
+    desk: Sandbox, address: str, browser: Browser
+) -> None:
+    with project_open(desk, browser, address, "draws") as (bench, root):
+        set_up(root, DRAWS, ranks=2)
+        bench.open_file(root, "cfs/src/main.py")
+        bench.show_runs()
+        bench.command("Pollinator: Run and Follow")
+
+        expect(bench.follow_view).to_contain_text("SUCCEEDED")
+        expect(bench.follow_view).to_contain_text("1| rank 1 draws")
+        expect(bench.tab("plot.png")).to_be_visible()
+        expect(bench.cells("table.csv").first).to_have_text("alpha, the first")
+        bench.tree.filter(has_text="SUCCEEDED").click()
+        bench.tree.filter(has_text="results").click()
+        expect(bench.tree.filter(has_text="plot.png")).to_be_visible()
+        expect(bench.tree.filter(has_text="rank ")).to_have_count(2)
+        bench.screenshot("6-results")
+
+        (root / "cfs/src/main.py").write_text(DRAWS.replace("alpha, the first", "alpha, the second"))
+        bench.command("View: Toggle Panel Visibility")
+        bench.command("Pollinator: Compare with")
+        bench.page.locator(".quick-input-list .monaco-list-row", has_text="SUCCEEDED").click()
+        bench.page.locator(".quick-input-list .monaco-list-row", has_text="as they are now").click()
+        changed = bench.page.locator(".multiDiffEntry .view-line", has_text="alpha, the second")
+        expect(changed.first).to_be_visible()
+        bench.screenshot("7-compared")
+
+
+def test_ctrl_c_lets_go_of_a_run_which_can_be_cancelled(
+    desk: Sandbox, address: str, browser: Browser
+) -> None:
+    with project_open(desk, browser, address, "waits") as (bench, root):
+        set_up(root, WAITS)
+        bench.open_file(root, "cfs/src/main.py")
+        bench.show_runs()
+        bench.command("Pollinator: Run and Follow")
+        expect(bench.follow_view).to_contain_text("waiting")
+
+        bench.keys_of_follow_view.press("Control+c")
+
+        expect(bench.follow_view).to_contain_text("Detached; the run goes on")
+        expect(bench.tree.filter(has_text="RUNNING")).to_have_count(1)
+        bench.status.hover()
+        bench.screenshot("8-detached")
+        bench.command("Pollinator: Cancel Run")
+        expect(bench.tree.filter(has_text="CANCELLED")).to_have_count(1)
+
+
+def test_where_the_program_is_missing_that_is_said(desk: Sandbox, address: str, browser: Browser) -> None:
+    root = desk.folder / "without"
+    (root / ".vscode").mkdir(parents=True)
+    (root / ".vscode/settings.json").write_text('{"pollinator.program": "no-such-program"}')
+    with project_open(desk, browser, address, "without", "--here") as (bench, _):
+        expect(bench.toasts).to_contain_text("Pollinator is not installed")
+        bench.screenshot("9-not-installed")

@@ -73,7 +73,8 @@ class Workbench:
                 box.fill(words, timeout=SHORT_MS)
                 focused.wait_for(timeout=SHORT_MS)
                 box.press("Enter", timeout=SHORT_MS)
-                box.wait_for(state="hidden", timeout=SHORT_MS)
+                # Not the box: what was chosen may ask something there.
+                focused.wait_for(state="hidden", timeout=SHORT_MS)
             except NotInTime:
                 self.page.keyboard.press("Escape")
             else:
@@ -106,6 +107,11 @@ class Workbench:
         return self.page.locator(".terminal-wrapper.active .xterm-rows")
 
     @property
+    def keys_of_follow_view(self) -> Locator:
+        """What takes the keys for the terminal that is shown."""
+        return self.page.locator(".terminal-wrapper.active textarea.xterm-helper-textarea")
+
+    @property
     def tree(self) -> Locator:
         """Entries of the view of runs."""
         return self.page.locator('.sidebar [role="treeitem"]')
@@ -119,6 +125,17 @@ class Workbench:
     def problems(self) -> Locator:
         """Entries of the list of problems, once it is shown."""
         return self.page.locator('.markers-panel [role="treeitem"]')
+
+    @property
+    def toasts(self) -> Locator:
+        """What the editor has to say."""
+        return self.page.locator(".notifications-toasts .notification-list-item")
+
+    def cells(self, name: str) -> Locator:
+        """Cells of the table that the open editor of a file shows."""
+        self.tab(name).click()
+        frames = self.page.frame_locator("iframe.webview.ready:visible").first
+        return frames.frame_locator("#active-frame").locator("td")
 
     def show_runs(self) -> None:
         """Open the view of runs."""

@@ -11,7 +11,7 @@ import {
   type Problem,
 } from "./generated/pollinator/v1/project";
 import { RunState, Severity, type Run } from "./generated/pollinator/v1/run";
-import type { ProjectRunChange, Projects } from "./project/projects";
+import { isProject, type ProjectRunChange, type Projects } from "./project/projects";
 import { hasEnded, shortId } from "./project/words";
 
 const TYPING_MS = 250;
@@ -39,10 +39,17 @@ export class Problems {
       vscode.workspace.onDidCloseTextDocument((document) => {
         this.#ofSpec.delete(document.uri);
       }),
+      vscode.workspace.onDidGrantWorkspaceTrust(() => {
+        this.#lookAtAll();
+      }),
       projects.onRunChanged((change) => {
         void this.#onRun(change);
       }),
     ];
+    this.#lookAtAll();
+  }
+
+  #lookAtAll(): void {
     vscode.workspace.textDocuments.forEach((document) => {
       this.#look(document);
     });
@@ -71,7 +78,7 @@ export class Problems {
   }
 
   async #check(document: vscode.TextDocument): Promise<void> {
-    if (!vscode.workspace.isTrusted) {
+    if (!vscode.workspace.isTrusted || !(await isProject(document.uri))) {
       return;
     }
     const { version } = document;

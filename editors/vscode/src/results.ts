@@ -11,6 +11,8 @@ import { hasEnded } from "./project/words";
 const PICTURES = new Set([".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"]);
 const TABLES = new Set([".csv", ".tsv"]);
 const AT_MOST = 3;
+/** Whatever is larger opens only when it is asked for. */
+const BYTES_AT_MOST = 16 * 1024 * 1024;
 
 export class Results {
   /** Runs that ended here, whose results were looked at. */
@@ -45,7 +47,10 @@ export class Results {
     try {
       const all = await this.files.all(run.id, "result");
       const kinds = wanted === "pictures" ? PICTURES : new Set([...PICTURES, ...TABLES]);
-      const fitting = all.filter((each) => !each.directory && kinds.has(extname(each.path).toLowerCase()));
+      const fitting = all.filter(
+        (each) =>
+          !each.directory && each.size <= BYTES_AT_MOST && kinds.has(extname(each.path).toLowerCase()),
+      );
       for (const each of fitting.slice(0, AT_MOST)) {
         await open(runUri(run.id, each.path));
       }
@@ -58,7 +63,7 @@ export class Results {
 /** Beside what the user looks at, who goes on typing there. */
 async function open(uri: vscode.Uri): Promise<void> {
   const viewColumn = vscode.ViewColumn.Beside;
-  const options = { viewColumn, preserveFocus: true, preview: true };
+  const options = { viewColumn, preserveFocus: true, preview: false };
   if (TABLES.has(extname(uri.path).toLowerCase())) {
     await vscode.commands.executeCommand("vscode.openWith", uri, "pollinator.table", options);
   } else {

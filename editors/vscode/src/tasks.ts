@@ -48,6 +48,8 @@ export class RunTasks implements vscode.TaskProvider {
         const run = this.commands.start(project, definition.executor ?? "");
         return Promise.resolve(new FollowTerminal(this.daemon, { run }, true));
       }),
+      // None: what is wrong is told by the daemon.
+      [],
     );
     task.group = vscode.TaskGroup.Build;
     return task;

@@ -77,7 +77,9 @@ export class CompareCommands {
         .filter((run) => run.id !== base.id)
         .map((run) => ({ label: `$(history) ${whenText(run.acceptTime)}`, description: run.id, run })),
     ];
-    return chosen(await vscode.window.showQuickPick(items, { placeHolder: "Compare with what?" })).run;
+    return chosen(
+      await vscode.window.showQuickPick(items, { placeHolder: "Compare with what?", ignoreFocusOut: true }),
+    ).run;
   }
 }
 

@@ -18,6 +18,9 @@ import { hasEnded } from "../project/words";
 import { showFollow } from "../views/follow";
 import { chosen, type Argument, type Targets } from "./targets";
 
+/** More than a terminal keeps is not asked for. */
+const TAIL_LINES = 10_000;
+
 export class RunCommands {
   constructor(
     private readonly daemon: Daemon,
@@ -40,7 +43,7 @@ export class RunCommands {
   /** Start a run and show it. */
   async runFollow(argument?: Argument): Promise<void> {
     const project = await this.targets.project(argument);
-    this.#follow(this.start(project), () => {
+    this.#follow(project.root, this.start(project), () => {
       void vscode.commands.executeCommand(
         "pollinator.runFollow",
         vscode.Uri.file(`${project.root}/project.yaml`),
@@ -60,7 +63,7 @@ export class RunCommands {
     const { label } = chosen(
       await vscode.window.showQuickPick(items, { placeHolder: "Run on which executor?" }),
     );
-    this.#follow(this.start(project, label));
+    this.#follow(project.root, this.start(project, label));
   }
 
   async cancel(argument?: Argument): Promise<void> {
@@ -74,18 +77,15 @@ export class RunCommands {
   /** Run again exactly what an earlier run ran. */
   async rerun(argument?: Argument): Promise<void> {
     const run = await this.targets.run(argument, "Which run again?");
-    this.#follow(this.#start({ $case: "rerun", value: { runId: run.id } }));
+    this.#follow(run.root, this.#start({ $case: "rerun", value: { runId: run.id } }));
   }
 
   /** Show what a run or one of its ranks printed, and go on with it. */
   async openLogs(argument?: Argument): Promise<void> {
     const run = await this.targets.run(argument, "Which run's output?");
     const rank = argument instanceof vscode.Uri ? undefined : argument?.rank;
-    showFollow(
-      this.daemon,
-      rank === undefined ? { run: Promise.resolve(run) } : { run: Promise.resolve(run), rank },
-      true,
-    );
+    const followed = { run: Promise.resolve(run), root: run.root, tailLines: TAIL_LINES };
+    showFollow(this.daemon, rank === undefined ? followed : { ...followed, rank }, true);
   }
 
   /** Start a run of a project, saved before. */
@@ -107,9 +107,9 @@ export class RunCommands {
     return run;
   }
 
-  #follow(run: Promise<Run>, again?: () => void): void {
+  #follow(root: string, run: Promise<Run>, again?: () => void): void {
     const reveal = vscode.workspace.getConfiguration("pollinator").get<boolean>("revealOutput", true);
-    showFollow(this.daemon, again === undefined ? { run } : { run, again }, reveal);
+    showFollow(this.daemon, again === undefined ? { root, run } : { root, run, again }, reveal);
   }
 
   #take(run: Run | undefined): void {

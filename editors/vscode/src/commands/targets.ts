@@ -37,7 +37,10 @@ export class Targets {
       description: project.root,
       project,
     }));
-    const picked = await vscode.window.showQuickPick(items, { placeHolder: "Which project?" });
+    const picked = await vscode.window.showQuickPick(items, {
+      placeHolder: "Which project?",
+      ignoreFocusOut: true,
+    });
     return chosen(picked).project;
   }
 
@@ -80,7 +83,7 @@ export async function pickRun(runs: readonly Run[], question: string): Promise<R
       .join(" · "),
     run,
   }));
-  const picked = await vscode.window.showQuickPick(items, { placeHolder: question });
+  const picked = await vscode.window.showQuickPick(items, { placeHolder: question, ignoreFocusOut: true });
   return chosen(picked).run;
 }
 

@@ -154,7 +154,7 @@ export class Daemon {
     const { socket, running } = await daemonSocket(program);
     if (!running) {
       if (!this.wishes.mayStart()) {
-        throw new DaemonError("The daemon does not run", "", "pollinator daemon start", [], true);
+        throw new DaemonError("The daemon does not run", "daemon_not_running", "pollinator daemon start");
       }
       this.log(`starting the daemon: ${program} daemon start`);
       await startDaemon(program);

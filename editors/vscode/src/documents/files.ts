@@ -54,9 +54,11 @@ export class RunFiles {
     if (exact !== undefined) {
       return exact;
     }
-    return all.some((each) => each.path.startsWith(`${path}/`))
-      ? { path, size: 0, directory: true }
-      : undefined;
+    if (all.some((each) => each.path.startsWith(`${path}/`))) {
+      return { path, size: 0, directory: true };
+    }
+    // Of a listing that was cut, whether there is such a file shows when it is read.
+    return all.length >= AT_MOST ? { path, size: 0, directory: false } : undefined;
   }
 
   /** The content of a file. */

@@ -7,6 +7,7 @@ import { WatchedProject, type RunChange } from "./watched";
 
 const PATTERN = "**/project.yaml";
 const LEFT_OUT = "**/{node_modules,.venv,cfs}/**";
+const LEFT_OUT_FOLDERS = new Set(["node_modules", ".venv", "cfs"]);
 const AT_MOST = 50;
 
 /** A change of a run, and whose it is. */
@@ -26,7 +27,7 @@ export class Projects {
 
   constructor(private readonly daemon: Daemon) {
     this.#watcher.onDidCreate((uri) => {
-      this.#add(uri);
+      void this.#add(uri);
     });
     this.#watcher.onDidDelete((uri) => {
       this.#drop(dirname(uri.fsPath));
@@ -36,7 +37,7 @@ export class Projects {
   /** Look for them. */
   async find(): Promise<void> {
     for (const uri of await vscode.workspace.findFiles(PATTERN, LEFT_OUT, AT_MOST)) {
-      this.#add(uri);
+      await this.#add(uri);
     }
     this.#announce();
   }
@@ -72,8 +73,20 @@ export class Projects {
     this.#runChanged.dispose();
   }
 
-  #add(uri: vscode.Uri): void {
+  async #add(uri: vscode.Uri): Promise<void> {
     const root = dirname(uri.fsPath);
+    // Other programs have files of this name as well, and projects hold copies of others.
+    if (
+      vscode.workspace
+        .asRelativePath(root)
+        .split(/[/\\]/)
+        .some((each) => LEFT_OUT_FOLDERS.has(each))
+    ) {
+      return;
+    }
+    if (!(await isProject(uri))) {
+      return;
+    }
     // Opening a project makes the daemon read it: only where the user trusts what is in it.
     if (uri.scheme !== "file" || this.#known.has(root) || !vscode.workspace.isTrusted) {
       return;
@@ -99,5 +112,15 @@ export class Projects {
   #announce(): void {
     void vscode.commands.executeCommand("setContext", "pollinator.hasProject", this.#known.size > 0);
     this.#changed.fire();
+  }
+}
+
+/** A project.yaml of ours has the folder of trees beside it. */
+export async function isProject(spec: vscode.Uri): Promise<boolean> {
+  try {
+    const { type } = await vscode.workspace.fs.stat(vscode.Uri.joinPath(spec, "../cfs"));
+    return (type & vscode.FileType.Directory) !== 0;
+  } catch {
+    return false;
   }
 }

@@ -123,6 +123,9 @@ export class WatchedProject {
     for (const run of message.runs) {
       this.#set(run, !this.#heard);
     }
+    for (const run of this.runs.slice(this.limit).filter(hasEnded)) {
+      this.#runs.delete(run.id);
+    }
     this.#heard = true;
     this.#changed.fire();
   }

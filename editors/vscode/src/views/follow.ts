@@ -2,12 +2,13 @@
 
 import * as vscode from "vscode";
 import type { Daemon } from "../daemon/connection";
-import { toDaemonError } from "../daemon/errors";
+import { toDaemonError, type DaemonError } from "../daemon/errors";
 import { followRun } from "../daemon/following";
 import { RunState, type Run } from "../generated/pollinator/v1/run";
 import { hasEnded, whenText } from "../project/words";
 import { Screen, painted } from "./screen";
 
+const AWAY_MS = 10_000;
 const INTERRUPT = "\x03";
 const GREY = "90";
 const RED = "31";
@@ -16,6 +17,10 @@ const RED = "31";
 export interface Followed {
   /** The run, or the start of one. */
   readonly run: Promise<Run>;
+  /** Where the run is, for a terminal that takes the place of one whose run has ended. */
+  readonly root?: string;
+  /** At most so many lines of what was printed before; all where it is not given. */
+  readonly tailLines?: number;
   /** Only what this rank printed. */
   readonly rank?: number;
   /** Start it again. */
@@ -29,6 +34,8 @@ export class FollowTerminal implements vscode.Pseudoterminal {
   readonly #stop = new AbortController();
   readonly #screen: Screen;
   #over = false;
+  #away: NodeJS.Timeout | undefined;
+  #saidAway = false;
   #code = 0;
 
   readonly onDidWrite = this.#write.event;
@@ -48,7 +55,14 @@ export class FollowTerminal implements vscode.Pseudoterminal {
     void this.#follow();
   }
 
+  /** Its run has ended, or was let go of. */
+  get isOver(): boolean {
+    return this.#over;
+  }
+
   close(): void {
+    clearTimeout(this.#away);
+    this.#over = true;
     this.#stop.abort();
   }
 
@@ -88,8 +102,11 @@ export class FollowTerminal implements vscode.Pseudoterminal {
   /** The run as it is at the end. */
   async #show(run: Run): Promise<Run> {
     let last = run;
-    const from = { runId: run.id, output: true, follow: true };
-    for await (const message of followRun(this.daemon, from, this.#stop.signal)) {
+    const from = { runId: run.id, output: true, follow: true, tailLines: this.followed.tailLines ?? 0 };
+    const onCut = (error: DaemonError | undefined): void => {
+      this.#tellCut(error);
+    };
+    for await (const message of followRun(this.daemon, from, this.#stop.signal, onCut)) {
       if (message.kind?.$case === "run") {
         last = message.kind.value;
       } else if (message.kind?.$case === "event" && message.kind.value.kind?.$case === "stateChanged") {
@@ -102,6 +119,21 @@ export class FollowTerminal implements vscode.Pseudoterminal {
       }
     }
     return last;
+  }
+
+  /** Once for each time that it is away longer than a restart takes. */
+  #tellCut(error: DaemonError | undefined): void {
+    clearTimeout(this.#away);
+    this.#away = undefined;
+    if (error !== undefined && !this.#saidAway) {
+      this.#away = setTimeout(() => {
+        this.#saidAway = true;
+        this.#say(painted("no word from the daemon; the run goes on", GREY));
+      }, AWAY_MS);
+    } else if (error === undefined && this.#saidAway) {
+      this.#saidAway = false;
+      this.#say(painted("the daemon answers again", GREY));
+    }
   }
 
   #say(text: string): void {
@@ -119,13 +151,23 @@ export class FollowTerminal implements vscode.Pseudoterminal {
   }
 }
 
+/** Terminals that were opened here: one whose run has ended makes room for the next of its project. */
+const shown = new Set<{ key: string; pty: FollowTerminal; terminal: vscode.Terminal }>();
+
 /** Show a run in a terminal. */
 export function showFollow(daemon: Daemon, followed: Followed, reveal: boolean): void {
+  const key = followed.root ?? "";
+  for (const each of [...shown].filter((one) => one.key === key && one.pty.isOver)) {
+    each.terminal.dispose();
+    shown.delete(each);
+  }
+  const pty = new FollowTerminal(daemon, followed, false);
   const terminal = vscode.window.createTerminal({
     name: "Pollinator",
-    pty: new FollowTerminal(daemon, followed, false),
+    pty,
     iconPath: new vscode.ThemeIcon("play-circle"),
   });
+  shown.add({ key, pty, terminal });
   if (reveal) {
     terminal.show(true);
   }

@@ -6,7 +6,7 @@ import type { Projects } from "../project/projects";
 import type { WatchedProject } from "../project/watched";
 import { endWords, hasEnded, ranFor, stateIcon, stateWord } from "../project/words";
 
-const SOURCE = /^\s+source:\s*["']?([^"'#\s][^"'#]*?)["']?\s*(?:#.*)?$/m;
+const SOURCE = /^[ \t]+source:[ \t]*["']?([^"'#\s][^"'#\n]*?)["']?[ \t]*(?:#.*)?$/m;
 
 export class RunLenses implements vscode.CodeLensProvider {
   readonly #changed = new vscode.EventEmitter<void>();

@@ -14,6 +14,9 @@ const GREY = "90";
 const RED = "31";
 const GREEN = "32";
 const YELLOW = "33";
+const CONTROLS = /(?!\n)\p{Cc}/gu;
+/** A line of several ranks that grows beyond this is shown in pieces. */
+const LONGEST_LINE = 64 * 1024;
 const LABELS = ["36", "35", "34", "33", "32", "96", "95", "94"];
 
 const TOLD = new Map<RunState, string>([
@@ -23,7 +26,8 @@ const TOLD = new Map<RunState, string>([
 
 /** Text in a colour of the terminal's own. */
 export function painted(text: string, colour: string): string {
-  return `\x1b[${colour}m${text}\x1b[0m`;
+  // Words of executors may hold anything; they are no commands for the terminal.
+  return `\x1b[${colour}m${text.replace(CONTROLS, "")}\x1b[0m`;
 }
 
 /** Text that a rank prints, as a terminal wants it. */
@@ -40,7 +44,13 @@ class Rank {
       return text;
     }
     const lines = (this.#line + text).split("\n");
-    this.#line = lines.pop() ?? "";
+    // A carriage return begins the line anew, as progress bars do: only what is behind the last one is left.
+    const last = lines.pop() ?? "";
+    this.#line = last.slice(last.lastIndexOf("\r", last.length - 2) + 1);
+    if (this.#line.length > LONGEST_LINE) {
+      lines.push(this.#line);
+      this.#line = "";
+    }
     return lines.map((line) => `${this.label}${line}\n`).join("");
   }
 

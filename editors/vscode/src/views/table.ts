@@ -1,10 +1,12 @@
 // Tables in text files, shown as tables. Nothing in it runs: it is made of escaped text alone.
 
 import * as vscode from "vscode";
+import { bytesText } from "../project/words";
 import { cellsOf } from "./cells";
 
 export const TABLE = "pollinator.table";
 const ROWS_AT_MOST = 2_000;
+const BYTES_AT_MOST = 64 * 1024 * 1024;
 
 const STYLE = `
   body { padding: 0; color: var(--vscode-editor-foreground); background: var(--vscode-editor-background); }
@@ -21,9 +23,14 @@ export class TableView implements vscode.CustomReadonlyEditorProvider {
   }
 
   async resolveCustomEditor(document: vscode.CustomDocument, panel: vscode.WebviewPanel): Promise<void> {
-    const text = new TextDecoder().decode(await vscode.workspace.fs.readFile(document.uri));
-    const separator = document.uri.path.endsWith(".tsv") ? "\t" : ",";
     panel.webview.options = { enableScripts: false };
+    const { size } = await vscode.workspace.fs.stat(document.uri);
+    if (size > BYTES_AT_MOST) {
+      panel.webview.html = `<p>${bytesText(size)} are too much for a table here.</p>`;
+      return;
+    }
+    const text = new TextDecoder().decode(await vscode.workspace.fs.readFile(document.uri));
+    const separator = document.uri.path.toLowerCase().endsWith(".tsv") ? "\t" : ",";
     panel.webview.html = pageOf(cellsOf(text, separator, ROWS_AT_MOST + 1));
   }
 }

@@ -29,7 +29,13 @@ export type Node =
   | { readonly kind: "rank"; readonly project: WatchedProject; readonly id: string; readonly rank: number }
   | { readonly kind: "results"; readonly project: WatchedProject; readonly id: string; readonly path: string }
   | { readonly kind: "file"; readonly id: string; readonly path: string; readonly size: number }
-  | { readonly kind: "words"; readonly id: string; readonly words: string; readonly icon: string };
+  | {
+      readonly kind: "words";
+      readonly id: string;
+      readonly at: number;
+      readonly words: string;
+      readonly icon: string;
+    };
 
 export class RunTree implements vscode.TreeDataProvider<Node> {
   readonly #changed = new vscode.EventEmitter<undefined>();
@@ -97,7 +103,7 @@ export class RunTree implements vscode.TreeDataProvider<Node> {
     const nodes: Node[] = [];
     const problem = project.problem?.message ?? project.state?.problem ?? "";
     if (problem !== "") {
-      nodes.push({ kind: "words", id: project.root, words: problem, icon: "warning" });
+      nodes.push({ kind: "words", id: project.root, at: 0, words: problem, icon: "warning" });
     }
     return [...nodes, ...project.runs.map((run): Node => ({ kind: "run", project, id: run.id }))];
   }
@@ -119,13 +125,13 @@ function ofRun(project: WatchedProject, id: string): Node[] {
   }
   const nodes: Node[] = [];
   if (run.outcome !== undefined && run.outcome.detail !== "" && run.state !== RunState.RUN_STATE_SUCCEEDED) {
-    nodes.push({ kind: "words", id, words: run.outcome.detail, icon: "info" });
+    nodes.push({ kind: "words", id, at: nodes.length, words: run.outcome.detail, icon: "info" });
   }
   if (run.pending !== undefined && !hasEnded(run)) {
-    nodes.push({ kind: "words", id, words: run.pending.text, icon: "watch" });
+    nodes.push({ kind: "words", id, at: nodes.length, words: run.pending.text, icon: "watch" });
   }
   for (const notice of run.notices) {
-    nodes.push({ kind: "words", id, words: notice.text, icon: "comment" });
+    nodes.push({ kind: "words", id, at: nodes.length, words: notice.text, icon: "comment" });
   }
   const ranks = Math.min(ranksOf(run), RANKS_AT_MOST);
   for (let rank = 0; rank < ranks; rank += 1) {
@@ -214,9 +220,11 @@ function rankItem(run: Run | undefined, id: string, rank: number): vscode.TreeIt
   const perNode = Math.max(1, run?.spec?.processesPerNode ?? 1);
   const node = run?.nodes[Math.floor(rank / perNode)] ?? "";
   item.id = `${id} rank ${rank}`;
-  item.description =
-    run?.outcome?.rank === rank && run.state === RunState.RUN_STATE_FAILED ? `${node} · failed` : node;
-  item.iconPath = new vscode.ThemeIcon("terminal");
+  const failed = run?.state === RunState.RUN_STATE_FAILED && run.outcome?.rank === rank;
+  item.description = failed ? `${node} · failed` : node;
+  item.iconPath = failed
+    ? new vscode.ThemeIcon("error", new vscode.ThemeColor("testing.iconFailed"))
+    : new vscode.ThemeIcon("terminal");
   item.contextValue = "rank";
   item.command = {
     command: "pollinator.openLogs",
@@ -247,11 +255,12 @@ function fileItem(id: string, path: string, size: number): vscode.TreeItem {
 
 function wordsItem(node: {
   readonly id: string;
+  readonly at: number;
   readonly words: string;
   readonly icon: string;
 }): vscode.TreeItem {
   const item = new vscode.TreeItem(node.words);
-  item.id = `${node.id} ${node.words}`;
+  item.id = `${node.id} words ${node.at}`;
   item.iconPath = new vscode.ThemeIcon(node.icon);
   item.tooltip = node.words;
   return item;
