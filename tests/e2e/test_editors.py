@@ -7,8 +7,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
+from pollinator.v1.daemon_pb2 import ShutdownRequest
+from pollinator.v1.daemon_pb2_grpc import DaemonServiceStub
 from pollinator.v1.project_pb2 import (
     CheckSpecRequest,
     ListFilesRequest,
@@ -20,6 +23,7 @@ from pollinator.v1.project_pb2_grpc import ProjectServiceStub
 from pollinator.v1.run_pb2 import Run, RunState
 from pollinator.wire.channel import open_channel
 from pollinator.wire.errors import PollinatorError
+from pollinator.wire.status import to_error
 from pollinator.wire.streams import follow_project
 from support.sandbox import Sandbox, sandbox
 
@@ -113,3 +117,19 @@ async def test_files_of_a_run_are_there_without_being_laid_out(sandbox: Sandbox)
     )
     assert program.encode() == b"".join(pieces)
     assert not checked.problems
+
+
+async def test_an_editor_that_looks_on_keeps_no_daemon_from_being_replaced(sandbox: Sandbox) -> None:
+    root = sandbox.project()
+    await asyncio.to_thread(sandbox.cli, "run", "--follow", cwd=root)
+    channel = open_channel(f"unix:{sandbox.socket}")
+    call = ProjectServiceStub(channel).WatchProject(watch(root))
+    messages = aiter(call)
+    await anext(messages)
+    await DaemonServiceStub(channel).Shutdown(ShutdownRequest(only_if_idle=True), timeout=30)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in messages:
+            pass
+    await channel.close()
+
+    assert to_error(caught.value).retryable

@@ -65,6 +65,9 @@ SERVICES = tuple(
     )
 )
 
+LASTING = ("/pollinator.v1.ProjectService/WatchProject",)
+"""Editors have such a call all day. It must not keep a daemon from being replaced by a newer one."""
+
 MIGRATIONS = (RUN_MIGRATION, PROJECT_MIGRATION, PIN_MIGRATION, HELD_MIGRATION, LET_GO_MIGRATION)
 """What has made the database of runs and projects, in order; new ones come last."""
 
@@ -116,7 +119,7 @@ async def serve(
     try:
         async with asyncio.TaskGroup() as group:
             parts = _build(settings, state, records, pools, group)
-            guard = ErrorInterceptor(logging.getLogger("pollinator.daemon.service"))
+            guard = ErrorInterceptor(logging.getLogger("pollinator.daemon.service"), LASTING)
             server = make_server(guard)
             _add_services(server, parts, pools)
             about = DaemonServicer(

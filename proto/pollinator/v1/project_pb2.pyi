@@ -479,7 +479,9 @@ class WatchProjectResponse(message.Message):
     COMPLETE_FIELD_NUMBER: builtins.int
     EDITS_FIELD_NUMBER: builtins.int
     cursor: builtins.str
-    """To go on from here in a later call. Empty unless runs were asked for."""
+    """To go on from here in a later call. Empty unless runs were asked for, and as long as there are some of the first
+    to be told.
+    """
     complete: builtins.bool
     """`runs` are all there is to tell, and take the place of what was told before: the first message of a call without a
     cursor, or with one that this daemon does not know.

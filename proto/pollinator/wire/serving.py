@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     grpc.aio would send the text of any exception to the client, whatever it holds.
     """
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: logging.Logger, lasting: Collection[str] = ()) -> None:
+        """Methods that are ``lasting`` do not count as active: who calls them goes on elsewhere by itself."""
         self._log = log
+        self._lasting = lasting
         self.active_calls = 0
 
     async def intercept_service(
@@ -64,7 +66,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     async def stream(self, method: str, answers: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
         """Pass a stream of answers on; aborts the call on an error."""
-        self.active_calls += 1
+        counted = method not in self._lasting
+        self.active_calls += counted
         try:
             async for answer in answers:
                 yield answer
@@ -75,7 +78,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         except Exception as error:  # noqa: BLE001 - as above
             await self._abort(context, self._internal(method, error))
         finally:
-            self.active_calls -= 1
+            self.active_calls -= counted
 
     async def _abort(self, context: _Context, error: PollinatorError) -> None:
         await context.abort_with_status(error_status(error))

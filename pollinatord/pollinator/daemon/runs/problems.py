@@ -12,13 +12,18 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Protocol
 
+LINES = 20_000
+"""Of more lines the last so many are looked at."""
+
 LINE_CHARACTERS = 2000
 """Of a longer line no more is looked at."""
 
 MESSAGE_CHARACTERS = 500
 
 _Locate = Callable[[str], str | None]
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_COLOUR = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+"""Colours and the like, and titles of windows."""
+
 _FILE = r"(?P<path>[^\s:\"'()<>|]+\.[A-Za-z]\w{0,5})"
 
 # Addresses and processes differ from rank to rank, and what is wrong does not.
@@ -65,7 +70,7 @@ def find_places(text: str, locate: _Locate) -> list[Place]:
     )  # fmt: skip
     found: list[Place] = []
     number = 0
-    for number, raw in enumerate(text.split("\n")):
+    for number, raw in enumerate(text.split("\n")[-LINES:]):
         # A bar that was drawn over before the line came is not part of it.
         line = _COLOUR.sub("", raw[:LINE_CHARACTERS]).rstrip("\r").rpartition("\r")[2]
         for reader in readers:
@@ -105,7 +110,12 @@ class _Located:
         path = self._locate(groups["path"])
         if path is not None:
             line, column = _number(groups["line"]), _number(groups.get("column"))
-            yield Place(path, line, column, weight, code, message.strip()[:MESSAGE_CHARACTERS])
+            yield Place(path, line, column, weight, code, _plain(message)[:MESSAGE_CHARACTERS])
+
+
+def _plain(text: str) -> str:
+    """Without what would do something to a terminal that shows it."""
+    return "".join(character for character in text if character.isprintable() or character == "\t").strip()
 
 
 def _number(digits: str | None) -> int:

@@ -28,7 +28,9 @@ class Sources:
     def locate(self, path: str) -> str | None:
         """The path of a source from the project's folder on; None for any other file."""
         if path not in self._known:
-            self._known[path] = self._find(path)
+            found = self._find(path)
+            # One that is no text cannot be told.
+            self._known[path] = found if found is None or _is_text(found) else None
         return self._known[path]
 
     def _find(self, path: str) -> str | None:
@@ -53,6 +55,10 @@ class Sources:
             if each == path or each.endswith(f"/{path}")
         ]
         return f"{TREE}/{ends[0]}" if len(ends) == 1 else None
+
+
+def _is_text(path: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def _candidates(parts: list[str]) -> list[str]:

@@ -34,6 +34,9 @@ OUTPUT_BYTES = 1024 * 1024
 RANKS = 16
 """The output of so many ranks is looked at: that of a failed run is most often the same."""
 
+ALL_BYTES = 4 * 1024 * 1024
+"""So much is looked at in all: somebody waits for the answer."""
+
 PROBLEMS = 100
 PAGE = 1000
 MAX_PAGE = 10_000
@@ -114,16 +117,19 @@ class RunLooking:
     def _problems(self, run: Run, sizes: dict[int, int]) -> list[Problem]:
         sources = Sources(Path(run.root))
         found: dict[tuple[str, int, str], Problem] = {}
+        left = ALL_BYTES
         for rank, size in sizes.items():
-            for place in find_places(self._end_of_output(run.id, rank, size), sources.locate):
+            wanted = min(size, OUTPUT_BYTES, left)
+            left -= wanted
+            text = self._end_of_output(run.id, rank, size - wanted, size)
+            for place in find_places(text, sources.locate):
                 # What all ranks say is said once, for the one that decided.
                 found.setdefault((place.path, place.line, place.message), _problem(place, rank))
                 if len(found) == PROBLEMS:
                     return list(found.values())
         return list(found.values())
 
-    def _end_of_output(self, run_id: str, rank: int, size: int) -> str:
-        start = max(0, size - OUTPUT_BYTES)
+    def _end_of_output(self, run_id: str, rank: int, start: int, size: int) -> str:
         text = self._runs.read_output(run_id, rank, start, size - start).decode(errors="replace")
         return text.partition("\n")[2] if start else text
 

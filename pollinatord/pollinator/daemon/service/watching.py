@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pollinator.daemon.runs.log import DEFAULT_PAGE, RunLog
 from pollinator.daemon.service.runs import with_pin
@@ -20,6 +21,9 @@ TICK_S = 0.5
 MOST = 1000
 """So many runs are told as the newest at most, whatever a client asks for."""
 
+MESSAGE_BYTES = 1024 * 1024
+"""A message with runs that weigh so much has no further ones: clients take four times as much at most."""
+
 AT_ONCE = 100
 """So many changed runs are told in one message; the next follows at once."""
 
@@ -32,6 +36,8 @@ class _Told:
     at: float = 0.0
     number: int | None = None
     """Of the last change of a run; None when it knows of no run."""
+    rest: list[Run] = field(default_factory=list[Run])
+    """Of the first runs those that it has not heard of yet."""
     edits: int | None = None
     """Of the last edit; None before the first message."""
     worker: object | None = None
@@ -88,21 +94,26 @@ class ProjectWatch:
 
     def _add_runs(self, message: WatchProjectResponse, request: WatchProjectRequest, told: _Told) -> bool:
         """Add what the follower has not heard of runs; True when there is more than fits."""
-        changes, left = self._runs.changes, 0
+        changes, more = self._runs.changes, False
         if told.number is None:
             told.number = changes.newest
-            runs = self._all(request)
+            told.rest = sorted(self._all(request), key=lambda run: run.id)
             message.complete = True
+        if told.rest or message.complete:
+            runs = _fitting(told.rest)
+            del told.rest[: len(runs)]
+            more = bool(told.rest)
         else:
             changed = changes.since(request.root, told.number)
-            here = changed[:AT_ONCE]
-            left = len(changed) - len(here)
-            told.number = here[-1][1] if left else changes.newest
-            runs = [self._runs.get(run_id) for run_id, _ in here]
+            runs = _fitting([self._runs.get(run_id) for run_id, _ in changed[:AT_ONCE]])
+            more = len(runs) < len(changed)
+            told.number = changed[len(runs) - 1][1] if more else changes.newest
         pinned = self._pinned() if runs else ()
         message.runs.extend(with_pin(run, pinned) for run in sorted(runs, key=lambda run: run.id))
-        message.cursor = changes.cursor(told.number)
-        return left > 0
+        if not told.rest:
+            # Before that a client has not heard of all, and has to begin anew after a cut.
+            message.cursor = changes.cursor(told.number)
+        return more
 
     def _all(self, request: WatchProjectRequest) -> list[Run]:
         """The newest runs of the project, and those that have not ended."""
@@ -110,6 +121,16 @@ class ProjectWatch:
         newest = self._runs.select(ListRunsRequest(root=request.root, page_size=size))
         active = [run for run in self._runs.active() if run.root == request.root]
         return list({run.id: run for run in (*newest, *active)}.values())
+
+
+def _fitting(runs: Sequence[Run]) -> list[Run]:
+    """As many of the first as one message should hold, and one at least if there is any."""
+    weights = itertools.accumulate(run.ByteSize() for run in runs)
+    return [
+        run
+        for number, (run, weight) in enumerate(zip(runs, weights, strict=True))
+        if not number or weight <= MESSAGE_BYTES
+    ]
 
 
 async def _first(waits: Sequence[Coroutine[None, None, None]]) -> None:

@@ -350,6 +350,19 @@ def test_lines_without_end_take_no_time(line: str) -> None:
     assert time.process_time() - began < 2
 
 
+def test_what_would_do_something_to_a_terminal_is_left_out() -> None:
+    ((*_, message),) = told("main.c:1:2: error: \x1b]0;title\x07a\x1b[31m\x08\x9b b\tc\n")
+
+    assert "a b\tc" == message
+
+
+def test_a_mebibyte_without_words_takes_little_time() -> None:
+    began = time.process_time()
+    places("\n" * 1_000_000)
+
+    assert time.process_time() - began < 2
+
+
 def test_a_mebibyte_of_lines_takes_little_time() -> None:
     text = '  File "main.py", line 3, in f\nmain.c:1:2: note: x\n[rank0]: | --> a.rs:1:2\n' * 14_000
     began = time.process_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,13 @@ def test_of_very_many_files_not_all_are_looked_at(root: Path, monkeypatch: pytes
 
     assert Sources(root).locate("b.py") is None
     assert "cfs/src/a/b.py" == Sources(root).locate("a/b.py")
+
+
+def test_a_file_whose_name_is_no_text_cannot_be_told(root: Path) -> None:
+    (root / "cfs/src" / os.fsdecode(b"caf\xe9")).mkdir()
+    (root / "cfs/src" / os.fsdecode(b"caf\xe9/only.py")).touch()
+
+    assert Sources(root).locate("only.py") is None
 
 
 def test_a_project_that_is_gone_has_no_sources(tmp_path: Path) -> None:

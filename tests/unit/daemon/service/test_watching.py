@@ -245,3 +245,25 @@ async def test_what_is_saved_is_told_with_its_paths(place: Place) -> None:
 
     assert [b"cfs/src/new.py"] == list(message.edits.paths)
     assert first.edits.number < message.edits.number
+
+
+async def test_first_runs_that_are_too_large_for_one_message_come_in_several(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "MESSAGE_BYTES", 1)
+    async with place.daemon() as daemon, daemon.served() as stub:
+        await daemon.projects.open(place.root, place.store("s"))
+        for name in ("a", "b", "c"):
+            accept(daemon, place, name)
+        told: list[tuple[bool, list[str], bool]] = []
+        async with watching(stub, place) as client:
+            while not client.cursor:
+                message = await client.message()
+                told.append((message.complete, [run.id for run in message.runs], bool(message.cursor)))
+        for name in ("b", "a"):
+            daemon.log.append(name, moved("FAILED"))
+        async with watching(stub, place, cursor=client.cursor) as again:
+            later = [await again.runs(), await again.runs()]
+
+    assert [(True, ["a"], False), (False, ["b"], False), (False, ["c"], True)] == told
+    assert [["b"], ["a"]] == later
