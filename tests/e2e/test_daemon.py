@@ -69,6 +69,7 @@ def test_the_first_command_that_needs_it_starts_it_and_others_do_not(sandbox: Sa
     assert 0 == listed.returncode, listed.stderr
     assert 0 == after.returncode
     assert sandbox.daemon_pid() == json.loads(after.stdout)["pid"]
+    assert str(sandbox.socket) == json.loads(after.stdout)["socket"]
 
 
 def test_commands_that_race_start_one_daemon(sandbox: Sandbox) -> None:

@@ -62,11 +62,14 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def project_open(
-    desk: Sandbox, browser: Browser, address: str, name: str, *options: str
+    desk: Sandbox, browser: Browser, address: str, name: str, *options: str, link: bool = False
 ) -> Generator[tuple[Workbench, Path]]:
     made = desk.cli("new", name, *options, cwd=desk.folder)
     assert made.returncode == 0, made.stderr
     root = desk.folder / name
+    if link:
+        root = desk.folder / f"{name}-link"
+        root.symlink_to(desk.folder / name)
     with open_workbench(browser, address, root) as bench:
         yield bench, root
 
@@ -168,7 +171,7 @@ def test_results_open_when_they_arrive_and_runs_can_be_compared(
 def test_ctrl_c_lets_go_of_a_run_which_can_be_cancelled(
     desk: Sandbox, address: str, browser: Browser
 ) -> None:
-    with project_open(desk, browser, address, "waits") as (bench, root):
+    with project_open(desk, browser, address, "waits", link=True) as (bench, root):
         set_up(root, WAITS)
         bench.open_file(root, "cfs/src/main.py")
         bench.show_runs()
@@ -183,6 +186,9 @@ def test_ctrl_c_lets_go_of_a_run_which_can_be_cancelled(
         bench.screenshot("8-detached")
         bench.command("Pollinator: Cancel Run")
         expect(bench.tree.filter(has_text="CANCELLED")).to_have_count(1)
+        # The command line knows the folder by its own name: it is the same project.
+        assert 0 == desk.cli("run", cwd=desk.folder / "waits").returncode
+        expect(bench.tree.filter(has_text="RUNNING")).to_have_count(1)
 
 
 def test_where_the_program_is_missing_that_is_said(desk: Sandbox, address: str, browser: Browser) -> None:

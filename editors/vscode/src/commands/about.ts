@@ -30,7 +30,7 @@ export class AboutCommands {
       this.#say("ok      ", `program: ${program}`);
       const info = await this.daemon.ask(DaemonServiceService.getInfo, {});
       this.#say("ok      ", `daemon: version ${info.version}, process ${info.pid}`);
-      const roots = this.projects.all.map((each) => each.root);
+      const roots = this.projects.all.map((each) => each.folder);
       for (const root of roots.length === 0 ? [""] : roots) {
         const request = DiagnoseRequest.fromPartial({ root });
         const { checks } = await this.daemon.ask(DaemonServiceService.diagnose, request, LONG_MS);
@@ -80,6 +80,13 @@ export class AboutCommands {
   }
 
   #say(mark: string, text: string): void {
-    this.output.info(`${mark}${text}`);
+    const line = `${mark}${text}`;
+    if (mark.startsWith("FAILED")) {
+      this.output.error(line);
+    } else if (mark.startsWith("warning")) {
+      this.output.warn(line);
+    } else {
+      this.output.info(line);
+    }
   }
 }

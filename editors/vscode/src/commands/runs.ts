@@ -43,7 +43,7 @@ export class RunCommands {
   /** Start a run and show it. */
   async runFollow(argument?: Argument): Promise<void> {
     const project = await this.targets.project(argument);
-    this.#follow(project.root, this.start(project), () => {
+    this.#follow(project.folder, this.start(project), () => {
       void vscode.commands.executeCommand(
         "pollinator.runFollow",
         vscode.Uri.file(`${project.root}/project.yaml`),
@@ -63,7 +63,7 @@ export class RunCommands {
     const { label } = chosen(
       await vscode.window.showQuickPick(items, { placeHolder: "Run on which executor?" }),
     );
-    this.#follow(project.root, this.start(project, label));
+    this.#follow(project.folder, this.start(project, label));
   }
 
   async cancel(argument?: Argument): Promise<void> {
@@ -92,7 +92,7 @@ export class RunCommands {
   async start(project: WatchedProject, executor = ""): Promise<Run> {
     await saveAll(project);
     const overrides = executor === "" ? undefined : { executor };
-    const value = { root: project.root, ...(overrides === undefined ? {} : { overrides }) };
+    const value = { root: project.folder, ...(overrides === undefined ? {} : { overrides }) };
     return await this.#start({ $case: "project", value });
   }
 
@@ -114,7 +114,7 @@ export class RunCommands {
 
   #take(run: Run | undefined): void {
     if (run !== undefined) {
-      this.projects.all.find((each) => each.root === run.root)?.take(run);
+      this.projects.all.find((each) => each.folder === run.root)?.take(run);
     }
   }
 }

@@ -1,6 +1,7 @@
 // The projects of this window: folders of the workspace that hold a project.yaml.
 
-import { dirname, sep } from "node:path";
+import { realpath } from "node:fs/promises";
+import { dirname, isAbsolute, sep } from "node:path";
 import * as vscode from "vscode";
 import type { Daemon } from "../daemon/connection";
 import { WatchedProject, type RunChange } from "./watched";
@@ -75,24 +76,18 @@ export class Projects {
 
   async #add(uri: vscode.Uri): Promise<void> {
     const root = dirname(uri.fsPath);
-    // Other programs have files of this name as well, and projects hold copies of others.
-    if (
-      vscode.workspace
-        .asRelativePath(root)
-        .split(/[/\\]/)
-        .some((each) => LEFT_OUT_FOLDERS.has(each))
-    ) {
+    // Other programs have files of this name as well, and projects hold copies of others. Opening a project makes
+    // the daemon read it: only where the user trusts what is in it.
+    const unwanted = uri.scheme !== "file" || isLeftOut(root) || !vscode.workspace.isTrusted;
+    if (unwanted || !(await isProject(uri))) {
       return;
     }
-    if (!(await isProject(uri))) {
-      return;
-    }
-    // Opening a project makes the daemon read it: only where the user trusts what is in it.
-    if (uri.scheme !== "file" || this.#known.has(root) || !vscode.workspace.isTrusted) {
+    const folder = await realpath(root);
+    if (this.#known.has(root)) {
       return;
     }
     const limit = vscode.workspace.getConfiguration("pollinator", uri).get<number>("runsShown", 20);
-    const project = new WatchedProject(root, this.daemon, limit);
+    const project = new WatchedProject(root, folder, this.daemon, limit);
     project.onChanged(() => {
       this.#changed.fire();
     });
@@ -113,6 +108,12 @@ export class Projects {
     void vscode.commands.executeCommand("setContext", "pollinator.hasProject", this.#known.size > 0);
     this.#changed.fire();
   }
+}
+
+function isLeftOut(root: string): boolean {
+  const inside = vscode.workspace.asRelativePath(root, false);
+  // A folder of the workspace itself is told with all that is above it.
+  return !isAbsolute(inside) && inside.split(/[/\\]/).some((each) => LEFT_OUT_FOLDERS.has(each));
 }
 
 /** A project.yaml of ours has the folder of trees beside it. */

@@ -42,7 +42,10 @@ export class WatchedProject {
   readonly onRunChanged = this.#runChanged.event;
 
   constructor(
+    /** Its folder, as this window has it. */
     readonly root: string,
+    /** The same without links, as the command line names it to the daemon. */
+    readonly folder: string,
     private readonly daemon: Daemon,
     private readonly limit: number,
   ) {
@@ -79,7 +82,7 @@ export class WatchedProject {
       try {
         await this.daemon.ask(
           ProjectServiceService.openProject,
-          OpenProjectRequest.fromPartial({ root: this.root }),
+          OpenProjectRequest.fromPartial({ root: this.folder }),
         );
         await this.#listen(signal);
       } catch (thrown) {
@@ -92,7 +95,7 @@ export class WatchedProject {
   async #listen(signal: AbortSignal): Promise<void> {
     const next = (): WatchProjectRequest =>
       WatchProjectRequest.fromPartial({
-        root: this.root,
+        root: this.folder,
         runs: true,
         cursor: this.#cursor,
         limit: this.limit,

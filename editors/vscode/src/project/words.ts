@@ -118,8 +118,9 @@ export function whenText(time: Date | undefined, now = new Date()): string {
   }
   const two = (count: number): string => String(count).padStart(2, "0");
   const clock = [time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":");
-  const day = `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())}`;
-  return time.toDateString() === now.toDateString() ? clock : `${day} ${clock}`;
+  // Short: in the tree, what comes behind it would be cut off.
+  const day = time.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  return time.toDateString() === now.toDateString() ? clock : `${day} ${clock.slice(0, -3)}`;
 }
 
 /** How long it ran or runs; empty before its ranks started. */

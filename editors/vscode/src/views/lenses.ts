@@ -40,9 +40,11 @@ export class RunLenses implements vscode.CodeLensProvider {
     const [last] = project.runs;
     if (last !== undefined) {
       const [icon] = stateIcon(last.state);
-      const words = [stateWord(last.state), endWords(last.outcome), ranFor(last)].filter(
-        (each) => each !== "",
-      );
+      const words = [
+        stateWord(last.state),
+        endWords(last.outcome),
+        hasEnded(last) ? ranFor(last) : "",
+      ].filter((each) => each !== "");
       commands.push({
         title: `$(${icon})\u00a0${words.join(", ")}`,
         command: "pollinator.openLogs",

@@ -46,6 +46,9 @@ export class StatusBar {
       parts.push(`$(watch) ${waiting.length}`);
     }
     this.#item.text = parts.join("  ");
+    const running = `${active.length - waiting.length} running, ${waiting.length} waiting`;
+    const trouble = troubled ? ", look at it" : "";
+    this.#item.accessibilityInformation = { label: `Pollinator: ${running}, ${backlog} to store${trouble}` };
     this.#item.tooltip = this.#tooltip(active);
     this.#item.backgroundColor = troubled
       ? new vscode.ThemeColor("statusBarItem.warningBackground")
