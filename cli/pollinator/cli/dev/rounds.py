@@ -86,7 +86,7 @@ class Rounds:
             self._limit.reschedule(asyncio.get_running_loop().time() + END_S)
 
     async def show_changes(self) -> None:
-        """What is different in the newest run from the one before it, or on disk from the only one."""
+        """What differs in the newest run from the last one with other files, or on disk from the only one."""
         base, run = self._before or self.newest, self.newest if self._before else None
         if base is None:
             return
