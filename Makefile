@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 CODE := proto pollinatord executors cli tests typings examples
 FLOORS := .cache/floors
 # Files of tests that run at a time: most of what they do is waiting. One stays together, with its servers.
-WORKERS ?= 2
+WORKERS ?= 3
 # One that hangs ends its process, and the run with it: in another process it would only be begun again.
 AT_A_TIME = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 

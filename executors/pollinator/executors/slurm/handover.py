@@ -213,7 +213,10 @@ class Handover:
 
     def _save(self, *, durable: bool = True) -> None:
         # By several threads; the last to write knows all.
-        with self._saving:
+        if not self._saving.acquire(blocking=durable):
+            # Nobody waits for the disk here; what is not written down is found out anew after a restart.
+            return
+        try:
             known = {
                 "job_id": self.job_id,
                 "past": self.past,
@@ -222,6 +225,8 @@ class Handover:
                 "starting": self.starting,
             }
             write_json(self.path / NUMBER, known, durable=durable)
+        finally:
+            self._saving.release()
 
 
 def has_begun(look: Look, seen: JobSeen | None) -> bool:

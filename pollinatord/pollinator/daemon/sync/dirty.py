@@ -306,7 +306,9 @@ class DirtySet:
             self._forget(path)
         self._state.put(path, node)
         self._note(path)
-        self._meter.edits.note(b"cfs/" + path)
+        if not isinstance(node, Gap) or node.special:
+            # One that is to be read is told when it has been.
+            self._meter.edits.note(b"cfs/" + path)
 
     def _forget(self, path: bytes) -> None:
         gone = self._state.remove(path) if path else []

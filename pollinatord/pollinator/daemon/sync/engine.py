@@ -390,7 +390,7 @@ class SyncEngine:
 
     def _note_sync(self, outbox: Outbox) -> None:
         """Remember when the last change got into the store."""
-        if not self._dirty:
+        if not self._dirty.ready:
             self.meter.edits.settle()
         if self._dirty or outbox.unsent_bytes:
             return

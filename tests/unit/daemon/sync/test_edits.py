@@ -11,6 +11,7 @@ import pytest
 from pollinator.chunks.folder import FolderStore
 from pollinator.daemon.sync.edits import KEPT, MOST_PATHS, Edits
 from support.desk import Desk, desk_at
+from support.sandbox import wait_until
 
 
 @pytest.fixture
@@ -29,6 +30,13 @@ def told(desk: Desk, since: int) -> tuple[int, list[bytes]]:
 
     assert len(edits.paths) == edits.count
     return edits.number, list(edits.paths)
+
+
+def stepped(desk: Desk) -> int:
+    """The number of the newest edit, after one step of what is done in the background."""
+    desk.engine.step()
+    desk.engine.wait(0.05)
+    return desk.engine.meter.edits.number
 
 
 def test_the_first_look_is_no_edit(desk: Desk) -> None:
@@ -70,6 +78,19 @@ def test_what_is_left_out_is_no_edit(desk: Desk) -> None:
     desk.seal()
 
     assert (1, []) == told(desk, 1)
+
+
+def test_a_file_that_is_held_open_is_told_once_it_is_closed_and_delays_no_other(desk: Desk) -> None:
+    with (desk.data / "log").open("w") as log:
+        log.write("begun")
+        log.flush()
+        (desk.src / "main.py").write_text("2")
+        wait_until(lambda: stepped(desk) == 2, "the save is told")
+        assert (2, [b"cfs/src/main.py"]) == told(desk, 1)
+        log.write(", and ended")
+    desk.settle()
+
+    assert (3, [b"cfs/data/log"]) == told(desk, 2)
 
 
 @pytest.mark.parametrize("replaced", [False, True])
