@@ -80,6 +80,7 @@ async def explained(executor: ExecutorProcess, run: str, code: str, words: str =
     async with asyncio.timeout(60):
         while True:
             found = (await executor.get(run)).pending
-            if found.code == code and words in found.text:
-                return f"{found.text}\n{found.action}"
+            said = f"{found.text}\n{found.action}"
+            if found.code == code and words in said:
+                return said
             await asyncio.sleep(0.05)

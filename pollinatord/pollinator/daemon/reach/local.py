@@ -96,7 +96,7 @@ class LocalProcess(AtSocket):
         self._end()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_S):
-                while self._socket.exists() and answers(self._socket):  # noqa: ASYNC110 - it tells nobody
+                while self._lives():  # noqa: ASYNC110 - it tells nobody
                     await asyncio.sleep(0.02)
         if busy:
             return f"runs go on, and what they need stays in {self._state}"
@@ -110,6 +110,12 @@ class LocalProcess(AtSocket):
     async def close(self) -> None:
         """The process goes on."""
         self._let_go()
+
+    def _lives(self) -> bool:
+        """It has not ended, as far as is known here."""
+        if self._process is not None and self._process.poll() is None:
+            return True
+        return self._socket.exists() and answers(self._socket)
 
     def _is_wanted(self, found: Executor) -> bool:
         # Not the daemon's own version: what matters is which one would be started now.

@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -99,11 +98,10 @@ async def test_nobody_waits_for_the_disk_while_a_run_is_handed_over(
     run = a_run(tmp_path / "r1")
     async with working(tmp_path, sbatch="echo 17", squeue="true") as submission:
         submission.submit(run)
-        await until(lambda: 2 == len(synced), "the wish and the job are on disk")
-        run.note_starting()
+        await until((run.path / NUMBER).exists, "the job is on disk")
 
-    assert ("17", True) == itemgetter("job_id", "starting")(json.loads((run.path / NUMBER).read_text()))
-    assert threading.current_thread() not in synced
+    assert "17" == json.loads((run.path / NUMBER).read_text())["job_id"]
+    assert (2, False) == (len(synced), threading.current_thread() in synced)
 
 
 async def test_nothing_is_kept_of_runs_that_ended_without_a_job(tmp_path: Path) -> None:
