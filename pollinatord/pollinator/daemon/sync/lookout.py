@@ -31,7 +31,7 @@ class Lookout:
     ) -> None:
         """``note`` is told of a file beside ``root/cfs`` that has changed."""
         self._cfs = root / "cfs"
-        self._spec = os.fsencode(root / os.fsdecode(SPEC_FILE))
+        self._spec = os.path.join(os.fsencode(root), SPEC_FILE)
         self._spec_stamp: tuple[int, int, int] | None = None
         self._note = note
         self._open_watch = open_watch
