@@ -15,6 +15,7 @@ from pollinator.chunks.keys import namespace
 from pollinator.executors.kubernetes.data import CONTROL, GO, OUTPUT, STOP, WORK
 from pollinator.executors.kubernetes.pod import PLAN, SECRET, STAYS, STORE, UID, Plan, Pod
 from pollinator.executors.kubernetes.told import Told
+from pollinator.executors.records import write_private
 from pollinator.v1.store_pb2 import FolderStore as FolderSettings
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.v1.tree_pb2 import SnapshotRef
@@ -65,7 +66,8 @@ class LonePod:
     def set_store(self, path: Path) -> None:
         """Have the pod find the store elsewhere."""
         settings = StoreSettings(folder=FolderSettings(path=str(path)))
-        (self.at(SECRET) / STORE).write_bytes(settings.SerializeToString())
+        # At once, as the kubelet does.
+        write_private(self.at(SECRET) / STORE, settings.SerializeToString())
 
     def change(self, **fields: Any) -> None:
         """Have another plan."""

@@ -13,6 +13,8 @@ import socket
 from concurrent.futures import Executor
 from pathlib import Path
 
+from pollinator.executors.records import write_private
+
 BEAT_S = 5.0
 
 
@@ -20,15 +22,20 @@ async def stay_in_touch(state: Path, threads: Executor, stop: asyncio.Event) -> 
     """Say that this process is alive; sets ``stop`` when another machine wants its place, or has it."""
     loop = asyncio.get_running_loop()
     alive, own = state / "alive", socket.gethostname()
-    await loop.run_in_executor(threads, alive.write_text, own)
+    await loop.run_in_executor(threads, write_private, alive, own.encode())
+    looking: asyncio.Future[bool] | None = None
     try:
         while not stop.is_set():
-            if await loop.run_in_executor(threads, _wanted, state, own):
+            looking = loop.run_in_executor(threads, _wanted, state, own)
+            if await asyncio.shield(looking):
                 stop.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await stop.wait()
     finally:
+        if looking is not None:
+            # Or it says once more that this process is alive.
+            await asyncio.wait([looking])
         if _holder(alive) == own:
             alive.unlink(missing_ok=True)
 
@@ -39,16 +46,17 @@ def _wanted(state: Path, own: str) -> bool:
     holder = _holder(alive)
     if holder not in ("", own) or (state / "end").exists():
         return True
-    if holder:
-        # Not written: another machine may be writing its name there at this moment.
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(alive)
-    else:
-        alive.write_text(own)
+    # Never written over: another machine may be putting its name there at this moment.
+    try:
+        os.utime(alive)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError), alive.open("x") as file:
+            file.write(own)
     return False
 
 
 def _holder(alive: Path) -> str:
+    """Empty when nobody has it, or somebody is about to say that he does."""
     try:
         return alive.read_text("utf-8")
     except FileNotFoundError:

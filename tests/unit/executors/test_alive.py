@@ -52,6 +52,30 @@ async def test_it_ends_when_it_is_asked_to(tmp_path: Path) -> None:
         await asyncio.wait_for(stop.wait(), 10)
 
 
+async def test_a_machine_that_is_about_to_write_its_name_is_left_alone(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    async with beating(tmp_path, stop):
+        with (tmp_path / "alive").open("w") as file:
+            await asyncio.sleep(20 * alive.BEAT_S)
+            assert "" == (tmp_path / "alive").read_text()
+            file.write("login2")
+
+        await asyncio.wait_for(stop.wait(), 10)
+
+    assert "login2" == (tmp_path / "alive").read_text()
+
+
+async def test_it_says_so_again_when_its_name_is_gone(tmp_path: Path) -> None:
+    async with beating(tmp_path, asyncio.Event()):
+        (tmp_path / "alive").unlink()
+        while not (tmp_path / "alive").exists():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(2 * alive.BEAT_S)
+        assert socket.gethostname() == (tmp_path / "alive").read_text()
+
+    assert not (tmp_path / "alive").exists()
+
+
 async def test_it_ends_when_another_machine_has_its_place_and_leaves_that_alone(tmp_path: Path) -> None:
     stop = asyncio.Event()
     async with beating(tmp_path, stop):
