@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -261,6 +265,26 @@ def test_memory_is_held_also_where_the_kernel_is_not_asked() -> None:
         ended = state(pod)["terminated"]
         assert ("OOMKilled", 137) == (ended["reason"], ended["exitCode"])
         site.close()
+
+
+def test_somebody_who_comes_while_it_closes_is_no_trouble() -> None:
+    ended = threading.Event()
+
+    def come(port: int) -> None:
+        while not ended.is_set():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                pass
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            # When it is closed, it says whether there was trouble.
+            with Double() as double:
+                pool.submit(come, double.port)
+                for _ in range(20):
+                    double.stop()
+                    double.start()
+        finally:
+            ended.set()
 
 
 def test_what_it_keeps_is_as_the_schemas_say(cluster: Site) -> None:

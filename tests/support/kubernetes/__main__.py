@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+import warnings
 from typing import Any
 
 from support.kubernetes.access import ADMIN
@@ -147,4 +148,6 @@ async def _serve(settings: Settings) -> None:
 if __name__ == "__main__":
     # That somebody has gone away in the middle of an answer is no news.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    # Nor that somebody comes while the server closes, whom asyncio neither takes nor sends away.
+    warnings.filterwarnings("ignore", "unclosed (<socket|transport)", ResourceWarning)
     asyncio.run(_serve(Settings(**json.loads(sys.argv[1]))))
