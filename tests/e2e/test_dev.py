@@ -75,9 +75,11 @@ def test_a_save_ends_the_run_before_it(sandbox: Sandbox) -> None:
         code = loop.interrupt()
 
     assert (1, 130) == (ranks(sandbox), code)
-    assert ["running", "cancelled"] == states(sandbox, root)
+    listed = runs(sandbox, root)
+    assert [("running", False), ("cancelled", True)] == [(run["state"], run["superseded"]) for run in listed]
+    assert re.search(r"cancelled +superseded", sandbox.cli("list", cwd=root).stdout.decode())
     assert "superseded after " in loop.err
-    newest = runs(sandbox, root)[0]["id"]
+    newest = listed[0]["id"]
     assert f"Detached; the run goes on  ProcessID={newest}" in loop.err
 
 
@@ -190,6 +192,8 @@ def test_what_does_not_pass_the_smoke_test_is_not_run(sandbox: Sandbox) -> None:
     assert "  smoke 1 on local  as it is now\n" in loop.err
     assert "  smoke 2 on local  cfs/src/check.py\n" in loop.err
     assert "  run 3 on local  smoke passed\n" in loop.err
+    assert [False, True, True] == [run["smoke"] for run in runs(sandbox, root)]
+    assert re.search(r"failed +smoke, exit 5", sandbox.cli("list", cwd=root).stdout.decode())
 
 
 TICKS = """\
@@ -358,8 +362,8 @@ def test_another_executor_is_chosen_by_its_number(sandbox: Sandbox) -> None:
     child.expect("run 1 on local")
     child.expect("exit 0")
     child.send("e")
-    child.expect(r" \*\d  local")
-    child.expect(r"(\d)  other")
+    child.expect(r" \*\d  local\r\n")
+    child.expect(r"(\d)  other  local\r\n")
     number = child.match.group(1) if isinstance(child.match, re.Match) else ""
     child.expect("Press a number")
     child.send(number)

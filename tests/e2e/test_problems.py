@@ -59,9 +59,30 @@ def test_a_run_that_went_well_has_no_problems(desk: Sandbox) -> None:
     root = desk.project("well")
     assert 0 == desk.cli("run", "--follow", "--problems", cwd=root).returncode
 
+    run = desk.show("latest", root)["id"]
+    here, elsewhere = (desk.cli("problems", cwd=place) for place in (root, desk.folder))
+
+    said = f"No problems: run {run} of well has not failed (succeeded).\n"
+    for told in (here, elsewhere):
+        assert (0, b"", said) == (told.returncode, told.stdout, told.stderr.decode())
+
+
+def test_a_failed_run_without_places_is_told_as_such(desk: Sandbox) -> None:
+    root = desk.project("quiet", "raise SystemExit(4)\n")
+    assert 4 == desk.cli("run", "--follow", cwd=root).returncode
+
     told = desk.cli("problems", cwd=root)
 
-    assert (0, b"", b"No problems.\n") == (told.returncode, told.stdout, told.stderr)
+    assert (0, b"") == (told.returncode, told.stdout)
+    assert b" of quiet failed, and its output names no place in the sources.\n" in told.stderr
+
+
+def test_where_there_is_no_run_nothing_is_said_to_be_well(sandbox: Sandbox) -> None:
+    told, shown = (sandbox.cli(command, cwd=sandbox.folder) for command in ("problems", "show"))
+
+    assert shown.returncode == told.returncode != 0
+    assert shown.stderr == told.stderr
+    assert b"no run" in told.stderr
 
 
 def test_everything_that_is_wrong_in_project_yaml_is_told_at_once(desk: Sandbox) -> None:
@@ -84,6 +105,9 @@ def test_everything_that_is_wrong_in_project_yaml_is_told_at_once(desk: Sandbox)
     lines = [line.split(":")[0:2] for line in told.stdout.decode().splitlines() if "error:" in line]
     assert [["project.yaml", "5"], ["project.yaml", "6"]] == lines
     assert (1, 0, b"") == (told.returncode, typed.returncode, typed.stdout)
+    assert b"No problems in the text on stdin.\n" == typed.stderr
+    spec.write_text(good)
+    assert f"No problems in {spec}.\n".encode() == desk.cli("problems", "--spec", cwd=root).stderr
 
 
 def test_options_that_do_not_go_together_are_refused(desk: Sandbox, failed: Path) -> None:

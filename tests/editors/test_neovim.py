@@ -186,6 +186,8 @@ def test_runs_are_listed_and_looked_at(desk: Sandbox, root: Path) -> None:
     assert [str(number) for number in range(100, 200)] == output_of(told["tail"])
     assert "what was printed before: pollinator logs" in "\n".join(told["tail"])
     assert {"-print('first')", "+print('third')"} <= set(told["diff"])
+    newest = desk.show("latest", root)["id"]
+    assert [f"Nothing differs between run {newest} and run {newest}."] == told["same"]
     assert 2 == told["problems"][0][0]
     assert "undefined" in told["problems"][0][1]
     assert any(re.match(r"ok +daemon: version", line) for line in told["doctor"])

@@ -15,7 +15,14 @@ import pytest
 
 from pollinator.daemon.app import serve
 from pollinator.daemon.settings import load_settings
-from pollinator.v1.run_pb2 import ProjectSource, StartRunRequest, WatchRunRequest
+from pollinator.v1.project_pb2 import (
+    CloseProjectRequest,
+    ListProjectsRequest,
+    OpenProjectRequest,
+    WatchProjectRequest,
+)
+from pollinator.v1.project_pb2_grpc import ProjectServiceStub
+from pollinator.v1.run_pb2 import ListRunsRequest, ProjectSource, StartRunRequest, WatchRunRequest
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire import places
 from pollinator.wire.channel import open_channel
@@ -43,21 +50,56 @@ def end_executor(lock: Path) -> None:
         os.waitpid(pid, 0)
 
 
+def a_project(root: Path) -> Path:
+    """A program that greets."""
+    for tree in ("src", "data", "result"):
+        (root / "cfs" / tree).mkdir(parents=True)
+    (root / "project.yaml").write_text(SPEC.format(name="demo"))
+    (root / "cfs/src/main.py").write_text("print('hello')\n")
+    return root
+
+
+async def printed(runs: RunServiceStub, run_id: str) -> bytes:
+    """All that a run prints until its end."""
+    output = b""
+    async for message in runs.WatchRun(WatchRunRequest(run_id=run_id, output=True, follow=True)):
+        output += message.output.data
+    return output
+
+
 async def test_a_run_never_makes_the_loop_wait_and_leaves_nothing(
     channel: grpc.aio.Channel, tmp_path: Path
 ) -> None:
-    for tree in ("src", "data", "result"):
-        (tmp_path / "cfs" / tree).mkdir(parents=True)
-    (tmp_path / "project.yaml").write_text(SPEC.format(name="demo"))
-    (tmp_path / "cfs/src/main.py").write_text("print('hello')\n")
     runs = RunServiceStub(channel)
-    source = ProjectSource(root=str(tmp_path))
+    source = ProjectSource(root=str(a_project(tmp_path)))
 
     begun = await runs.StartRun(
         StartRunRequest(request_id=str(uuid.uuid4()), project=source), wait_for_ready=True, timeout=20
     )
-    output = b""
-    async for message in runs.WatchRun(WatchRunRequest(run_id=begun.run.id, output=True, follow=True)):
-        output += message.output.data
 
-    assert b"hello\n" == output
+    assert b"hello\n" == await printed(runs, begun.run.id)
+
+
+async def test_whatever_links_lead_to_a_project_it_is_one(channel: grpc.aio.Channel, tmp_path: Path) -> None:
+    root, link = a_project(tmp_path / "real"), tmp_path / "link"
+    link.symlink_to(root)
+    projects, runs = ProjectServiceStub(channel), RunServiceStub(channel)
+
+    opened = await projects.OpenProject(OpenProjectRequest(root=str(link)), wait_for_ready=True, timeout=20)
+    begun = [
+        (await runs.StartRun(StartRunRequest(request_id=str(uuid.uuid4()), project=source))).run
+        for source in (ProjectSource(root=str(root)), ProjectSource(root=f"{link}/cfs/.."))
+    ]
+    listed = await projects.ListProjects(ListProjectsRequest())
+    found = await runs.ListRuns(ListRunsRequest(root=str(link)))
+    watching = projects.WatchProject(WatchProjectRequest(root=str(link), runs=True))
+    told = await anext(aiter(watching))
+    watching.cancel()
+    await asyncio.gather(*(printed(runs, run.id) for run in begun))
+    await projects.CloseProject(CloseProjectRequest(root=str(link)))
+
+    assert [str(root)] == [project.root for project in listed.projects]
+    assert (str(root), {str(root)}) == (opened.project.root, {run.root for run in begun})
+    ids = {run.id for run in begun}
+    assert (ids, ids) == ({run.id for run in found.runs}, {run.id for run in told.runs})
+    assert not (await projects.ListProjects(ListProjectsRequest())).projects

@@ -87,6 +87,7 @@ def _identity(run: Run) -> Pairs:
     yield "run", run.id
     yield "project", f"{run.project}  {run.root}".rstrip()
     yield "executor", run.executor
+    yield "smoke test", "a small trial before a run of the project" if run.smoke else ""
     yield "repeats", run.rerun_of
     yield "pinned", "its files and results are kept whatever its age" if run.pinned else ""
     yield "attempt", str(run.attempt) if run.attempt > 1 else ""
@@ -95,6 +96,7 @@ def _identity(run: Run) -> Pairs:
 
 def _end(run: Run) -> Pairs:
     yield "state", shown_state(run)
+    yield "superseded", "a newer run takes its place" if run.superseded else ""
     # Slurm's words are long: what is missing, what is asked for, what the partition allows.
     yield "waits for", run.pending.text.replace("; ", ";\n")
     yield "what to do", run.pending.action.replace("; ", ";\n")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pollinator.wire.errors import InvalidInput
-
-PROJECT_FILE = "project.yaml"
+from pollinator.wire.places import PROJECT_FILE
 
 
 def find_project(start: Path) -> Path | None:

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -73,10 +73,11 @@ async def unfinished_runs(daemon: Daemon, root: str) -> list[Run]:
         request.page_token = answer.next_page_token
 
 
-async def cancel_run(daemon: Daemon, run_id: str) -> Run:
-    """Record the wish that a run ends."""
+async def cancel_run(daemon: Daemon, run_id: str, *, superseded: bool = False) -> Run:
+    """Record the wish that a run ends, for a newer one if it is ``superseded``."""
     by = f"{getpass.getuser()}@{socket.gethostname()}"
-    answer = await daemon.ask(daemon.runs.CancelRun, CancelRunRequest(run_id=run_id, by=by))
+    request = CancelRunRequest(run_id=run_id, by=by, superseded=superseded)
+    answer = await daemon.ask(daemon.runs.CancelRun, request)
     return answer.run
 
 
@@ -173,8 +174,11 @@ class Follower:
 
 
 @contextmanager
-def interrupts() -> Generator[asyncio.Event]:
-    """An event that Ctrl-C sets; the second Ctrl-C ends this process at once, even in a blocked write."""
+def interrupts(at_once: Callable[[], None] | None = None) -> Generator[asyncio.Event]:
+    """An event that Ctrl-C sets; the second Ctrl-C ends this process at once, even in a blocked write.
+
+    ``at_once`` is done before that: the loop may never come to what it would do at its end.
+    """
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     pressed = False
@@ -182,6 +186,8 @@ def interrupts() -> Generator[asyncio.Event]:
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         if pressed:
+            if at_once is not None:
+                at_once()
             os._exit(Exit.INTERRUPTED)
         pressed = True
         loop.call_soon_threadsafe(interrupted.set)

@@ -20,6 +20,7 @@ from pollinator.wire.errors import (
     PollinatorError,
     Violation,
 )
+from pollinator.wire.places import PROJECT_FILE
 
 LOCAL = "local"
 _IMAGE = "python:3.12-rc-bookworm"
@@ -114,7 +115,7 @@ def _write_all(plan: Plan, terminal: Terminal) -> bool:
             terminal.say("Creating directory", Dir=_shown(folder))
     name = plan.name or project_name(root)
     files: dict[Path, Callable[[], str]] = {
-        root / "project.yaml": lambda: project_text(name, plan.executor, _schema_address(terminal)),
+        root / PROJECT_FILE: lambda: project_text(name, plan.executor, _schema_address(terminal)),
         root / ".pollinatorignore": lambda: (_DATA / "pollinatorignore").read_text("utf-8"),
         root / "cfs" / "data" / "hello.txt": lambda: "Hello world!",
         root / "cfs" / "src" / "main.py": lambda: (_DATA / "main.py.template").read_text("utf-8"),

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from pollinator.cli.terminal import BOLD, CYAN, GREEN, RED, YELLOW, Terminal, painted
 from pollinator.cli.words import age_text, duration_text, reason_word, run_time_s, state_word
-
-if TYPE_CHECKING:
-    from pollinator.v1.run_pb2 import Run
+from pollinator.v1.run_pb2 import Run, RunState
 
 _COLOURS = {"succeeded": GREEN, "failed": RED, "lost": RED, "cancelled": YELLOW, "running": CYAN}
 
@@ -75,10 +72,16 @@ def shown_state(run: Run) -> str:
 
 
 def _why(run: Run) -> str:
+    return ", ".join(filter(None, ["smoke" * run.smoke, _reason(run)])) or "-"
+
+
+def _reason(run: Run) -> str:
+    if run.superseded and run.state == RunState.RUN_STATE_CANCELLED:
+        return "superseded"
     word = reason_word(run)
     if word == "exit_code":
         return f"exit {run.outcome.exit_code}"
-    return word or run.pending.code or ("no word" if run.HasField("unreachable_since") else "-")
+    return word or run.pending.code or "no word" * run.HasField("unreachable_since")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -156,7 +156,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Record the wish; the run's own task carries it out."""
         folder = self._folders.find(request.run_id)
         if not is_terminal(folder.run.state) and not folder.run.cancel_requested:
-            folder.append(RunEvent(cancel_requested=CancelRequested(by=request.by)))
+            wish = CancelRequested(by=request.by, superseded=request.superseded)
+            folder.append(RunEvent(cancel_requested=wish))
             crash_point("after_cancel_requested")
         return CancelRunResponse(run=folder.run)
 

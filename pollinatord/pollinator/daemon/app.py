@@ -35,6 +35,7 @@ from pollinator.daemon.runs.tidy import Tidying
 from pollinator.daemon.service.daemon import DaemonServicer
 from pollinator.daemon.service.executors import ExecutorRegistryServicer, ExecutorServicer
 from pollinator.daemon.service.projects import ProjectServicer
+from pollinator.daemon.service.roots import RootInterceptor
 from pollinator.daemon.service.runs import RunServicer
 from pollinator.daemon.service.upkeep import Upkeep
 from pollinator.daemon.settings import Settings
@@ -82,6 +83,13 @@ class _Pools:
     io: Pool
     home: Pool
     """Results may take minutes; no start of a run waits for them."""
+    roots: Pool
+    """Folders that somebody names may be on a disk that does not answer."""
+
+    def close(self) -> None:
+        """Let the threads end once their work is done."""
+        for pool in (self.io, self.home, self.roots):
+            pool.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +123,12 @@ async def serve(
         PollinatorError: the list of runs cannot be used.
     """
     records = Records(state / "daemon.db", MIGRATIONS)
-    pools = _Pools(Pool("io", 4), Pool("home", 4))
+    pools = _Pools(Pool("io", 4), Pool("home", 4), Pool("roots", 2))
     try:
         async with asyncio.TaskGroup() as group:
             parts = _build(settings, state, records, pools, group)
             guard = ErrorInterceptor(logging.getLogger("pollinator.daemon.service"), LASTING)
-            server = make_server(guard)
+            server = make_server(guard, RootInterceptor(pools.roots, parts.projects.has))
             _add_services(server, parts, pools)
             about = DaemonServicer(
                 settings=settings,
@@ -145,8 +153,7 @@ async def serve(
                 task.cancel()
             await _let_go(parts)
     finally:
-        pools.io.close()
-        pools.home.close()
+        pools.close()
         records.close()
 
 

@@ -110,8 +110,10 @@ def _moved(run: Run, event: RunEvent) -> None:
         _heard(run)
 
 
-def _cancel_requested(run: Run, _: RunEvent) -> None:
+def _cancel_requested(run: Run, event: RunEvent) -> None:
     run.cancel_requested = True
+    # An executor is told of the wish, and not why.
+    run.superseded |= event.cancel_requested.superseded
 
 
 def _sealed(run: Run, event: RunEvent) -> None:

@@ -874,6 +874,12 @@ class DiffRunsResponse(message.Message):
     SETTINGS_FIELD_NUMBER: builtins.int
     BASE_SPEC_FIELD_NUMBER: builtins.int
     SPEC_FIELD_NUMBER: builtins.int
+    BASE_RUN_ID_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
+    base_run_id: builtins.str
+    """Whole id of the first."""
+    run_id: builtins.str
+    """Whole id of the second; empty where it is what is on disk."""
     @builtins.property
     def files(self) -> containers.RepeatedCompositeFieldContainer[FileChange]:
         """Paths that differ, sorted."""
@@ -897,10 +903,12 @@ class DiffRunsResponse(message.Message):
         settings: abc.Iterable[SettingChange] | None = ...,
         base_spec: spec_pb2.RunSpec | None = ...,
         spec: spec_pb2.RunSpec | None = ...,
+        base_run_id: builtins.str = ...,
+        run_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["base_spec", b"base_spec", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["base_spec", b"base_spec", "files", b"files", "settings", b"settings", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["base_run_id", b"base_run_id", "base_spec", b"base_spec", "files", b"files", "run_id", b"run_id", "settings", b"settings", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -280,6 +280,8 @@ class Run(message.Message):
     PINNED_FIELD_NUMBER: builtins.int
     UNREACHABLE_DETAIL_FIELD_NUMBER: builtins.int
     COLONY_ID_FIELD_NUMBER: builtins.int
+    SMOKE_FIELD_NUMBER: builtins.int
+    SUPERSEDED_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Unique id, 26 characters, sorting by time of acceptance."""
     request_id: builtins.str
@@ -310,6 +312,10 @@ class Run(message.Message):
     """Why there is no word from its executor; empty when there is."""
     colony_id: builtins.str
     """The colony that its executor hands it over to, as the daemon names it, or empty."""
+    smoke: builtins.bool
+    """It is a small trial before a run of the project."""
+    superseded: builtins.bool
+    """Whoever wished that it ends did so for a newer run, which takes its place."""
     @builtins.property
     def outcome(self) -> Outcome:
         """How it ended; also set in COLLECTING, when the end is known."""
@@ -388,10 +394,12 @@ class Run(message.Message):
         pinned: builtins.bool = ...,
         unreachable_detail: builtins.str = ...,
         colony_id: builtins.str = ...,
+        smoke: builtins.bool = ...,
+        superseded: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "end_time", b"end_time", "outcome", b"outcome", "pending", b"pending", "result", b"result", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "colony_id", b"colony_id", "end_time", b"end_time", "executor", b"executor", "git_commit", b"git_commit", "id", b"id", "last_seq", b"last_seq", "nodes", b"nodes", "notices", b"notices", "outcome", b"outcome", "pending", b"pending", "pinned", b"pinned", "project", b"project", "request_id", b"request_id", "rerun_of", b"rerun_of", "result", b"result", "root", b"root", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "state", b"state", "store_id", b"store_id", "unreachable_detail", b"unreachable_detail", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accept_time", b"accept_time", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "colony_id", b"colony_id", "end_time", b"end_time", "executor", b"executor", "git_commit", b"git_commit", "id", b"id", "last_seq", b"last_seq", "nodes", b"nodes", "notices", b"notices", "outcome", b"outcome", "pending", b"pending", "pinned", b"pinned", "project", b"project", "request_id", b"request_id", "rerun_of", b"rerun_of", "result", b"result", "root", b"root", "smoke", b"smoke", "snapshot", b"snapshot", "spec", b"spec", "start_time", b"start_time", "state", b"state", "store_id", b"store_id", "superseded", b"superseded", "unreachable_detail", b"unreachable_detail", "unreachable_since", b"unreachable_since", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -618,16 +626,20 @@ class CancelRequested(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     BY_FIELD_NUMBER: builtins.int
+    SUPERSEDED_FIELD_NUMBER: builtins.int
     by: builtins.str
     """Who wished it, for people."""
+    superseded: builtins.bool
+    """A newer run takes its place."""
     def __init__(
         self,
         *,
         by: builtins.str = ...,
+        superseded: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["by", b"by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["by", b"by", "superseded", b"superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -766,8 +778,11 @@ class StartRunRequest(message.Message):
     SNAPSHOT_FIELD_NUMBER: builtins.int
     RERUN_FIELD_NUMBER: builtins.int
     SECRETS_FIELD_NUMBER: builtins.int
+    SMOKE_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Client-made, unique; a repeat with the same id answers with the same run."""
+    smoke: builtins.bool
+    """It is a small trial before a run of the project, and is listed as such."""
     @builtins.property
     def project(self) -> ProjectSource:
         """The files of a project as they are now."""
@@ -792,10 +807,11 @@ class StartRunRequest(message.Message):
         snapshot: SnapshotSource | None = ...,
         rerun: RerunSource | None = ...,
         secrets: abc.Iterable[Secret] | None = ...,
+        smoke: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["project", b"project", "rerun", b"rerun", "snapshot", b"snapshot", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["project", b"project", "request_id", b"request_id", "rerun", b"rerun", "secrets", b"secrets", "snapshot", b"snapshot", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["project", b"project", "request_id", b"request_id", "rerun", b"rerun", "secrets", b"secrets", "smoke", b"smoke", "snapshot", b"snapshot", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_what: _TypeAlias = typing.Literal["project", "snapshot", "rerun"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = typing.Literal["what", b"what"]  # noqa: Y015
@@ -1278,19 +1294,23 @@ class CancelRunRequest(message.Message):
 
     RUN_ID_FIELD_NUMBER: builtins.int
     BY_FIELD_NUMBER: builtins.int
+    SUPERSEDED_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Id or unique prefix."""
     by: builtins.str
     """Who wishes it, for people."""
+    superseded: builtins.bool
+    """A newer run takes its place."""
     def __init__(
         self,
         *,
         run_id: builtins.str = ...,
         by: builtins.str = ...,
+        superseded: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["by", b"by", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["by", b"by", "run_id", b"run_id", "superseded", b"superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

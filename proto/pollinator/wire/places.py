@@ -18,6 +18,9 @@ from pathlib import Path
 
 from pollinator.wire.errors import InvalidInput
 
+PROJECT_FILE = "project.yaml"
+"""In the folder of every project: what to run, where, with what."""
+
 SOCKET_PATH_LIMIT = 100
 """Longest socket path in bytes that every system takes (107 on Linux, 103 on macOS)."""
 

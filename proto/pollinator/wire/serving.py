@@ -128,10 +128,10 @@ class _Guarded(_HandlerBase):
         return answer
 
 
-def make_server(interceptor: ErrorInterceptor) -> grpc.aio.Server:
-    """A server with our limits and the error interceptor."""
+def make_server(guard: ErrorInterceptor, *others: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
+    """A server with our limits, the error interceptor, and others behind it."""
     return grpc.aio.server(
-        interceptors=[interceptor],
+        interceptors=[guard, *others],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

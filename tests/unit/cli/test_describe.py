@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pollinator.cli.describe import describe_run, describe_waiting
 from pollinator.cli.table import run_lines
-from pollinator.v1.run_pb2 import Outcome, PendingReason, Run, RunState
+from pollinator.v1.run_pb2 import Outcome, OutcomeReason, PendingReason, Run, RunState
 from pollinator.v1.spec_pb2 import EnvironmentVariable, RunSpec
 
 
@@ -93,6 +95,34 @@ def test_a_table_of_runs_says_which_are_out_of_reach() -> None:
     silent = Run(id="a", state=RunState.RUN_STATE_LAUNCHING, unreachable_since=Timestamp(seconds=1))
 
     assert "no word" in run_lines([silent], colour=False)[1]
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (Run(state=RunState.RUN_STATE_CANCELLED, superseded=True), "superseded"),
+        (Run(state=RunState.RUN_STATE_SUCCEEDED, superseded=True), "-"),
+        (Run(state=RunState.RUN_STATE_SUCCEEDED, smoke=True), "smoke"),
+        (Run(state=RunState.RUN_STATE_CANCELLED, smoke=True, superseded=True), "smoke, superseded"),
+        (
+            Run(
+                state=RunState.RUN_STATE_FAILED,
+                smoke=True,
+                outcome=Outcome(reason=OutcomeReason.OUTCOME_REASON_EXIT_CODE, exit_code=2),
+            ),
+            "smoke, exit 2",
+        ),
+    ],
+)
+def test_what_sets_a_run_apart_is_told_in_a_list(run: Run, why: str) -> None:
+    run.id, run.executor = "a", "local"
+
+    assert why == re.split(r" {2,}", run_lines([run], colour=False)[1])[2]
+
+
+def test_a_trial_and_a_run_for_which_a_newer_one_came_are_described_as_such() -> None:
+    assert {"smoketest", "superseded"} <= lines_of(Run(smoke=True, superseded=True)).keys()
+    assert not {"smoketest", "superseded"} & lines_of(Run()).keys()
 
 
 def test_each_part_of_why_a_run_waits_has_its_line() -> None:

@@ -158,18 +158,20 @@ def test_what_happens_to_a_run_is_kept_in_it() -> None:
     run = fold(
         [
             RunEvent(seq=1, accepted=Run(id="r")),
-            RunEvent(seq=2, cancel_requested=CancelRequested(by="me")),
+            RunEvent(seq=2, cancel_requested=CancelRequested(by="me", superseded=True)),
             RunEvent(seq=3, sealed=SnapshotRef(key="s/1")),
             RunEvent(seq=4, usage=Usage(peak_memory_bytes=5)),
             RunEvent(seq=5, collected=SnapshotRef(key="s/2")),
             RunEvent(seq=6, notice=Notice(code="one")),
             RunEvent(seq=7, notice=Notice(code="two")),
             RunEvent(seq=8, reachability=since),
+            RunEvent(seq=9, cancel_requested=CancelRequested(by="the executor that was told")),
         ]
     )
 
-    assert (True, "s/1", 5, "s/2", ["one", "two"], 4, 8) == (
+    assert (True, True, "s/1", 5, "s/2", ["one", "two"], 4, 9) == (
         run.cancel_requested,
+        run.superseded,
         run.snapshot.key,
         run.usage.peak_memory_bytes,
         run.result.key,
@@ -177,7 +179,7 @@ def test_what_happens_to_a_run_is_kept_in_it() -> None:
         run.unreachable_since.seconds,
         run.last_seq,
     )
-    assert not apply(run, RunEvent(seq=9, reachability=Reachability())).HasField("unreachable_since")
+    assert not apply(run, RunEvent(seq=10, reachability=Reachability())).HasField("unreachable_since")
 
 
 def test_a_kind_that_is_not_known_only_counts() -> None:

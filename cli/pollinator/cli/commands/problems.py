@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from pollinator.cli.options import json_option, project_option, run_argument
 if TYPE_CHECKING:
     from pollinator.cli.terminal import Terminal
     from pollinator.v1.project_pb2 import Problem
+    from pollinator.v1.run_pb2 import Run
 
 _NEWEST = "latest"
 
@@ -58,11 +60,13 @@ async def _of_spec(root: str, text: str | None, *, as_json: bool) -> int:
     from pollinator.cli.connect import connected
     from pollinator.cli.terminal import Terminal
     from pollinator.v1.project_pb2 import CheckSpecRequest
+    from pollinator.wire.places import PROJECT_FILE
 
     terminal = Terminal()
     async with connected(terminal) as daemon:
         answer = await daemon.ask(daemon.projects.CheckSpec, CheckSpecRequest(root=root, text=text))
-    return _print(answer.problems, root, "", terminal, as_json=as_json)
+    what = "the text on stdin" if text is not None else os.path.join(root, PROJECT_FILE)
+    return _print(answer.problems, root, "", f"No problems in {what}.", terminal, as_json=as_json)
 
 
 async def _of_run(named: str, root: str, *, as_json: bool) -> int:
@@ -75,12 +79,23 @@ async def _of_run(named: str, root: str, *, as_json: bool) -> int:
     async with connected(terminal) as daemon:
         run = await find_run(daemon, named, root)
         problems = await problems_of(daemon, run)
-    return _print(problems, run.root, run.id, terminal, as_json=as_json)
+    none = f"No problems: run {run.id} of {run.project} {_how(run)}."
+    return _print(problems, run.root, run.id, none, terminal, as_json=as_json)
 
 
-def _print(problems: Sequence[Problem], root: str, run_id: str, terminal: Terminal, *, as_json: bool) -> int:
-    import os
+def _how(run: Run) -> str:
+    """Why there is nothing to say about it."""
+    from pollinator.cli.table import shown_state
+    from pollinator.v1.run_pb2 import RunState
 
+    if run.state == RunState.RUN_STATE_FAILED:
+        return "failed, and its output names no place in the sources"
+    return f"has not failed ({shown_state(run)})"
+
+
+def _print(
+    problems: Sequence[Problem], root: str, run_id: str, none: str, terminal: Terminal, *, as_json: bool
+) -> int:
     from pollinator.cli.exits import Exit
     from pollinator.cli.plain import json_text
     from pollinator.cli.problems import problem_json, problem_lines
@@ -92,5 +107,5 @@ def _print(problems: Sequence[Problem], root: str, run_id: str, terminal: Termin
         for line in problem_lines(problem, root, os.getcwd()):
             terminal.print(line)
     if not problems and not as_json:
-        terminal.say("No problems.")
+        terminal.say(none)
     return int(Exit.FAILED if problems else Exit.OK)

@@ -18,7 +18,7 @@ from pollinator.cli.dev.keys import pressed_keys
 from pollinator.cli.dev.plan import SPEC, SRC, Cause, Order, Plan, seen
 from pollinator.cli.dev.rounds import Rounds
 from pollinator.cli.dev.saves import Save, Saves
-from pollinator.cli.dev.screen import HELP, Screen
+from pollinator.cli.dev.screen import CHOICES, HELP, Screen
 from pollinator.cli.dev.starts import Starts
 from pollinator.cli.exits import Exit
 from pollinator.cli.follow import interrupts, tell_let_go
@@ -79,8 +79,8 @@ class DevLoop:
 
     async def _serve(self, saves: Saves) -> None:
         with ExitStack() as stack:
-            interrupted = stack.enter_context(interrupts())
             give_back = stack.enter_context(pressed_keys(self._later(self._pressed), sys.stdin))
+            interrupted = stack.enter_context(interrupts(give_back))
             self._screen.keys = give_back is not None
             self._start(self._until(interrupted))
             self._screen.watching("cfs/src and cfs/data" if self._options.data else "cfs/src")
@@ -205,9 +205,9 @@ class DevLoop:
         except PollinatorError as error:
             self._screen.refused(error)
             return
-        self._choices = list(answer.executors)[:9]
+        self._choices = list(answer.executors)[:CHOICES]
         newest = self._rounds.newest
-        self._screen.choices(self._choices, self._starts.executor or (newest.executor if newest else ""))
+        self._screen.choices(answer.executors, self._starts.executor or (newest.executor if newest else ""))
 
     def _choose(self, choices: list[Executor], key: str) -> None:
         if key.isdecimal() and 1 <= int(key) <= len(choices):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pollinator.cli.words import count_text
+from pollinator.wire.places import PROJECT_FILE
 
-SPEC = b"project.yaml"
+SPEC = PROJECT_FILE.encode()
 SRC = b"cfs/src"
 """Paths from the project's folder on."""
 

@@ -79,7 +79,7 @@ class Rounds:
         """End the run that goes on or is being started."""
         try:
             if (run := await self.at_work()) is not None:
-                await cancel_run(self._daemon, run.id)
+                await cancel_run(self._daemon, run.id, superseded=self._plan.superseded)
         except PollinatorError as error:
             self._screen.refused(error)
         if self._limit is not None:
@@ -131,7 +131,7 @@ class Rounds:
         view = self._screen.view(run)
         if self._plan.ending and run.state not in ENDS:
             # The wish came while it was being started.
-            await cancel_run(self._daemon, run.id)
+            await cancel_run(self._daemon, run.id, superseded=self._plan.superseded)
         work = self._show(run, view)
         if run.spec.HasField("tunnel"):
             work = beside(work, keep_tunnel(self._daemon, self._screen.terminal, run))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pollinator.cli.commands.diff import print_changes
+from pollinator.cli.changes import print_changes
 from pollinator.cli.dev.plan import Cause
 from pollinator.cli.main import tell
 from pollinator.cli.plain import json_text, plain
@@ -20,6 +20,9 @@ from pollinator.wire.errors import PollinatorError
 
 HELP = "r run again  c cancel  d what changed  e executor  q quit  Q cancel and quit"
 IDLE = "Waiting for a save; ? lists the keys"
+
+CHOICES = 9
+"""So many executors can be chosen by a key."""
 
 
 class Screen:
@@ -95,16 +98,16 @@ class Screen:
 
     def changes(self, answer: DiffRunsResponse) -> None:
         """What differs between two runs."""
-        if answer.files or answer.settings:
-            print_changes(answer, self._terminal, name_only=False)
-        else:
-            self._terminal.say("Nothing differs.")
+        print_changes(answer, self._terminal)
 
     def choices(self, executors: Sequence[Executor], current: str) -> None:
-        """The executors, each with the key that chooses it."""
-        for number, each in enumerate(executors, start=1):
+        """The executors, each with the key that chooses it as far as there are keys."""
+        for number, each in enumerate(executors[:CHOICES], start=1):
             mark = "*" if each.name == current else " "
-            self._terminal.say(f" {mark}{number}  {each.name}  {each.kind}")
+            kind = f"  {each.kind}" if each.kind != each.name else ""
+            self._terminal.say(f" {mark}{number}  {each.name}{kind}")
+        if (more := len(executors) - CHOICES) > 0:
+            self._terminal.say(f"    {more} more: pollinator dev --on NAME")
         self._terminal.say("Press a number; any other key leaves it as it is.")
 
 

@@ -50,6 +50,7 @@ class Starts:
     def small(self) -> StartRunRequest:
         """The smoke test before it."""
         request = self._fresh()
+        request.smoke = True
         overrides = request.project.overrides
         overrides.executor = SMOKE_ON
         del overrides.arguments[:]

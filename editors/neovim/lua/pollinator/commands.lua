@@ -49,7 +49,11 @@ local function diff_lines(answer)
       vim.list_extend(lines, vim.split((file.text_diff:gsub("\n$", "")), "\n"))
     end
   end
-  return #lines > 0 and lines or { "Nothing differs." }
+  if #lines == 0 then
+    local other = answer.run_id ~= "" and "run " .. answer.run_id or "what is on disk now"
+    lines[1] = ("Nothing differs between run %s and %s."):format(answer.base_run_id, other)
+  end
+  return lines
 end
 
 local function findings(found)

@@ -64,12 +64,11 @@ function M.state(run)
   return run.cancel_requested and not M.ended(run.state) and "cancelling" or run.state
 end
 
---- Why a run ended as it did or why it waits, in a word; empty when there is nothing to say.
---- @param run table
---- @return string
-function M.why(run)
+local function reason(run)
   local outcome = run.outcome or {}
-  if outcome.reason == "exit_code" then
+  if run.superseded and run.state == "cancelled" then
+    return "superseded"
+  elseif outcome.reason == "exit_code" then
     return ("exit %d"):format(outcome.exit_code)
   elseif outcome.reason and outcome.reason ~= "" then
     return outcome.reason
@@ -77,6 +76,17 @@ function M.why(run)
     return run.pending.code
   end
   return run.unreachable_since and "no word" or ""
+end
+
+--- What sets a run apart: that it is a trial, why it ended as it did or why it waits; empty when there is nothing.
+--- @param run table
+--- @return string
+function M.why(run)
+  local why = reason(run)
+  if run.smoke then
+    return why ~= "" and "smoke, " .. why or "smoke"
+  end
+  return why
 end
 
 --- One line about how a run stands.

@@ -8,23 +8,29 @@ from pollinator.model.project import spec_settings
 from pollinator.v1.project_pb2 import DiffRunsResponse, SettingChange
 from pollinator.v1.run_pb2 import Run
 from pollinator.v1.spec_pb2 import RunSpec
-from pollinator.v1.tree_pb2 import SnapshotRef
 from pollinator.wire.errors import WrongState
 
 
 def compare_runs(
-    base_reader: SnapshotReader, base: Run, reader: SnapshotReader, ref: SnapshotRef, spec: RunSpec
+    base_reader: SnapshotReader, base: Run, reader: SnapshotReader, other: Run
 ) -> DiffRunsResponse:
     """Compare the snapshot of ``base`` with another, which may be of another project or in another store.
+
+    What was never run is a run without an id.
 
     Raises:
         WrongState: one of them was never sealed.
     """
-    if not base.snapshot.key or not ref.key:
+    if not base.snapshot.key or not other.snapshot.key:
         raise WrongState("a run that was never sealed cannot be compared", reason="not_sealed")
-    files = diff_snapshots(base_reader, base_reader.open(base.snapshot), reader.open(ref), reader)
+    files = diff_snapshots(base_reader, base_reader.open(base.snapshot), reader.open(other.snapshot), reader)
     return DiffRunsResponse(
-        files=files, settings=compare_settings(base.spec, spec), base_spec=base.spec, spec=spec
+        files=files,
+        settings=compare_settings(base.spec, other.spec),
+        base_spec=base.spec,
+        spec=other.spec,
+        base_run_id=base.id,
+        run_id=other.id,
     )
 
 

@@ -21,7 +21,7 @@ from pollinator.v1.project_pb2 import CheckoutResponse, PullResultsResponse
 from pollinator.v1.run_pb2 import Notice, Run, Severity
 from pollinator.v1.tree_pb2 import Snapshot
 from pollinator.wire.errors import AlreadyExists, Denied, InvalidInput, NotFound, WrongState
-from pollinator.wire.places import private_dir
+from pollinator.wire.places import PROJECT_FILE, private_dir
 from pollinator.wire.progress import Teller
 
 RESULT = Path("cfs", "result")
@@ -68,7 +68,7 @@ class ResultsHome:
         if not run.HasField("result") or not run.root:
             return []
         root = Path(run.root)
-        if not await self.pool.run(os.path.exists, root / "project.yaml"):
+        if not await self.pool.run(os.path.exists, root / PROJECT_FILE):
             text = f"{root} is gone; the results wait in the store: pollinator pull {run.id} DIR"
             return [Notice(severity=Severity.SEVERITY_WARNING, code="project_missing", text=text)]
         applied = await self._lay_out(run, root / RESULT, teller)

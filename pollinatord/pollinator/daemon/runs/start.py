@@ -130,6 +130,7 @@ class RunStarter:
         notices = await self._preflight(link, self._question(link, run.spec, run.colony_id))
         run.id = run.id or self._runs.new_id()
         run.request_id = request.request_id
+        run.smoke = request.smoke
         run.executor = link.place.name
         run.attempt = 1
         run.state = RunState.RUN_STATE_ACCEPTED

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from pollinator.daemon.runs.start import source_problem
 from pollinator.daemon.service.ignoring import check_ignored
-from pollinator.daemon.sync.projects import SPEC_FILE, read_spec_file
+from pollinator.daemon.sync.projects import read_spec_file
 from pollinator.model.document import Finding, suggestion
 from pollinator.model.project import read_text
 from pollinator.v1.project_pb2 import Problem
 from pollinator.v1.run_pb2 import Severity
 from pollinator.v1.spec_pb2 import RunSpec
+from pollinator.wire.places import PROJECT_FILE
 
 EXECUTOR_UNKNOWN = "executor_unknown"
 
@@ -29,7 +30,7 @@ def check_spec(root: Path, text: str | None, executors: Sequence[str] | None) ->
         NotFound: there is no project.yaml, and no text either.
         Denied: it cannot be read.
     """
-    document, spec = read_text(read_spec_file(root) if text is None else text, SPEC_FILE)
+    document, spec = read_text(read_spec_file(root) if text is None else text, PROJECT_FILE)
     source = document.values.get("environment.source")
     if source is not None and (wrong := _source_problem(root, spec)):
         document.complain(source, wrong, code="source_missing")
@@ -50,7 +51,7 @@ def _source_problem(root: Path, spec: RunSpec) -> str:
 
 def _problem(found: Finding) -> Problem:
     return Problem(
-        path=SPEC_FILE,
+        path=PROJECT_FILE,
         line=found.line,
         column=found.column,
         end_column=found.end_column,

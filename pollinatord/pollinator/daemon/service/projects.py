@@ -179,16 +179,15 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
         base = self._runs.find(request.base_run_id)
         if request.run_id:
             other = self._runs.find(request.run_id)
-            ref, spec = other.snapshot, other.spec
         else:
             project = await self._open(base.root, None)
             spec = await self._pool.run(read_spec, project.worker.root)
             ref = (await project.worker.seal(spec, strict=False, git_commit="")).ref
-            other = Run(store_id=project.store_id, project=project.name)
+            other = Run(store_id=project.store_id, project=project.name, snapshot=ref, spec=spec)
 
         def compare() -> DiffRunsResponse:
             with self._home.reading(base) as first, self._home.reading(other) as second:
-                return compare_runs(first, base, second, ref, spec)
+                return compare_runs(first, base, second, other)
 
         return await self._pool.run(compare)
 

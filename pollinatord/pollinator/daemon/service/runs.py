@@ -96,7 +96,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Record the wish; harmless when the run has ended or the wish is recorded already."""
         run = self._runs.find(request.run_id)
         if not is_terminal(run.state) and not run.cancel_requested:
-            run = self._runs.append(run.id, RunEvent(cancel_requested=CancelRequested(by=request.by)))
+            wish = CancelRequested(by=request.by, superseded=request.superseded)
+            run = self._runs.append(run.id, RunEvent(cancel_requested=wish))
         return CancelRunResponse(run=self._told(run))
 
     async def ForgetRun(  # noqa: N802

@@ -23,7 +23,7 @@ from pollinator.v1.run_pb2 import Run, SpecOverrides
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.v1.store_pb2 import StoreSettings
 from pollinator.wire.errors import Denied, NotFound, PollinatorError
-from pollinator.wire.places import private_dir
+from pollinator.wire.places import PROJECT_FILE, private_dir
 
 PROJECT_MIGRATION = """
 CREATE TABLE project (
@@ -32,8 +32,6 @@ CREATE TABLE project (
     store_id TEXT NOT NULL
 ) WITHOUT ROWID;
 """
-
-SPEC_FILE = "project.yaml"
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ def read_spec(root: Path, overrides: SpecOverrides | None = None) -> RunSpec:
         Denied: it cannot be read.
         InvalidInput: it cannot be meant; each violation says where.
     """
-    return load_spec(read_spec_file(root), SPEC_FILE, overrides)
+    return load_spec(read_spec_file(root), PROJECT_FILE, overrides)
 
 
 def read_spec_file(root: Path) -> bytes:
@@ -56,12 +54,12 @@ def read_spec_file(root: Path) -> bytes:
         NotFound: there is none.
         Denied: it cannot be read.
     """
-    path = root / SPEC_FILE
+    path = root / PROJECT_FILE
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise NotFound(
-            f"there is no {SPEC_FILE} in {root}",
+            f"there is no {PROJECT_FILE} in {root}",
             reason="project_missing",
             hint="pollinator new makes one; was the project moved? then run pollinator in its new folder",
         ) from error
@@ -101,10 +99,10 @@ class OpenProject:
         )
         if status.synced_ns:
             project.last_sync_time.FromNanoseconds(status.synced_ns)
-        if not os.path.exists(root / SPEC_FILE):
+        if not os.path.exists(root / PROJECT_FILE):
             project.state = ProjectState.PROJECT_STATE_MISSING
             project.problem = (
-                f"{root / SPEC_FILE} is gone; run pollinator in the project's new folder, "
+                f"{root / PROJECT_FILE} is gone; run pollinator in the project's new folder, "
                 f"or forget it: pollinator status --forget {root}"
             )
         return project
@@ -214,6 +212,10 @@ class Projects:
             raise NotFound(
                 f"no project is open in {root}", reason="project_missing", hint="pollinator sync opens it"
             ) from None
+
+    def has(self, root: str) -> bool:
+        """Whether one is open in the folder of this very name."""
+        return root in self._open
 
     def all(self) -> list[OpenProject]:
         """All opened projects, sorted by folder."""

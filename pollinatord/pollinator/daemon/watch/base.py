@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from pollinator.wire.places import PROJECT_FILE
+
 IGNORE_FILE = b".pollinatorignore"
 """Files of this name say what is skipped. The one in the folder that holds the root does so too."""
 
-SPEC_FILE = b"project.yaml"
+SPEC_FILE = PROJECT_FILE.encode()
 """What the folder that holds the root has as well. It says what to run."""
 
 COOKIE_DIR = b".pollinator-cookies"

@@ -24,6 +24,10 @@ def test_each_request_has_an_id_of_its_own() -> None:
     assert 3 == len({made.real().request_id, made.real().request_id, made.small().request_id})
 
 
+def test_a_smoke_test_is_asked_for_as_such() -> None:
+    assert (False, True) == (starts().real().smoke, starts().small().smoke)
+
+
 def test_a_smoke_test_asks_for_nothing_that_this_machine_might_not_have() -> None:
     spec = load_spec(SPEC, "project.yaml", starts().small().project.overrides)
 

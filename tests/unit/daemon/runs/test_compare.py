@@ -26,11 +26,12 @@ def sealed(store: MemoryStore, listing: Listing) -> SnapshotRef:
 def test_every_file_that_changed_is_told_whichever_store_it_is_in(stores: int) -> None:
     first = MemoryStore()
     second = first if stores == 1 else MemoryStore()
-    base = Run(snapshot=sealed(first, BEFORE))
-    ref = sealed(second, AFTER)
+    base = Run(id="01", snapshot=sealed(first, BEFORE))
+    other = Run(snapshot=sealed(second, AFTER))
 
-    answer = compare_runs(SnapshotReader(first), base, SnapshotReader(second), ref, RunSpec())
+    answer = compare_runs(SnapshotReader(first), base, SnapshotReader(second), other)
 
+    assert ("01", "") == (answer.base_run_id, answer.run_id)
     kinds = {
         change.path: ChangeKind.Name(change.kind).removeprefix("CHANGE_KIND_") for change in answer.files
     }
@@ -48,23 +49,24 @@ def test_every_file_that_changed_is_told_whichever_store_it_is_in(stores: int) -
 
 def test_a_run_is_like_itself() -> None:
     store = MemoryStore()
-    base = Run(snapshot=sealed(store, BEFORE))
+    base = Run(id="01", snapshot=sealed(store, BEFORE))
     reader = SnapshotReader(store)
 
-    answer = compare_runs(reader, base, reader, base.snapshot, base.spec)
+    answer = compare_runs(reader, base, reader, base)
 
+    assert ("01", "01") == (answer.base_run_id, answer.run_id)
     assert ([], []) == (list(answer.files), list(answer.settings))
 
 
-@pytest.mark.parametrize("missing", ["base", "other"])
-def test_a_run_that_was_never_sealed_cannot_be_compared(missing: str) -> None:
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_run_that_was_never_sealed_cannot_be_compared(missing: int) -> None:
     store = MemoryStore()
-    ref = sealed(store, BEFORE)
     reader = SnapshotReader(store)
-    base = Run() if missing == "base" else Run(snapshot=ref)
+    runs = [Run(snapshot=sealed(store, BEFORE)) for _ in range(2)]
+    runs[missing] = Run()
 
     with pytest.raises(WrongState) as caught:
-        compare_runs(reader, base, reader, SnapshotRef() if missing == "other" else ref, RunSpec())
+        compare_runs(reader, runs[0], reader, runs[1])
 
     assert "not_sealed" == caught.value.reason
 

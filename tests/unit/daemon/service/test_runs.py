@@ -148,6 +148,16 @@ async def test_a_wish_to_cancel_is_recorded_once_and_changes_nothing_after_the_e
     assert ["accepted", "state_changed", "state_changed"] == kinds["b"]
 
 
+async def test_a_run_that_is_ended_for_a_newer_one_is_told_as_such(service: Service) -> None:
+    for name in ("a", "b"):
+        service.accept(name, "SNAPSHOTTING")
+        await service.calls.CancelRun(CancelRunRequest(run_id=name, superseded=name == "a"), CONTEXT)
+
+    answer = await service.calls.ListRuns(ListRunsRequest(), CONTEXT)
+
+    assert {"a": True, "b": False} == {run.id: run.superseded for run in answer.runs}
+
+
 async def test_whether_a_run_is_pinned_is_told_wherever_it_is_told_of_and_never_recorded(
     service: Service,
 ) -> None:
