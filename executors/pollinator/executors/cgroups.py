@@ -11,15 +11,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 V2, V1 = "cgroup-v2", "cgroup-v1"
 UNLIMITED = 1 << 60
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """Where control groups are and how one is made; tests have a kernel of their own."""
 
     groups: Path = Path("/sys/fs/cgroup")
@@ -31,8 +30,7 @@ class Kernel:
 KERNEL = Kernel()
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
+class _Files(NamedTuple):
     """Names of the files of a group."""
 
     limit: str

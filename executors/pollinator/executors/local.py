@@ -18,7 +18,7 @@ from typing import Any, Self
 from pollinator.executors.base import Executor, Job, Observation, Preview, Tell, check_settings
 from pollinator.executors.cgroups import kill_group
 from pollinator.executors.containers.engines import HOST, ON_A_LAPTOP
-from pollinator.executors.containers.inside import WORK
+from pollinator.executors.containers.inimage import WORK
 from pollinator.executors.containers.use import SETTINGS, Containers
 from pollinator.executors.environment import RankPlace, base_environment, rank_environment
 from pollinator.executors.memory import memory_source

@@ -1,7 +1,8 @@
 """The supervisor beside a run: starts its ranks, holds them to their limits, and writes the exit record.
 
 ``python -m pollinator.executors.supervise WORKSPACE``. One process per run and node, in a session of its own,
-so that it outlives the executor and the daemon. Only the standard library, so that it starts in milliseconds.
+so that it outlives the executor and the daemon. A little of the standard library and nothing else, because
+every run waits for these imports: no dataclasses, no shutil; what only some runs need is imported there.
 It holds a lock as long as it lives; whoever finds the lock free and no exit record knows that it was killed.
 """
 
@@ -24,7 +25,6 @@ from typing import IO, Any
 from pollinator.executors.containers.opening import OnHost, open_inside
 from pollinator.executors.memory import MemoryGuard, guard_memory, largest_child
 from pollinator.executors.records import EXIT, STARTED, write_exit_patiently, write_json
-from pollinator.executors.trees import renew_source
 
 TICK_S = 0.02
 SLOW_TICK_S = 0.1
@@ -291,6 +291,8 @@ def main(arguments: list[str]) -> int:
     prepare_process()
     plan = json.loads((workspace / "launch.json").read_text(encoding="utf-8"))
     if plan["renew_source"]:
+        from pollinator.executors.trees import renew_source
+
         renew_source(workspace)
     # Before the secrets are taken: a supervisor without them must never start the run.
     write_json(workspace / STARTED, {"pid": os.getpid(), "time": time.time()}, durable=True)

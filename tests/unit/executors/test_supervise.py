@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,14 @@ def python(script: str) -> tuple[str, ...]:
 
 def verdict(record: dict[str, object]) -> tuple[object, ...]:
     return record["reason"], record["rank"], record["exit_code"], record["signal"]
+
+
+def test_the_start_of_a_run_waits_for_no_large_imports() -> None:
+    script = "import sys, pollinator.executors.supervise; print(*sys.modules)"
+    loaded = subprocess.run([PYTHON, "-c", script], capture_output=True, check=True, text=True).stdout.split()
+
+    assert "pollinator.executors.supervise" in loaded
+    assert not {"asyncio", "dataclasses", "google", "grpc", "inspect", "shutil", "tempfile"} & set(loaded)
 
 
 @pytest.mark.parametrize("code", [1, 3, 127, 255])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pollinator.executors.cgroups import group_of
-from pollinator.executors.containers.inside import CHECK, OURS, PRIVATE, WORK, InImage
+from pollinator.executors.containers.inimage import CHECK, OURS, PRIVATE, WORK, InImage
 
 ENGINE_S = 120.0
 """So long an engine may take for one step."""

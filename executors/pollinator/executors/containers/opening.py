@@ -1,18 +1,18 @@
-"""Commands on the host, and the choice of where the commands of a run are. Standard library only."""
+"""Commands on the host, and the choice of where the commands of a run are. Standard library only.
+
+Most runs are on the host, and a run is to start at once: what is for images is imported for those alone.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pollinator.executors.containers.daemonic import Daemonic
 from pollinator.executors.containers.inside import Entry, Inside
-from pollinator.executors.containers.selfcontained import SelfContained
 from pollinator.executors.processes import below
 
 
@@ -24,10 +24,11 @@ class OnHost(Inside):
 
     def refuses(self, program: str, env: Mapping[str, str]) -> str:
         """Why a program cannot be run, as far as that can be told before."""
-        place = os.path.join(self._cwd, program) if "/" in program else program
-        if shutil.which(place, path=env.get("PATH", os.defpath)) is not None:
+        folders = [self._cwd] if "/" in program else env.get("PATH", os.defpath).split(os.pathsep)
+        places = [place for folder in folders if os.path.isfile(place := os.path.join(folder, program))]
+        if any(os.access(place, os.X_OK) for place in places):
             return ""
-        if os.path.isfile(place) and "/" in program:
+        if places and "/" in program:
             return f"{program!r} is not executable; chmod +x makes it so"
         return f"there is no program {program!r} on this machine"
 
@@ -62,5 +63,10 @@ def open_inside(workspace: Path, plan: Mapping[str, Any]) -> Inside:
     """Where the commands of a run are."""
     if not plan.get("container"):
         return OnHost(str(plan["cwd"]))
-    daemonic = plan["container"]["engine"] in ("docker", "podman")
-    return Daemonic(workspace, plan) if daemonic else SelfContained(workspace, plan)
+    if plan["container"]["engine"] in ("docker", "podman"):
+        from pollinator.executors.containers.daemonic import Daemonic
+
+        return Daemonic(workspace, plan)
+    from pollinator.executors.containers.selfcontained import SelfContained
+
+    return SelfContained(workspace, plan)

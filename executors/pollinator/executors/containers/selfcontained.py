@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 
-from pollinator.executors.containers.inside import CHECK, WORK, InImage
+from pollinator.executors.containers.inimage import CHECK, WORK, InImage
 from pollinator.executors.processes import below, name_of
 
 _HELPERS = frozenset({"squashfuse_ll", "squashfuse", "fuse-overlayfs", "fuse2fs", "gocryptfs"})

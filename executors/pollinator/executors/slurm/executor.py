@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pollinator.executors.base import Executor, Job, Observation, Preview, Tell, check_settings
 from pollinator.executors.containers.engines import ON_A_CLUSTER
-from pollinator.executors.containers.inside import WORK
+from pollinator.executors.containers.inimage import WORK
 from pollinator.executors.containers.use import SETTINGS as OF_CONTAINERS
 from pollinator.executors.containers.use import Containers
 from pollinator.executors.environment import RankPlace, rank_environment

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pollinator.executors.containers.daemonic import Daemonic
-from pollinator.executors.containers.inside import script_of
+from pollinator.executors.containers.inimage import script_of
 from pollinator.executors.containers.opening import OnHost, open_inside
 from pollinator.executors.containers.selfcontained import SelfContained
 
