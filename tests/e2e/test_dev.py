@@ -236,9 +236,20 @@ def test_what_is_saved_while_there_is_no_daemon_is_run(sandbox: Sandbox) -> None
     assert ["succeeded", "cancelled"] == states(sandbox, root)
 
 
+def test_a_change_of_project_yaml_while_there_is_no_daemon_is_run(sandbox: Sandbox) -> None:
+    root = sandbox.project(program="import sys, time\nprint(*sys.argv, flush=True)\ntime.sleep(600)\n")
+    spec = root / "project.yaml"
+    with looping(sandbox, root, "--set", "conditions.mem=300Mi", "--", "last") as loop:
+        loop.printed("last\n")
+        os.kill(sandbox.daemon_pid(), signal.SIGKILL)
+        save(spec, spec.read_text() + "  args: [first]\n")
+        loop.printed("first last\n")
+    assert "  project.yaml\n" in loop.err
+
+
 def test_a_daemon_that_comes_back_to_the_same_files_starts_nothing(sandbox: Sandbox) -> None:
     root = sandbox.project(program=STAYS.format(version=1))
-    with looping(sandbox, root) as loop:
+    with looping(sandbox, root, "--set", "conditions.mem=300Mi", "--on", "local") as loop:
         loop.printed("version 1\n")
         sandbox.kill_daemon()
         wait_until(lambda: sandbox.daemon_pid() > 0 and sandbox.socket.exists(), "it is back")

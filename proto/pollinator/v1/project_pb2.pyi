@@ -784,19 +784,25 @@ class DiffRunsRequest(message.Message):
 
     BASE_RUN_ID_FIELD_NUMBER: builtins.int
     RUN_ID_FIELD_NUMBER: builtins.int
+    OVERRIDES_FIELD_NUMBER: builtins.int
     base_run_id: builtins.str
     """Id or unique prefix of the run to compare with."""
     run_id: builtins.str
     """Id or unique prefix of the other; empty compares with the files on disk now."""
+    @builtins.property
+    def overrides(self) -> run_pb2.SpecOverrides:
+        """What differs from project.yaml on disk, as for a run; for a comparison with what is on disk."""
+
     def __init__(
         self,
         *,
         base_run_id: builtins.str = ...,
         run_id: builtins.str = ...,
+        overrides: run_pb2.SpecOverrides | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["overrides", b"overrides"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["base_run_id", b"base_run_id", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["base_run_id", b"base_run_id", "overrides", b"overrides", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

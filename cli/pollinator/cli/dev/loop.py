@@ -148,7 +148,7 @@ class DevLoop:
 
     def _saved(self, save: Save) -> None:
         paths = seen(save.paths, data=self._options.data)
-        sure = save.complete and (SPEC in paths or not self._rounds.started_within(DOUBT_S))
+        sure = save.complete and not self._rounds.started_within(DOUBT_S)
         if paths and sure:
             self._want(Cause(paths, len(paths)))
         elif paths or not save.complete:
@@ -158,14 +158,12 @@ class DevLoop:
         """Whether the files are still those of the newest run: it may have had what was saved."""
         await self._rounds.settled.wait()
         newest = self._rounds.newest
-        if newest is not None and newest.snapshot.key:
-            request = DiffRunsRequest(base_run_id=newest.id)
+        if newest is not None and newest.snapshot.key and not self._rounds.refused:
+            request = DiffRunsRequest(base_run_id=newest.id, overrides=self._rounds.wishes)
             try:
                 answer = await self._daemon.ask(self._daemon.projects.DiffRuns, request, timeout_s=LONG_S)
                 found = [b"cfs/" + each.path for each in answer.files]
-                # Its settings are not compared: those of the run have what was asked for here.
-                found += [SPEC] if SPEC in paths else []
-                paths = seen(found, data=self._options.data)
+                paths = seen([*found, *[SPEC] * bool(answer.settings)], data=self._options.data)
             except PollinatorError:
                 # The start says it better.
                 paths = paths or (SRC,)

@@ -16,7 +16,7 @@ from pollinator.cli.transfers import show_upload
 from pollinator.cli.tunnel import keep_tunnel
 from pollinator.cli.view import ENDS, View
 from pollinator.v1.project_pb2 import DiffRunsRequest
-from pollinator.v1.run_pb2 import Run, RunState, StartRunRequest, WatchRunRequest
+from pollinator.v1.run_pb2 import Run, RunState, SpecOverrides, StartRunRequest, WatchRunRequest
 from pollinator.wire.errors import PollinatorError
 from pollinator.wire.faults import crash_point
 from pollinator.wire.streams import follow_run
@@ -31,6 +31,8 @@ class Rounds:
     Attributes:
         current: the run that goes on; None when none does.
         newest: the last one that was started, to compare with.
+        wishes: what was asked for it beyond project.yaml.
+        refused: what was to be started after it was not.
         settled: no run is being started.
     """
 
@@ -44,6 +46,8 @@ class Rounds:
         self._limit: asyncio.Timeout | None = None
         self.current: Run | None = None
         self.newest: Run | None = None
+        self.wishes = SpecOverrides()
+        self.refused = False
         self._before: Run | None = None
         self.settled = asyncio.Event()
         self.settled.set()
@@ -90,7 +94,7 @@ class Rounds:
         base, run = self._before or self.newest, self.newest if self._before else None
         if base is None:
             return
-        request = DiffRunsRequest(base_run_id=base.id, run_id=run.id if run else "")
+        request = DiffRunsRequest(base_run_id=base.id, run_id=run.id if run else "", overrides=self.wishes)
         try:
             answer = await self._daemon.ask(self._daemon.projects.DiffRuns, request, timeout_s=LONG_S)
         except PollinatorError as error:
@@ -105,6 +109,7 @@ class Rounds:
         try:
             run = await self._started(request)
         except PollinatorError:
+            self.refused = True
             self._screen.begin(what, cause, None)
             raise
         finally:
@@ -113,6 +118,7 @@ class Rounds:
             self.settled.set()
         self._before = self.newest if self.newest and self.newest.snapshot != run.snapshot else self._before
         self.newest = self.current = run
+        self.wishes, self.refused = request.project.overrides, False
         self._screen.terminal.clear_bar()
         self._screen.begin(what, cause, run)
         try:

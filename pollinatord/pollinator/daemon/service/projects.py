@@ -181,7 +181,7 @@ class ProjectServicer(project_pb2_grpc.ProjectServiceServicer):
             other = self._runs.find(request.run_id)
         else:
             project = await self._open(base.root, None)
-            spec = await self._pool.run(read_spec, project.worker.root)
+            spec = await self._pool.run(read_spec, project.worker.root, request.overrides)
             ref = (await project.worker.seal(spec, strict=False, git_commit="")).ref
             other = Run(store_id=project.store_id, project=project.name, snapshot=ref, spec=spec)
 
