@@ -184,7 +184,7 @@ async def test_an_executor_killed_at_any_point_brings_the_run_to_its_end(kind: s
 
 async def cleaned(executor: ExecutorProcess) -> None:
     """Return once neither files nor secrets of runs are left."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while executor.holding(b"files-of-the-run") or executor.holding(b"hunter2"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

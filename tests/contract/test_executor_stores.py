@@ -174,6 +174,6 @@ async def test_nothing_of_an_ended_run_but_its_record_stays(executor: ExecutorPr
 
 async def gone(folder: Path) -> None:
     """Return once a folder is gone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while os.path.lexists(folder):  # noqa: ASYNC110, ASYNC240 - another process removes it
             await asyncio.sleep(0.01)

@@ -157,7 +157,7 @@ def test_a_one_line_change_is_at_an_executor_behind_a_long_line_in_a_moment(far:
     assert (0, b"hello again\n") == (follower.returncode, output), messages
     assert "from there" == (root / "cfs/result/out").read_text()
     assert sent < 8_000
-    assert took < 1.5
+    assert took < 5
 
 
 def test_a_run_is_cancelled_while_its_files_are_on_a_slow_way(far: Sandbox) -> None:

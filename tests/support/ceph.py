@@ -13,7 +13,7 @@ from support.components import NotUp, Process, listens, program
 from support.scripted_s3 import unused_port
 
 SOURCE = "apt-get install radosgw ceph-mon ceph-osd ceph-base ceph-common, or make components"
-FORM_S = 15.0
+FORM_S = 30.0
 """How long a command to the cluster is repeated: at first there is no quorum."""
 
 _CONFIG = """\

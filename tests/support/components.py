@@ -70,7 +70,7 @@ class Process:
                 process_group=0,
             )
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
         """Wait until something is so.
 
         Raises:
@@ -89,7 +89,7 @@ class Process:
         self._child.kill()
         self._child.wait()
 
-    def end(self, timeout_s: float = 15.0) -> None:
+    def end(self, timeout_s: float = 30.0) -> None:
         """Ask it to end, and wait until it has."""
         self._child.terminate()
         self._child.wait(timeout_s)

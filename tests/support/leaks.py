@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-GRACE_S = 3.0
+GRACE_S = 10.0
 """Things that end by themselves soon after a test are no leak."""
 
 _CONNECTIONS = frozenset({"socket", "anon_inode:[eventpoll]", "anon_inode:[eventfd]"})

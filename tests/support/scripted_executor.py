@@ -376,7 +376,7 @@ def open_records(folder: Path) -> Records:
     return Records(folder / "daemon.db", MIGRATIONS)
 
 
-async def until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
     """Let others go on until a condition holds."""
     try:
         async with asyncio.timeout(timeout_s):

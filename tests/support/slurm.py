@@ -32,8 +32,8 @@ from support.slurm_files import GPUS, Options, Ports, write_files
 
 SOURCE = "apt-get install slurm-wlm munge slurmdbd mariadb-server, or make components"
 CALL_S = 20.0
-UP_S = 15.0
-ENDS_S = 10.0
+UP_S = 30.0
+ENDS_S = 20.0
 
 _IN_USE = ("idle", "mixed", "allocated")
 _USUAL = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": "/"}

@@ -89,7 +89,7 @@ def test_an_answer_comes_late(play: Play, double: Double, how: str) -> None:
         cancelling = pool.submit(play.cancel, process_id)
         wait_until(lambda: len(double.asked("cancelprocessmsg")) > 0, "it is asked")
         meanwhile = play.get(process_id)["state"] == WAITING
-        cancelling.result(10)
+        cancelling.result(30)
 
     assert (how == "delay") == meanwhile
 
@@ -128,7 +128,7 @@ def test_who_waits_is_cut_off_when_the_server_rests(play: Play, double: Double) 
         wait_until(lambda: len(double.asked("assignprocessmsg")) > 0, "it is asked")
         double.stop()
         with pytest.raises(CUT):
-            waiting.result(10)
+            waiting.result(30)
     double.start()
 
     process_id = play.submit()
@@ -153,7 +153,7 @@ def test_time_goes_on_while_the_server_rests(play: Play, double: Double) -> None
     wait_until(lambda: time.monotonic() > end, "time goes by")
     double.start()
 
-    play.wait_for(process_id, WAITING, 5.0)
+    play.wait_for(process_id, WAITING)
 
 
 def test_tests_see_who_was_given_a_process_and_what_was_asked(play: Play, double: Double) -> None:
@@ -208,7 +208,7 @@ async def heard(line: Line, messages: list[str]) -> list[aiohttp.WSMsgType]:
         for each in messages:
             await socket.send_str(each)
         while not found or found[-1] is aiohttp.WSMsgType.TEXT:
-            found.append((await socket.receive(timeout=10.0)).type)
+            found.append((await socket.receive(timeout=20.0)).type)
     return found
 
 
@@ -216,7 +216,7 @@ def test_a_double_behind_tls_shows_its_certificate(certificate: Certificate) -> 
     files = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
     with Double(**files) as double:
         context = ssl.create_default_context(cafile=str(certificate.certificate))
-        line = http.client.HTTPSConnection("127.0.0.1", double.port, context=context, timeout=10.0)
+        line = http.client.HTTPSConnection("127.0.0.1", double.port, context=context, timeout=20.0)
         line.request("GET", "/health")
 
         assert 200 == line.getresponse().status
@@ -230,7 +230,7 @@ def test_a_process_has_failed_before_it_is_known_why(play: Play, double: Double)
         failing = pool.submit(play.fail, process_id, "why")
         play.wait_for(process_id, FAILED)
         early = play.get(process_id)["errors"]
-        failing.result(10)
+        failing.result(30)
 
     assert ([], ["why"]) == (early, play.get(process_id)["errors"])
 
@@ -241,7 +241,7 @@ def test_a_process_may_be_given_away_before_its_environment_is_there(play: Play,
         submitting = pool.submit(play.submit, env={"A": "1"})
         wait_until(lambda: stored_by(play, double) == 1, "it is stored")
         given = play.assign().granted
-        process_id = submitting.result(10)
+        process_id = submitting.result(30)
 
     assert (process_id, {}) == (given["processid"], given["spec"]["env"])
     assert {"A": "1"} == play.get(process_id)["spec"]["env"]

@@ -47,7 +47,7 @@ async def subscribe(
 
 
 async def told(socket: Socket) -> tuple[str, Any]:
-    message = await socket.receive_str(timeout=10.0)
+    message = await socket.receive_str(timeout=20.0)
     outer = json.loads(message)
     return outer["payloadtype"], json.loads(base64.b64decode(outer["payload"]))
 
@@ -133,10 +133,10 @@ async def test_of_a_process_that_waits_again_one_is_told(socket: Socket, play: P
 async def test_the_server_hangs_up_after_the_timeout(socket: Socket, play: Play) -> None:
     start = time.monotonic()
     await subscribe(socket, play, play.submit(), SUCCESS, lasts_s=1)
-    message = await socket.receive(timeout=10.0)
+    message = await socket.receive(timeout=20.0)
 
     assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
-    assert 0.9 < time.monotonic() - start < 3.0
+    assert 0.9 < time.monotonic() - start < 10
 
 
 async def test_strangers_are_told_as_well(socket: Socket, play: Play) -> None:
@@ -155,7 +155,7 @@ async def test_a_process_that_is_not_there_is_refused(socket: Socket, play: Play
 
 async def test_a_signature_that_is_none_ends_the_line(socket: Socket, play: Play) -> None:
     await socket.send_str(envelope(play.user, "subscribeprocessmsg", {}, signature="00"))
-    message = await socket.receive(timeout=10.0)
+    message = await socket.receive(timeout=20.0)
 
     assert message.type is not aiohttp.WSMsgType.TEXT
 

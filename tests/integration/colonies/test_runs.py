@@ -231,7 +231,7 @@ async def test_nothing_shows_the_key_once_a_run_has_ended(executor: Handing, pub
     while_it_runs = {path.name for path in executor.holding(executor.colony.private_key.encode())}
     public.closes()
     await executor.follow(run.id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while executor.holding(executor.colony.private_key.encode()):  # noqa: ASYNC110 - a file rings no bell
             await asyncio.sleep(0.02)
 

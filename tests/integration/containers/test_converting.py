@@ -126,7 +126,7 @@ def test_an_image_is_converted_once(place: Place, archive: str) -> None:
     assert RELEASE in printed(first, "cat", "/etc/os-release")
     assert (made.st_ino, made.st_mtime_ns) == (os.stat(again.image).st_ino, os.stat(again.image).st_mtime_ns)
     assert [] == place.told
-    assert took_s < 0.5
+    assert took_s < 5
     assert [] == place.left()
 
 

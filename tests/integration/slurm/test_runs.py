@@ -61,7 +61,7 @@ def jobs_of(cluster: Slurm, run: str) -> list[str]:
 
 async def job_of(cluster: Slurm, run: str) -> str:
     """Its job, once Slurm has it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not (found := jobs_of(cluster, run)):  # noqa: ASYNC110 - asked of another process
             await asyncio.sleep(0.05)
     return found[0]
@@ -184,7 +184,7 @@ async def test_a_run_that_wants_another_attempt_after_a_failure_gets_it(
 
 async def test_a_run_may_ask_for_all_the_time_that_a_partition_gives(executor: ExecutorProcess) -> None:
     # Limits are known once the cluster was asked for them.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not (await executor.describe()).capabilities.cluster.partitions:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     spec = make_spec(walltime_ms=30 * 60_000, slurm={"partition": "short"})
@@ -284,7 +284,7 @@ async def test_cancelling_leaves_nothing_in_the_queue(executor: ExecutorProcess,
     for each in (runs, waits):
         await executor.cancel(each.id)
     ended = [await executor.follow(each.id) for each in (runs, waits)]
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while cluster.queued():  # noqa: ASYNC110 - asked of another process
             await asyncio.sleep(0.05)
 

@@ -55,7 +55,7 @@ class Play:
         """A process as it is."""
         return self.site.line.ask(self.user, "getprocessmsg", processid=process_id).granted
 
-    def wait_for(self, process_id: str, state: int, timeout_s: float = 10.0) -> None:
+    def wait_for(self, process_id: str, state: int, timeout_s: float = 20.0) -> None:
         """Wait until a process is in this state."""
         wait_until(lambda: self.get(process_id)["state"] == state, f"it is in state {state}", timeout_s)
 

@@ -72,7 +72,7 @@ def waiting(text: str, action: str = "") -> WatchRunResponse:
 
 async def told(streams: Streams, times: int = 1) -> None:
     """It was said so often that the run waits."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while streams.err.count("Waiting") < times:  # noqa: ASYNC110 - as a user looks
             await asyncio.sleep(0.001)
 

@@ -88,7 +88,7 @@ async def test_an_event_wakes_everybody_at_once(folder: Path, monkeypatch: pytes
     monkeypatch.setattr(growth, "QUIET_LOOK_S", 60.0)
     watched = Growth(folder)
     seen = watched.version
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         for _ in range(5):
             group.create_task(watched.changed(seen, 60.0))
         group.create_task(told(watched))
@@ -113,7 +113,7 @@ async def test_one_looks_for_all(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", counted)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asyncio.gather(*(watched.changed(seen, 60.0) for _ in range(64)))
 
     assert 5 == looks
@@ -122,7 +122,7 @@ async def test_one_looks_for_all(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 async def test_when_the_one_who_looks_goes_another_takes_over(folder: Path) -> None:
     watched = Growth(folder)
     seen = watched.version
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         first = group.create_task(watched.changed(seen, 60.0))
         others = [group.create_task(watched.changed(seen, 60.0)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -136,7 +136,7 @@ async def test_when_the_one_who_looks_goes_another_takes_over(folder: Path) -> N
 
 async def test_who_waits_in_vain_returns_after_the_timeout(folder: Path) -> None:
     watched = Growth(folder)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asyncio.gather(*(watched.changed(watched.version, 0.02) for _ in range(3)))
 
     assert {0: 0} == watched.sizes

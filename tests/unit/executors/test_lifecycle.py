@@ -56,7 +56,7 @@ async def test_a_lease_says_what_a_run_needs_from_its_start_until_its_daemon_has
         await host.state(QUEUED)
         first = read_lease(place.store, "l/run1")
         del place.store.objects["l/run1"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while "l/run1" not in place.store.objects:  # noqa: ASYNC110 - nothing tells of a renewal
                 await asyncio.sleep(0)
         (place.folder() / "work" / "result" / "r.txt").write_text("result")

@@ -278,10 +278,10 @@ async def test_a_token_that_has_expired_is_not_used_while_its_program_hangs(
 ) -> None:
     monkeypatch.setattr(cluster_login, "AGAIN_S", 0.0)
     user = program(tmp_path / "give", "give(token='t', expirationTimestamp='2026-01-01T00:00:00Z')")
-    async with line(tmp_path / "config", api.url, user, plugin_s=1.0) as cluster:
+    async with line(tmp_path / "config", api.url, user, plugin_s=5.0) as cluster:
         assert {"items": []} == await cluster.request("GET", PODS)
         program(tmp_path / "give", "time.sleep(600)")
-        assert "gave no answer for 1 s" in (await refusal(cluster)).message
+        assert "gave no answer for 5 s" in (await refusal(cluster)).message
 
 
 async def test_the_account_of_a_pod_whose_token_is_replaced(api: Api, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def a_run() -> GrowingRun:
 async def test_a_stream_that_is_never_cut_is_passed_on() -> None:
     run = a_run()
     async with serving(CutService(run, [])) as served:
-        messages = [message async for message in follow_run(served.stub, ALL, patience_s=5)]
+        messages = [message async for message in follow_run(served.stub, ALL, patience_s=20)]
 
     assert (list(range(1, 11)), run.printed) == taken(messages)
 
@@ -44,7 +44,7 @@ async def test_a_cut_is_told_before_the_next_try_and_followed_by_the_run_as_it_i
 
     service = CutService(a_run(), [0, 5, 1])
     async with serving(service) as served:
-        messages = [message async for message in follow_run(served.stub, ALL, patience_s=5, on_cut=on_cut)]
+        messages = [message async for message in follow_run(served.stub, ALL, patience_s=20, on_cut=on_cut)]
 
     assert [Unavailable] * 3 == [type(error) for error in told]
     assert 3 == sum(message.WhichOneof("kind") == "run" for message in messages)
@@ -56,7 +56,7 @@ async def test_the_callers_request_is_left_alone() -> None:
     request = WatchRunRequest(run_id=RUN, output=True, after_seq=3, offsets=[OutputOffset(rank=1, offset=7)])
     before = request.SerializeToString()
     async with serving(CutService(a_run(), [4])) as served:
-        messages = [message async for message in follow_run(served.stub, request, patience_s=5)]
+        messages = [message async for message in follow_run(served.stub, request, patience_s=20)]
 
     assert before == request.SerializeToString()
     assert 4 == next(message.event.seq for message in messages if message.HasField("event"))
@@ -74,7 +74,7 @@ async def test_an_error_that_trying_again_cannot_help_is_raised(
     service.code = code
     async with serving(service) as served:
         with pytest.raises(kind, match="cut"):
-            [message async for message in follow_run(served.stub, ALL, patience_s=5)]
+            [message async for message in follow_run(served.stub, ALL, patience_s=20)]
 
     assert 1 == len(service.requests)
 
@@ -90,13 +90,15 @@ async def test_patience_with_a_server_that_is_gone_ends() -> None:
 
 
 async def test_a_server_that_goes_silent_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "SILENCE_S", 0.2)
     run = GrowingRun()
     run.note()
     service = CutService(run, [])
     async with serving(service) as served:
-        messages = follow_run(served.stub, ALL, patience_s=5)
-        kinds = [(await anext(messages)).WhichOneof("kind") for _ in range(4)]
+        messages = follow_run(served.stub, ALL, patience_s=20)
+        kinds = [(await anext(messages)).WhichOneof("kind") for _ in range(2)]
+        # From here on; a busy machine may take its time for what was said.
+        monkeypatch.setattr(under_test, "SILENCE_S", 0.2)
+        kinds += [(await anext(messages)).WhichOneof("kind") for _ in range(2)]
         await messages.aclose()
 
     assert ["run", "event", "run", "run"] == kinds
@@ -104,10 +106,10 @@ async def test_a_server_that_goes_silent_is_asked_again(monkeypatch: pytest.Monk
 
 
 async def test_silence_is_an_error_when_patience_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "SILENCE_S", 0.2)
     async with serving(CutService(GrowingRun(), [])) as served:
         messages = follow_run(served.stub, ALL, patience_s=0.1)
         await anext(messages)
+        monkeypatch.setattr(under_test, "SILENCE_S", 0.2)
 
         with pytest.raises(Unavailable) as caught:
             await anext(messages)
@@ -118,11 +120,11 @@ async def test_the_time_that_the_consumer_takes_is_no_silence() -> None:
     service = CutService(a_run(), [3])
     async with serving(service) as served:
         messages: list[WatchRunResponse] = []
-        async for message in follow_run(served.stub, ALL, patience_s=0.3):
+        async for message in follow_run(served.stub, ALL, patience_s=1):
             messages.append(message)
             if len(messages) == 3:
                 # As a pager does that nobody scrolls.
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(1.5)
 
     assert (list(range(1, 11)), service.run.printed) == taken(messages)
 
@@ -138,7 +140,7 @@ async def test_a_server_that_is_stopped_in_order_is_followed_to_its_successor() 
             run.end()
             await served.start()
 
-        async for message in follow_run(served.stub, ALL, patience_s=5, on_cut=on_cut):
+        async for message in follow_run(served.stub, ALL, patience_s=20, on_cut=on_cut):
             seen.append(message)
             if len(seen) == 2:
                 await served.stop(0.1)
@@ -149,12 +151,12 @@ async def test_a_server_that_is_stopped_in_order_is_followed_to_its_successor() 
 async def test_letting_go_ends_the_call_at_once() -> None:
     service = CutService(GrowingRun(), [])
     async with serving(service) as served:
-        messages = follow_run(served.stub, ALL, patience_s=5)
+        messages = follow_run(served.stub, ALL, patience_s=20)
         await anext(messages)
 
         await messages.aclose()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await service.let_go.wait()
 
 
@@ -170,7 +172,7 @@ async def test_after_a_cut_nothing_of_a_rank_is_left_out_that_was_silent_before(
             run.print(1, b"new 1\nnew 2\n")
             run.end()
 
-        async for message in follow_run(served.stub, request, patience_s=5, on_cut=on_cut):
+        async for message in follow_run(served.stub, request, patience_s=20, on_cut=on_cut):
             seen.append(message)
             if message.HasField("heartbeat"):
                 run.note()
@@ -185,7 +187,7 @@ async def test_the_last_lines_are_asked_for_again_when_the_cut_came_before_them(
     service = CutService(run, [1])
     request = WatchRunRequest(run_id=RUN, output=True, follow=True, tail_lines=1)
     async with serving(service) as served:
-        messages = follow_run(served.stub, request, patience_s=5)
+        messages = follow_run(served.stub, request, patience_s=20)
         kinds = [(await anext(messages)).WhichOneof("kind") for _ in range(4)]
         await messages.aclose()
 

@@ -34,7 +34,7 @@ def short(messages: list[WatchRunResponse]) -> list[object]:
 
 
 async def next_of(messages: AsyncIterator[WatchRunResponse]) -> object:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         return short([await anext(messages)])[0]
 
 

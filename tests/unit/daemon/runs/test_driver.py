@@ -340,7 +340,7 @@ async def test_a_cancel_ends_a_run_that_is_being_sealed_at_once(
 
         during = await world.ended()
         project.gate.set()
-        await asyncio.wait([task], timeout=5)
+        await asyncio.wait([task], timeout=20)
 
     assert task.done()
     assert RunState.RUN_STATE_CANCELLED == during.state

@@ -39,7 +39,7 @@ class Killed(World):
         async with self.crew() as crew:
             crew.reconcile()
             (telling,) = (task for task in asyncio.all_tasks() if task.get_name() == "forget")
-            await asyncio.wait([telling], timeout=10)
+            await asyncio.wait([telling], timeout=20)
 
 
 @pytest.fixture

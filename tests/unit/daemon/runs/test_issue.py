@@ -83,7 +83,7 @@ async def test_a_store_that_is_slow_holds_up_no_other_however_many_runs_wait_for
     async with bridge(tmp_path, keeper) as made, asyncio.TaskGroup() as group:
         waiting = [group.create_task(made.check(slow, f"p{n}")) for n in range(10)]
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while not services.asked:  # noqa: ASYNC110 - told in a thread
                     await asyncio.sleep(0.001)
                 found = await made.check(quick, "p")

@@ -29,7 +29,7 @@ async def test_a_call_is_watched_from_its_begin_to_its_end() -> None:
 
         assert (0, FETCH) == ((first := await anext(watching)).bytes_done, first.kind)
         teller(4)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             second = await anext(watching)
 
         assert (4, 10, FETCH) == (second.bytes_done, second.bytes_total, second.kind)

@@ -47,7 +47,7 @@ class SlowStore(MemoryStore):
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Take an object, late."""
         self.putting.set()
-        assert self.let_go.wait(10)
+        assert self.let_go.wait(50)
         super().put(key, data)
 
 
@@ -55,7 +55,7 @@ class SlowStore(MemoryStore):
 async def working(root: Path, store: MemoryStore | None = None) -> AsyncGenerator[ProjectWorker]:
     """A worker until the block ends."""
     made = ProjectWorker(root, root.parent / "index.db", store or MemoryStore())
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         group.create_task(made.run())
         yield made
         await made.close()
@@ -101,11 +101,11 @@ async def test_nobody_waits_for_the_step_that_comes_after_a_seal(
 
         def sealed_while_a_step_is_due(engine: SyncEngine, *args: object, **options: object) -> Sealed:
             (root / "cfs/src/news").write_text("x")
-            assert queued.wait(10)
+            assert queued.wait(50)
             return seal(engine, *args, **options)  # type: ignore[arg-type] # passed on
 
         def long_step(engine: SyncEngine, news: bool = True) -> bool:
-            assert let_go.wait(10)
+            assert let_go.wait(50)
             return step(engine, news)
 
         async def noted(work: Callable[[], object]) -> object:
@@ -119,7 +119,7 @@ async def test_nobody_waits_for_the_step_that_comes_after_a_seal(
         monkeypatch.setattr(SyncEngine, "step", long_step)
         monkeypatch.setattr(made, "call", noted)
         try:
-            await asyncio.wait_for(made.seal(SPEC, strict=False, git_commit=""), 5)
+            await asyncio.wait_for(made.seal(SPEC, strict=False, git_commit=""), 20)
         finally:
             let_go.set()
             monkeypatch.undo()

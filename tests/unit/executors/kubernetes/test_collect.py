@@ -193,7 +193,7 @@ def test_a_pod_that_is_to_end_before_its_ranks_began_does_so_at_once(tmp_path: P
         wait_until((pod.root / "pollinator/notes").exists, "it is there")
         time.sleep(0.2)
         process.terminate()
-        assert 0 == process.wait(5)
+        assert 0 == process.wait(END_S)
 
 
 def test_a_store_that_does_not_answer_is_waited_for_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ async def test_what_was_made_for_one_attempt_is_not_taken_for_that_of_the_next(t
     wish = Wish(job, 1, "e", 1, 5000, {})
     api = Api(Cluster(Where("", "", "runs")), "a=b")
     made = Submission(api, Watcher(api, lambda run: True), data, lambda _: wish, lambda _: {}, "e")
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         task = group.create_task(made.run())
         made.submit(run)
         while run.attempt < 2:  # noqa: ASYNC110 - nobody tells
@@ -67,7 +67,7 @@ async def test_a_defect_that_one_run_meets_does_not_end_the_others(
 
     api = Api(Cluster(Where("", "", "runs")), "a=b")
     made = Submission(api, Watcher(api, lambda run: True), data, wish, lambda _: {}, "e")
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         task = group.create_task(made.run())
         made.submit(Handover(job, data))
         while tries < 2:  # noqa: ASYNC110 - nobody tells

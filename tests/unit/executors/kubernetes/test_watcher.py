@@ -79,7 +79,7 @@ async def watched(api: Scripted) -> AsyncIterator[Callable[[], Watcher]]:
 
 
 async def until(is_so: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not is_so():  # noqa: ASYNC110 - whatever it is
             await asyncio.sleep(0.005)
 
