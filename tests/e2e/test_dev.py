@@ -336,10 +336,9 @@ def test_who_quits_lets_the_run_go_and_a_capital_letter_ends_it(sandbox: Sandbox
         assert state == sandbox.show(newest, root)["state"]
 
 
-@pytest.mark.parametrize("end", ["q", "INT", "TERM"])
-def test_the_terminal_is_given_back_as_it_was(sandbox: Sandbox, end: str) -> None:
-    root = sandbox.project()
-    shell: pexpect.spawn[str] = pexpect.spawn(
+def a_shell(sandbox: Sandbox, root: Path) -> pexpect.spawn[str]:
+    """What a user calls the loop from."""
+    return pexpect.spawn(
         "/bin/sh",
         cwd=str(root),
         env={**sandbox.env, "TERM": "xterm", "NO_COLOR": "1", "PS1": "$ "},
@@ -347,6 +346,12 @@ def test_the_terminal_is_given_back_as_it_was(sandbox: Sandbox, end: str) -> Non
         encoding="utf-8",
         timeout=60,
     )
+
+
+@pytest.mark.parametrize("end", ["q", "INT", "TERM"])
+def test_the_terminal_is_given_back_as_it_was(sandbox: Sandbox, end: str) -> None:
+    root = sandbox.project()
+    shell = a_shell(sandbox, root)
     shell.sendline(f"{BIN / 'pollinator'} dev; stty -a")
     shell.expect("exit 0 after")
     shell.expect("Waiting for a save")
@@ -361,6 +366,34 @@ def test_the_terminal_is_given_back_as_it_was(sandbox: Sandbox, end: str) -> Non
     shell.close()
 
     assert {"icanon", "echo", "isig"} <= set(re.split(r"[\s;]+", str(shell.before)))
+
+
+def test_the_terminal_is_given_back_also_by_a_loop_that_nobody_reads(sandbox: Sandbox) -> None:
+    root = sandbox.project(program="print('x' * 1_000_000)\n")
+    shell = a_shell(sandbox, root)
+    shell.sendline(f"( {BIN / 'pollinator'} dev; stty -a >&2 ) | sleep 600")
+    shell.expect("run 1 on local")
+    newest = runs(sandbox, root)[0]["id"]
+    wait_until(lambda: sandbox.show(newest, root)["state"] == "succeeded", "all is printed")
+    [loop] = [pid for pid in sandbox.pids_of("dev") if pid != shell.pid]
+    wait_until(lambda: interrupted(loop), "it has ended")
+    shell.expect("speed .*echoke")
+    flags = str(shell.after)
+    shell.sendintr()
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+
+    assert {"icanon", "echo", "isig"} <= set(re.split(r"[\s;]+", flags))
+
+
+def interrupted(pid: int) -> bool:
+    """Press Ctrl-C for a process alone; true when there is none any more."""
+    try:
+        os.kill(pid, signal.SIGINT)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def test_another_executor_is_chosen_by_its_number(sandbox: Sandbox) -> None:
