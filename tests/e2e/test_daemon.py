@@ -180,7 +180,7 @@ def test_the_log_is_followed_over_restarts_and_rotations_and_let_go_by_ctrl_c(sa
             seen.append(json.loads(follower.stdout.readline()))
 
         follower.send_signal(signal.SIGINT)
-        follower.communicate(timeout=20)
+        follower.communicate(timeout=40)
 
     assert 130 == follower.returncode
     assert {"time", "level", "logger", "message"} == set(seen[0])
@@ -304,7 +304,7 @@ def test_a_session_with_other_folders_finds_the_daemon_and_can_take_over_its_run
 def test_sigterm_ends_it_in_order(sandbox: Sandbox) -> None:
     with own_daemon(sandbox) as daemon:
         daemon.send_signal(signal.SIGTERM)
-        said, _ = daemon.communicate(timeout=20)
+        said, _ = daemon.communicate(timeout=40)
 
     assert (0, b"") == (daemon.returncode, said)
     assert not sandbox.socket.exists()
@@ -321,10 +321,10 @@ def test_a_second_sigterm_ends_it_at_once(sandbox: Sandbox) -> None:
         daemon.send_signal(signal.SIGTERM)
         wait_until(lambda: "stopping; runs go on" in log.read_text(), "it has begun to end")
         daemon.send_signal(signal.SIGTERM)
-        daemon.communicate(timeout=20)
+        daemon.communicate(timeout=40)
 
         follower.kill()
-        follower.communicate(timeout=20)
+        follower.communicate(timeout=40)
     assert 1 == daemon.returncode
     assert "asked twice" in log.read_text()
     cancelled = sandbox.cli("cancel", "--wait", "latest", cwd=root)

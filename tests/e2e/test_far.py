@@ -167,7 +167,7 @@ def test_a_run_is_cancelled_while_its_files_are_on_a_slow_way(far: Sandbox) -> N
             wait_until(lambda: line.sent > 500_000, "its files are on their way")
 
             assert 0 == far.cli("cancel", "latest", cwd=root).returncode
-            follower.communicate(timeout=10)
+            follower.communicate(timeout=40)
 
         assert "cancelled" == far.show("latest", root)["state"]
     assert [] == runs_there(far)

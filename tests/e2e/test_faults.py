@@ -236,7 +236,7 @@ def test_after_everything_was_killed_as_by_a_power_cut_the_end_is_told_truly(san
         sandbox.kill_everything()
         shutil.rmtree(sandbox.folder / "r")
         (sandbox.folder / "r").mkdir(mode=0o700)
-        follower.communicate(timeout=20)
+        follower.communicate(timeout=40)
 
     listed = sandbox.cli("list", "--json", cwd=root)
     ended = sandbox.cli("wait", "latest", cwd=root)

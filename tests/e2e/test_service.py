@@ -48,7 +48,7 @@ def test_a_project_runs_at_a_service_behind_tls(sandbox: Sandbox, unused_tcp_por
         assert "made there" == (root / "cfs/result/out").read_text()
     finally:
         service.terminate()
-        assert 0 == service.wait(20)
+        assert 0 == service.wait(40)
 
 
 @pytest.mark.parametrize(

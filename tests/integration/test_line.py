@@ -38,9 +38,10 @@ def test_a_line_that_is_cut_carries_nothing_until_it_is_mended() -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
             assert server.stdout is not None
             assert b"up\n" == server.stdout.readline()
-            with socket.create_connection((made.far, 7007), timeout=0.5) as peer:
+            with socket.create_connection((made.far, 7007), timeout=20) as peer:
                 before = answers(peer, b"one")
                 made.cut()
+                peer.settimeout(0.5)
                 meanwhile = answers(peer, b"two")
                 made.mend()
                 wait_until(lambda: answers(peer, b"."), "it answers again")

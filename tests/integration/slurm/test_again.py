@@ -100,7 +100,8 @@ async def test_a_run_whose_job_was_preempted_goes_on_as_the_same_job(
 ) -> None:
     run = await first_attempt(executor)
     other = cluster.submit("#!/bin/sh\nsleep 100\n", "--partition=first", "--nodes=3", "--exclusive")
-    cluster.wait_for(jobs_of(cluster, run.id)[0], "PREEMPTED")
+    # Waiting again, if nobody looked in between.
+    cluster.wait_for(jobs_of(cluster, run.id)[0], "PREEMPTED", "PENDING")
     cluster.run("scancel", other)
     ended = await succeeded(executor, run)
 

@@ -159,8 +159,8 @@ ALIVE = 'pollinator:{"alive": true}'
 async def test_a_far_side_that_never_answers_is_given_up_whatever_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, reason: str
 ) -> None:
-    monkeypatch.setattr(openssh, "DONE_S", 1.0)
-    monkeypatch.setattr(openssh, "WORD_S", 0.5)
+    monkeypatch.setattr(openssh, "DONE_S", 3.0)
+    monkeypatch.setattr(openssh, "WORD_S", 1.5)
     ssh = tmp_path / "ssh"
     ssh.write_text(f"#!/bin/sh\nexec {words}\n")
     ssh.chmod(0o755)
