@@ -26,6 +26,8 @@ from pollinator.v1.run_pb2 import ListRunsRequest, ProjectSource, StartRunReques
 from pollinator.v1.run_pb2_grpc import RunServiceStub
 from pollinator.wire import places
 from pollinator.wire.channel import open_channel
+from pollinator.wire.errors import InvalidInput
+from pollinator.wire.status import to_error
 from support.sandbox import SPEC
 
 
@@ -103,3 +105,28 @@ async def test_whatever_links_lead_to_a_project_it_is_one(channel: grpc.aio.Chan
     ids = {run.id for run in begun}
     assert (ids, ids) == ({run.id for run in found.runs}, {run.id for run in told.runs})
     assert not (await projects.ListProjects(ListProjectsRequest())).projects
+
+
+async def test_a_project_that_was_moved_and_left_a_link_is_forgotten_by_the_name_it_has(
+    channel: grpc.aio.Channel, tmp_path: Path
+) -> None:
+    root = a_project(tmp_path / "here")
+    projects = ProjectServiceStub(channel)
+    await projects.OpenProject(OpenProjectRequest(root=str(root)), wait_for_ready=True, timeout=20)
+    root.rename(tmp_path / "there")
+    root.symlink_to(tmp_path / "there")
+
+    await projects.CloseProject(CloseProjectRequest(root=str(root)))
+
+    assert not (await projects.ListProjects(ListProjectsRequest())).projects
+
+
+@pytest.mark.parametrize("root", ["here", "/a\0b", ""])
+async def test_what_is_no_folder_is_refused(channel: grpc.aio.Channel, root: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ProjectServiceStub(channel).OpenProject(
+            OpenProjectRequest(root=root), wait_for_ready=True, timeout=20
+        )
+
+    error = to_error(caught.value)
+    assert (InvalidInput, "bad_path") == (type(error), error.reason)
