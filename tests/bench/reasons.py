@@ -18,7 +18,7 @@ REASONS: dict[str, str] = {
     "dev": (
         "The others start the script where it lies, at once, in one process. Ours waits 50 ms for the rest "
         "of a save, publishes a snapshot, lays out a copy of its own, and has a supervisor beside the run, "
-        "which outlives the daemon and is a Python with its imports: 60 ms of CPU time before that of the "
+        "which outlives the daemon and is a Python with its imports: 40 ms of CPU time before that of the "
         "script. These are what makes a run on this machine the same as one elsewhere."
     ),
     "lay-out": (
