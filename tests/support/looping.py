@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from support.sandbox import BIN, Sandbox, wait_until
 
 SILENT_S = 60.0
 """A busy machine may take so long for one step."""
 
-
 REST_S = 2.0
 """A save is answered much sooner."""
+
+STAYS = """\
+import time
+print("version", {version}, flush=True)
+time.sleep(600)
+"""
+"""Stays until it is ended."""
 
 
 class Loop:
@@ -88,3 +96,14 @@ def save(path: Path, text: str) -> None:
     other = path.with_name(f".{path.name}.swp")
     other.write_text(text)
     os.replace(other, path)
+
+
+def runs(sandbox: Sandbox, root: Path, *words: str) -> list[dict[str, Any]]:
+    """All runs of the project, newest first."""
+    listed = sandbox.cli("list", "--json", "-n", "1000", *words, cwd=root)
+    return [json.loads(line) for line in listed.stdout.splitlines()]
+
+
+def states(sandbox: Sandbox, root: Path) -> list[str]:
+    """Of all runs, newest first."""
+    return [run["state"] for run in runs(sandbox, root)]
