@@ -22,7 +22,7 @@ from support.s3_servers import Certificate
 from support.scripted_s3 import CUT, Answer, Script, refusal, serving, unused_port
 
 KEY = pack_key("p", digest_of(b"object"))
-QUICK = Patience(tries=4, first_pause_s=0.001, longest_pause_s=0.002, connect_s=1.0, silence_s=0.3)
+QUICK = Patience(tries=4, first_pause_s=0.001, longest_pause_s=0.002, connect_s=2.0, silence_s=1.0)
 SECRET = "SECRETSECRETSECRET"
 BUSY = refusal(503, "SlowDown")
 A_KEY = (

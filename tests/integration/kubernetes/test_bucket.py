@@ -159,7 +159,7 @@ async def test_a_run_that_is_cancelled_brings_home_what_there_is(
 
 
 async def test_a_run_whose_time_is_over_brings_home_what_there_is(executor: ExecutorProcess) -> None:
-    ended = await executor.run(WAITS, walltime_ms=2000)
+    ended = await executor.run(WAITS, walltime_ms=4000)
 
     assert ("TIME_LIMIT", {0: b"up\n"}) == (reason(ended), ended.output)
     assert {b"out": b"so far"} == await files(executor, ended)

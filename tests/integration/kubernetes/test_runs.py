@@ -102,7 +102,7 @@ async def test_one_rank_with_too_much_memory_ends_the_run_with_that_reason(execu
 
 
 async def test_the_walltime_ends_a_run_of_several_nodes(cluster: Site, executor: ExecutorProcess) -> None:
-    followed = await executor.run(WAITS, nodes=2, walltime_ms=2000)
+    followed = await executor.run(WAITS, nodes=2, walltime_ms=4000)
 
     assert ("FAILED", "TIME_LIMIT", 143) == ended(followed)
     assert {0: b"up\n", 1: b"up\n"} == followed.output

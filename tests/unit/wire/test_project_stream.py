@@ -84,7 +84,7 @@ async def test_every_change_is_told_once_wherever_the_call_is_cut(cuts: list[int
         told.append(error)
 
     async with serving(Counting(list(cuts))) as stub:
-        messages = [message async for message in follow_project(stub, ALL, patience_s=5, on_cut=on_cut)]
+        messages = [message async for message in follow_project(stub, ALL, patience_s=20, on_cut=on_cut)]
 
     assert [str(number) for number in range(1, LAST + 1)] == runs_of(messages)
     assert 1 == sum(message.complete for message in messages)
@@ -95,7 +95,7 @@ async def test_it_goes_on_from_the_last_cursor_and_leaves_the_callers_request_al
     request = WatchProjectRequest(root="/demo", runs=True, cursor="2")
     service = Counting([3])
     async with serving(service) as stub:
-        messages = [message async for message in follow_project(stub, request, patience_s=5)]
+        messages = [message async for message in follow_project(stub, request, patience_s=20)]
 
     assert ["3", "4", "5", "6"] == runs_of(messages)
     assert (["2", "3"], "2") == (service.cursors, request.cursor)
@@ -106,4 +106,4 @@ async def test_what_the_daemon_refuses_is_raised() -> None:
     service.refuses = True
     async with serving(service) as stub:
         with pytest.raises(NotFound, match="no project is open there"):
-            await anext(follow_project(stub, ALL, patience_s=5))
+            await anext(follow_project(stub, ALL, patience_s=20))

@@ -120,7 +120,8 @@ async def test_a_long_answer_is_read_while_the_program_writes_it(tmp_path: Path)
 async def test_programs_run_together_only_so_far(tmp_path: Path, name: str, most: int) -> None:
     # Nobody leaves before as many as may are there together.
     script = (
-        f"cd {tmp_path}; touch at/$$; until [ -e full ]; do [ $(ls at | wc -l) -lt {most} ] || > full; done; "
+        f"cd {tmp_path}; touch at/$$; until [ -e full ]; do [ $(ls at | wc -l) -lt {most} ] || > full; "
+        "sleep 0.01; done; "
         "ls at | wc -l >> seen; sleep 0.1; ls at | wc -l >> seen; rm at/$$"
     )
     (tmp_path / "at").mkdir()
