@@ -138,11 +138,11 @@ class Sandbox:
 
     def kill_daemon(self) -> None:
         """As a crash would."""
-        self._kill(self.daemon_pid(), self.state / "daemon.lock")
+        self._kill("pollinator.daemon.main", self.state / "daemon.lock")
 
     def kill_executor(self) -> None:
         """As a crash would."""
-        self._kill(self.executor_pid(), self.state / "executors" / "local" / "executor.lock")
+        self._kill("pollinator.executors.main", self.state / "executors" / "local" / "executor.lock")
 
     def kill_everything(self) -> None:
         """As a power cut would: everything this user started, and only that."""
@@ -157,10 +157,14 @@ class Sandbox:
         self.kill_everything()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _kill(self, pid: int, lock: Path) -> None:
-        assert pid, "it does not run"
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: _free(lock), f"process {pid} is gone")
+    def _kill(self, module: str, lock: Path) -> None:
+        # There may be several for a moment: who finds the lock taken ends by itself.
+        pids = self.pids_of(module)
+        assert pids, "it does not run"
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: _free(lock), f"{module} is gone")
 
     def _pids(self) -> list[int]:
         """Processes that carry this sandbox in their environment."""
