@@ -100,13 +100,16 @@ class Submission:
 
     async def run(self) -> NoReturn:
         """Work on all that is asked for."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._work:
-                    name, work = self._work.pop(0)
-                    group.create_task(_awaited(work), name=name)
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    while self._work:
+                        name, work = self._work.pop(0)
+                        group.create_task(_awaited(work), name=name)
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         raise AssertionError("it goes on until it is cancelled")
 
     def _do(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

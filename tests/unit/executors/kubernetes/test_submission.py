@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from pollinator.executors.kubernetes.volume import Volume
 from pollinator.executors.kubernetes.watcher import Watcher
 from pollinator.v1.spec_pb2 import RunSpec
 from pollinator.wire.cluster import Cluster, Where
+from support.scripted_executor import until
 
 
 class Ends(Volume):
@@ -75,3 +77,33 @@ async def test_a_defect_that_one_run_meets_does_not_end_the_others(
         task.cancel()
 
     assert tries >= 2
+
+
+class Told(Volume):
+    """Takes a word, in a thread."""
+
+    words: tuple[str, ...] = ()
+
+    def tell(self, job: Job, attempt: int, name: str, text: str) -> None:
+        self.words += (text,)
+
+
+async def test_no_thread_is_left_of_one_that_has_ended(tmp_path: Path) -> None:
+    job = Job("x", RunSpec(project="demo", nodes=1, processes_per_node=1), tmp_path / "runs" / "x")
+    job.workspace.mkdir(parents=True)
+    data = Told("files", tmp_path, tmp_path, os.geteuid(), os.getegid())
+    api = Api(Cluster(Where("", "", "runs")), "a=b")
+    wish = Wish(job, 1, "e", 1, 5000, {})
+    made = Submission(api, Watcher(api, lambda run: True), data, lambda _: wish, lambda _: {}, "e")
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(made.run())
+        made.tell(Handover(job, data), "stop", "cancel")
+        await until(lambda: data.words == ("cancel",), "it is told")
+        task.cancel()
+
+    # Although it is still held here.
+    await until(lambda: not _threads(), "its threads have ended")
+
+
+def _threads() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("kubernetes")]
