@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from support.sandbox import Sandbox, desk
-from support.workbench import Workbench, chromium, code_server, open_workbench
+from support.sandbox import BIN, Sandbox, desk
+from support.workbench import Workbench, chromium, code_server, open_workbench, trust_asked_for
 
 __all__ = ["desk"]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -39,6 +40,7 @@ if rank == 0:
         return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
     head = struct.pack(">IIBBBBB", 240, 120, 8, 2, 0, 0, 0)
     png = piece(b"IHDR", head) + piece(b"IDAT", zlib.compress(rows)) + piece(b"IEND", b"")
+    (result / "newest").symlink_to("table.csv")
     (result / "plot.png").write_bytes(b"\\x89PNG\\r\\n\\x1a\\n" + png)
 """
 WAITS = """\
@@ -62,7 +64,13 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def project_open(
-    desk: Sandbox, browser: Browser, address: str, name: str, *options: str, link: bool = False
+    desk: Sandbox,
+    browser: Browser,
+    address: str,
+    name: str,
+    *options: str,
+    link: bool = False,
+    at_work: bool = True,
 ) -> Generator[tuple[Workbench, Path]]:
     made = desk.cli("new", name, *options, cwd=desk.folder)
     assert made.returncode == 0, made.stderr
@@ -70,7 +78,7 @@ def project_open(
     if link:
         root = desk.folder / f"{name}-link"
         root.symlink_to(desk.folder / name)
-    with open_workbench(browser, address, root) as bench:
+    with open_workbench(browser, address, root, at_work=at_work) as bench:
         yield bench, root
 
 
@@ -90,6 +98,7 @@ def test_press_run_see_it_run_break_it_and_see_where(desk: Sandbox, address: str
         expect(bench.follow_view).to_contain_text("SUCCEEDED")
         bench.show_runs()
         expect(bench.tree.filter(has_text="SUCCEEDED")).to_have_count(1)
+        expect(bench.lenses.filter(has_text="SUCCEEDED")).to_be_visible()
         bench.screenshot("1-succeeded")
 
         lines = (root / "cfs/src/main.py").read_text().count("\n")
@@ -155,16 +164,18 @@ def test_results_open_when_they_arrive_and_runs_can_be_compared(
         bench.tree.filter(has_text="SUCCEEDED").click()
         bench.tree.filter(has_text="results").click()
         expect(bench.tree.filter(has_text="plot.png")).to_be_visible()
+        expect(bench.tree.filter(has_text="newest")).to_contain_text("→ table.csv")
         expect(bench.tree.filter(has_text="rank ")).to_have_count(2)
         bench.screenshot("6-results")
 
         (root / "cfs/src/main.py").write_text(DRAWS.replace("alpha, the first", "alpha, the second"))
         bench.command("View: Toggle Panel Visibility")
         bench.command("Pollinator: Compare with")
-        bench.page.locator(".quick-input-list .monaco-list-row", has_text="SUCCEEDED").click()
-        bench.page.locator(".quick-input-list .monaco-list-row", has_text="as they are now").click()
-        changed = bench.page.locator(".multiDiffEntry .view-line", has_text="alpha, the second")
-        expect(changed.first).to_be_visible()
+        bench.choose("SUCCEEDED")
+        bench.choose("as they are now")
+        changed = bench.page.locator(".multiDiffEntry", has_text="main.py")
+        expect(changed.locator(".view-line", has_text="alpha, the second").first).to_be_visible()
+        expect(changed.locator(".renamed")).to_have_count(0)
         bench.screenshot("7-compared")
 
 
@@ -175,7 +186,8 @@ def test_ctrl_c_lets_go_of_a_run_which_can_be_cancelled(
         set_up(root, WAITS)
         bench.open_file(root, "cfs/src/main.py")
         bench.show_runs()
-        bench.command("Pollinator: Run and Follow")
+        bench.command("Pollinator: Run on")
+        bench.choose("local")
         expect(bench.follow_view).to_contain_text("waiting")
 
         bench.keys_of_follow_view.press("Control+c")
@@ -185,10 +197,23 @@ def test_ctrl_c_lets_go_of_a_run_which_can_be_cancelled(
         bench.status.hover()
         bench.screenshot("8-detached")
         bench.command("Pollinator: Cancel Run")
+        expect(bench.dialog).to_contain_text("Cancel the run of waits")
+        bench.screenshot("8-cancel")
+        bench.dialog.get_by_role("button", name="Cancel Run").click()
         expect(bench.tree.filter(has_text="CANCELLED")).to_have_count(1)
+
+        bench.command("Tasks: Run Build Task")
+        bench.choose("run waits")
+        expect(bench.follow_view).to_contain_text(re.compile("Executing task.*waiting", re.DOTALL))
+        bench.keys_of_follow_view.press("Control+c")
+        expect(bench.follow_view).to_contain_text("Detached; the run goes on")
+        expect(bench.follow_view).to_contain_text("Pollinator: Show Output")
+        expect(bench.page.locator(".terminal-tabs-entry .codicon-error")).to_be_visible()
+        bench.screenshot("8-task")
+        expect(bench.tree.filter(has_text="RUNNING")).to_have_count(1)
         # The command line knows the folder by its own name: it is the same project.
         assert 0 == desk.cli("run", cwd=desk.folder / "waits").returncode
-        expect(bench.tree.filter(has_text="RUNNING")).to_have_count(1)
+        expect(bench.tree.filter(has_text="RUNNING")).to_have_count(2)
 
 
 def test_where_the_program_is_missing_that_is_said(desk: Sandbox, address: str, browser: Browser) -> None:
@@ -198,3 +223,50 @@ def test_where_the_program_is_missing_that_is_said(desk: Sandbox, address: str, 
     with project_open(desk, browser, address, "without", "--here") as (bench, _):
         expect(bench.toasts).to_contain_text("Pollinator is not installed")
         bench.screenshot("9-not-installed")
+        bench.command("Pollinator: Doctor")
+        expect(bench.output).to_contain_text(re.compile(r"FAILED\s+Pollinator\s+is\s+not\s+installed"))
+        bench.screenshot("9-doctor")
+
+        # The same user's program, with a daemon that nobody has started.
+        elsewhere = desk.folder / "elsewhere"
+        elsewhere.write_text(
+            f'#!/bin/sh\nXDG_RUNTIME_DIR={root} XDG_STATE_HOME={root} exec {BIN / "pollinator"} "$@"\n'
+        )
+        elsewhere.chmod(0o755)
+        settings = {"pollinator.program": str(elsewhere), "pollinator.startDaemon": False}
+        (root / ".vscode/settings.json").write_text(json.dumps(settings))
+        bench.show_runs()
+        expect(bench.tree.filter(has_text="The daemon does not run")).to_be_visible()
+        expect(bench.tree.filter(has_text="pollinator daemon start")).to_be_visible()
+        bench.screenshot("9-not-started")
+        assert not (root / "pollinator").exists()
+
+
+def test_nothing_is_sent_before_the_workspace_is_trusted(
+    desk: Sandbox, address: str, browser: Browser
+) -> None:
+    with (
+        trust_asked_for(desk),
+        project_open(desk, browser, address, "strange", at_work=False) as (bench, root),
+    ):
+        bench.open_file(root, "cfs/src/main.py")
+        bench.command("Pollinator: Focus on Runs View")
+        expect(bench.welcome).to_contain_text("left alone until you trust this workspace")
+        for key in ("r", "h"):
+            bench.page.keyboard.press("Control+Alt+p")
+            bench.page.keyboard.press(key)
+            expect(bench.toasts.first).to_contain_text("Nothing is sent to the daemon before you trust")
+            bench.screenshot(f"10-not-trusted-{key}")
+            bench.command("Notifications: Clear All Notifications")
+            expect(bench.toasts).to_have_count(0)
+        expect(bench.run_button).to_have_count(0)
+        assert b"strange" not in desk.cli("status", "--json", cwd=desk.folder).stdout
+
+        bench.welcome.get_by_role("button", name="Manage Workspace Trust").click()
+        bench.page.locator(".workspace-trust-editor").get_by_role("button", name="Trust").first.click()
+
+        expect(bench.status).to_be_visible()
+        bench.show_runs()
+        expect(bench.tree.filter(has_text="strange")).to_be_visible()
+        bench.screenshot("10-trusted")
+        assert b"strange" in desk.cli("status", "--json", cwd=desk.folder).stdout

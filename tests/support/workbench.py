@@ -35,6 +35,7 @@ SETTINGS: Final = {
     "editor.autoClosingBrackets": "never",
     "editor.autoClosingQuotes": "never",
     "extensions.autoCheckUpdates": False,
+    "security.workspace.trust.enabled": False,
     "telemetry.telemetryLevel": "off",
     # With elements for its text, which the others draw as a picture.
     "terminal.integrated.gpuAcceleration": "off",
@@ -79,6 +80,10 @@ class Workbench:
             else:
                 return
         pytest.fail(f"cannot choose {entry}")
+
+    def choose(self, entry: str) -> None:
+        """Answer what was asked with a list."""
+        self.page.locator(".quick-input-list .monaco-list-row", has_text=entry).click()
 
     def append(self, text: str) -> None:
         """Type at the end of the open file; it is not saved."""
@@ -130,6 +135,21 @@ class Workbench:
         """What the editor has to say."""
         return self.page.locator(".notifications-toasts .notification-list-item")
 
+    @property
+    def dialog(self) -> Locator:
+        """A question that has to be answered."""
+        return self.page.locator(".monaco-dialog-box")
+
+    @property
+    def welcome(self) -> Locator:
+        """What the view of runs says when there is nothing to show."""
+        return self.page.locator(".sidebar .welcome-view-content")
+
+    @property
+    def output(self) -> Locator:
+        """The lines of the output channel that is shown."""
+        return self.page.locator(".panel .output-view .view-lines, .panel .monaco-editor .view-lines").first
+
     def cells(self, name: str) -> Locator:
         """Cells of the table that the open editor of a file shows."""
         self.tab(name).click()
@@ -161,8 +181,8 @@ def code_server(sandbox: Sandbox) -> Generator[str]:
     local.mkdir(parents=True)
     (local / "pollinator").symlink_to(BIN / "pollinator")
     folder = sandbox.folder / "code"
-    (folder / "user/User").mkdir(parents=True)
-    (folder / "user/User/settings.json").write_text(json.dumps(SETTINGS))
+    _settings(sandbox).parent.mkdir(parents=True)
+    _settings(sandbox).write_text(json.dumps(SETTINGS))
     command = [node(), str(SERVER), "--user-data-dir", str(folder / "user"), "--extensions-dir"]
     command += [str(folder / "extensions"), "--disable-telemetry", "--disable-update-check"]
     subprocess.run(
@@ -174,7 +194,7 @@ def code_server(sandbox: Sandbox) -> Generator[str]:
     )
     log = folder / "log"
     server = Process(
-        [*command, "--auth", "none", "--disable-workspace-trust", "--bind-addr", "127.0.0.1:0"],
+        [*command, "--auth", "none", "--bind-addr", "127.0.0.1:0"],
         log,
         env=sandbox.env,
     )
@@ -185,6 +205,21 @@ def code_server(sandbox: Sandbox) -> Generator[str]:
         yield found[1]
     finally:
         server.end()
+
+
+def _settings(sandbox: Sandbox) -> Path:
+    return sandbox.folder / "code/user/User/settings.json"
+
+
+@contextmanager
+def trust_asked_for(sandbox: Sandbox) -> Generator[None]:
+    """Windows that open meanwhile are in restricted mode until the user trusts what is in them."""
+    settings = {"security.workspace.trust.enabled": True, "security.workspace.trust.startupPrompt": "never"}
+    _settings(sandbox).write_text(json.dumps(SETTINGS | settings))
+    try:
+        yield
+    finally:
+        _settings(sandbox).write_text(json.dumps(SETTINGS))
 
 
 @contextmanager
@@ -205,7 +240,9 @@ def chromium() -> Generator[Browser]:
 
 
 @contextmanager
-def open_workbench(browser: Browser, address: str, folder: Path) -> Generator[Workbench]:
+def open_workbench(
+    browser: Browser, address: str, folder: Path, *, at_work: bool = True
+) -> Generator[Workbench]:
     """The editor with a folder open, as one who never used it sees it, and the extension at work in it."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
@@ -214,7 +251,8 @@ def open_workbench(browser: Browser, address: str, folder: Path) -> Generator[Wo
         page.goto(f"{address}/?folder={folder}")
         page.locator(".monaco-workbench").wait_for()
         bench = Workbench(page)
-        bench.status.wait_for()
+        if at_work:
+            bench.status.wait_for()
         yield bench
     finally:
         context.close()

@@ -10,6 +10,7 @@ import { NOT_INSTALLED } from "./daemon/program";
 import { DaemonError, toDaemonError } from "./daemon/errors";
 import { RunFiles } from "./documents/files";
 import { RunFileSystem } from "./documents/provider";
+import { SETTINGS, SETTINGS_SCHEME } from "./documents/settings";
 import { SCHEME } from "./documents/uris";
 import { Problems } from "./problems";
 import { Projects } from "./project/projects";
@@ -17,13 +18,16 @@ import { Results } from "./results";
 import { RunTasks, TASK_TYPE } from "./tasks";
 import { RunLenses } from "./views/lenses";
 import { StatusBar } from "./views/status";
+import { Steps } from "./views/steps";
 import { TABLE, TableView } from "./views/table";
 import { RunTree } from "./views/tree";
+
+const NOT_TRUSTED = "not_trusted";
 
 type Disposes = vscode.ExtensionContext["subscriptions"][number];
 type Command = (argument?: Argument) => Promise<void>;
 
-export async function activate(context: vscode.ExtensionContext): Promise<void> {
+export function activate(context: vscode.ExtensionContext): void {
   const output = vscode.window.createOutputChannel("Pollinator", { log: true });
   const log = (line: string): void => {
     output.info(line);
@@ -48,6 +52,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     new Problems(daemon, projects, log),
     new Results(files, projects, log),
     vscode.workspace.registerFileSystemProvider(SCHEME, new RunFileSystem(files), { isReadonly: true }),
+    vscode.workspace.registerTextDocumentContentProvider(SETTINGS_SCHEME, SETTINGS),
     vscode.tasks.registerTaskProvider(TASK_TYPE, new RunTasks(daemon, projects, runs)),
     vscode.workspace.onDidGrantWorkspaceTrust(() => {
       void projects.find();
@@ -59,7 +64,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     }),
   );
   sayOnceWhatIsMissing(projects, output);
-  await projects.find();
+  // Not waited for: in large folders it takes long, and whoever wants to know waits by themselves.
+  void projects.find();
 }
 
 const wishes: Wishes = {
@@ -72,11 +78,16 @@ const wishes: Wishes = {
 function viewsOf(projects: Projects, files: RunFiles): Disposes[] {
   const tree = new RunTree(projects, files);
   const lenses = new RunLenses(projects);
+  const view = vscode.window.createTreeView("pollinator.runs", {
+    treeDataProvider: tree,
+    showCollapseAll: true,
+  });
+  new Steps(projects, view);
   return [
     tree,
     lenses,
     new StatusBar(projects),
-    vscode.window.createTreeView("pollinator.runs", { treeDataProvider: tree, showCollapseAll: true }),
+    view,
     vscode.languages.registerCodeLensProvider({ scheme: "file" }, lenses),
     vscode.window.registerCustomEditorProvider(TABLE, new TableView()),
   ];
@@ -118,6 +129,9 @@ function sayOnceWhatIsMissing(projects: Projects, output: vscode.LogOutputChanne
 function guarded(command: Command, output: vscode.LogOutputChannel): Command {
   return async (argument) => {
     try {
+      if (!vscode.workspace.isTrusted) {
+        throw new DaemonError("Nothing is sent to the daemon before you trust this workspace", NOT_TRUSTED);
+      }
       await command(argument);
     } catch (thrown) {
       if (!(thrown instanceof Dismissed)) {
@@ -131,14 +145,21 @@ function guarded(command: Command, output: vscode.LogOutputChannel): Command {
 
 async function tell(error: DaemonError, output: vscode.LogOutputChannel): Promise<void> {
   const settings = "Open Settings";
+  const trust = "Manage Workspace Trust";
   const more = "Show Log";
-  const offered = error.reason === NOT_INSTALLED ? [settings, more] : [more];
+  const first = new Map([
+    [NOT_INSTALLED, settings],
+    [NOT_TRUSTED, trust],
+  ]).get(error.reason);
+  const offered = first === undefined ? [more] : [first, more];
   const picked = await vscode.window.showErrorMessage(
     `Pollinator: ${error.text.replaceAll("\n", " ")}`,
     ...offered,
   );
   if (picked === settings) {
     await vscode.commands.executeCommand("workbench.action.openSettings", "pollinator.program");
+  } else if (picked === trust) {
+    await vscode.commands.executeCommand("workbench.trust.manage");
   } else if (picked === more) {
     output.show();
   }

@@ -49,10 +49,13 @@ export class Results {
       const kinds = wanted === "pictures" ? PICTURES : new Set([...PICTURES, ...TABLES]);
       const fitting = all.filter(
         (each) =>
-          !each.directory && each.size <= BYTES_AT_MOST && kinds.has(extname(each.path).toLowerCase()),
+          !each.directory &&
+          each.target === "" &&
+          each.size <= BYTES_AT_MOST &&
+          kinds.has(extname(each.path).toLowerCase()),
       );
       for (const each of fitting.slice(0, AT_MOST)) {
-        await open(runUri(run.id, each.path));
+        await open(runUri(project.root, run.id, each.path));
       }
     } catch (thrown) {
       this.log(`results of run ${run.id}: ${toDaemonError(thrown).message}`);

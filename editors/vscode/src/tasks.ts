@@ -23,13 +23,15 @@ export class RunTasks implements vscode.TaskProvider {
     private readonly commands: RunCommands,
   ) {}
 
-  provideTasks(): vscode.Task[] {
-    return this.projects.all.map((project) =>
+  async provideTasks(): Promise<vscode.Task[]> {
+    const { all } = await this.projects.known();
+    return all.map((project) =>
       this.#task({ type: TASK_TYPE, project: vscode.workspace.asRelativePath(project.root) }, project),
     );
   }
 
-  resolveTask(task: vscode.Task): vscode.Task | undefined {
+  async resolveTask(task: vscode.Task): Promise<vscode.Task | undefined> {
+    await this.projects.known();
     const definition = task.definition as Definition;
     const project = this.#named(definition.project ?? "", task.scope);
     // The same definition: the editor compares it with the one in tasks.json.

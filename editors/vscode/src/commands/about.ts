@@ -7,6 +7,7 @@ import { toDaemonError } from "../daemon/errors";
 import { call, findProgram } from "../daemon/program";
 import { CheckStatus, DaemonServiceService, DiagnoseRequest } from "../generated/pollinator/v1/daemon";
 import type { Projects } from "../project/projects";
+import { tick } from "../views/steps";
 import { chosen } from "./targets";
 
 const MARKS = new Map([
@@ -30,6 +31,7 @@ export class AboutCommands {
       this.#say("ok      ", `program: ${program}`);
       const info = await this.daemon.ask(DaemonServiceService.getInfo, {});
       this.#say("ok      ", `daemon: version ${info.version}, process ${info.pid}`);
+      tick("installed");
       const roots = this.projects.all.map((each) => each.folder);
       for (const root of roots.length === 0 ? [""] : roots) {
         const request = DiagnoseRequest.fromPartial({ root });

@@ -2,7 +2,8 @@
 
 import * as vscode from "vscode";
 import { LONG_MS, type Daemon } from "../daemon/connection";
-import { runUri } from "../documents/uris";
+import { diskUri, runUri } from "../documents/uris";
+import { settingsUri } from "../documents/settings";
 import {
   ChangeKind,
   DiffRunsRequest,
@@ -14,7 +15,7 @@ import {
 import type { Run } from "../generated/pollinator/v1/run";
 import type { Projects } from "../project/projects";
 import { countText, whenText } from "../project/words";
-import { chosen, type Argument, type Targets } from "./targets";
+import { chosen, itemOf, type Argument, type Targets } from "./targets";
 
 type Sides = [label: vscode.Uri, before: vscode.Uri | undefined, after: vscode.Uri | undefined];
 
@@ -32,15 +33,12 @@ export class CompareCommands {
     const request = DiffRunsRequest.fromPartial({ baseRunId: base.id, runId: other?.id ?? "" });
     const diff = await this.daemon.ask(ProjectServiceService.diffRuns, request, LONG_MS);
     const title = `${whenText(base.acceptTime)} ↔ ${other === undefined ? "now" : whenText(other.acceptTime)}`;
-    const sides = diff.files.map((each) => sidesOf(each, base, other));
-    const settings = settingsOf(diff);
-    if (settings !== "") {
-      const document = await vscode.workspace.openTextDocument({ language: "diff", content: settings });
-      await vscode.window.showTextDocument(document, { preview: true });
-    }
+    // Its folder as this window has it: then the files on disk are those that are open here.
+    const root = this.projects.withRun(base.id)?.root ?? base.root;
+    const sides = [...settingsOf(diff), ...diff.files.map((each) => sidesOf(each, root, base, other))];
     if (sides.length > 0) {
       await vscode.commands.executeCommand("vscode.changes", title, sides);
-    } else if (settings === "") {
+    } else {
       void vscode.window.showInformationMessage("Both are the same.");
     }
   }
@@ -73,9 +71,7 @@ export class CompareCommands {
     const runs = this.projects.withRun(base.id)?.runs ?? [];
     const items = [
       { label: "$(edit) The files as they are now", run: undefined },
-      ...runs
-        .filter((run) => run.id !== base.id)
-        .map((run) => ({ label: `$(history) ${whenText(run.acceptTime)}`, description: run.id, run })),
+      ...runs.filter((run) => run.id !== base.id).map(itemOf),
     ];
     return chosen(
       await vscode.window.showQuickPick(items, { placeHolder: "Compare with what?", ignoreFocusOut: true }),
@@ -83,13 +79,10 @@ export class CompareCommands {
   }
 }
 
-function sidesOf(change: FileChange, base: Run, other: Run | undefined): Sides {
+function sidesOf(change: FileChange, root: string, base: Run, other: Run | undefined): Sides {
   const path = new TextDecoder().decode(change.path);
-  const before = runUri(base.id, path);
-  const after =
-    other === undefined
-      ? vscode.Uri.joinPath(vscode.Uri.file(base.root), "cfs", path)
-      : runUri(other.id, path);
+  const before = runUri(root, base.id, path);
+  const after = other === undefined ? diskUri(root, path) : runUri(root, other.id, path);
   return [
     after,
     change.kind === ChangeKind.CHANGE_KIND_ADDED ? undefined : before,
@@ -97,10 +90,12 @@ function sidesOf(change: FileChange, base: Run, other: Run | undefined): Sides {
   ];
 }
 
-function settingsOf(diff: DiffRunsResponse): string {
-  const lines = diff.settings.flatMap((each) => [
-    ...(each.baseValue === "" ? [] : [`- ${each.name}: ${each.baseValue}`]),
-    ...(each.value === "" ? [] : [`+ ${each.name}: ${each.value}`]),
-  ]);
-  return lines.length === 0 ? "" : ["# Settings that differ", ...lines, ""].join("\n");
+/** Settings that differ are shown like one more file. */
+function settingsOf({ settings }: DiffRunsResponse): Sides[] {
+  if (settings.length === 0) {
+    return [];
+  }
+  const before = settings.map((each) => [each.name, each.baseValue] as const);
+  const after = settings.map((each) => [each.name, each.value] as const);
+  return [[settingsUri(after), settingsUri(before), settingsUri(after)]];
 }

@@ -14,9 +14,9 @@ import {
 } from "../generated/pollinator/v1/run";
 import type { Projects } from "../project/projects";
 import type { WatchedProject } from "../project/watched";
-import { hasEnded } from "../project/words";
+import { hasEnded, runWords, whenText } from "../project/words";
 import { showFollow } from "../views/follow";
-import { chosen, type Argument, type Targets } from "./targets";
+import { chosen, namesRun, type Argument, type Targets } from "./targets";
 
 /** More than a terminal keeps is not asked for. */
 const TAIL_LINES = 10_000;
@@ -68,6 +68,9 @@ export class RunCommands {
 
   async cancel(argument?: Argument): Promise<void> {
     const run = await this.targets.activeRun(argument);
+    if (!namesRun(argument) && !(await isMeant(run))) {
+      return;
+    }
     const by = `${userInfo().username}@${hostname()}`;
     const request = CancelRunRequest.fromPartial({ runId: run.id, by });
     const answer = await this.daemon.ask(RunServiceService.cancelRun, request);
@@ -117,6 +120,21 @@ export class RunCommands {
       this.projects.all.find((each) => each.folder === run.root)?.take(run);
     }
   }
+}
+
+/** Of a command or a key, nobody has seen which run it is about. */
+async function isMeant(run: Run): Promise<boolean> {
+  const settings = vscode.workspace.getConfiguration("pollinator");
+  if (!settings.get<boolean>("confirmCancel", true)) {
+    return true;
+  }
+  const answer = await vscode.window.showWarningMessage(
+    `Cancel the run of ${run.project} from ${whenText(run.acceptTime)}?`,
+    { modal: true, detail: runWords(run) },
+    { title: "Cancel Run" },
+    { title: "Let It Go On", isCloseAffordance: true },
+  );
+  return answer?.title === "Cancel Run";
 }
 
 /** Write what was typed in a project, if the user wants that. */

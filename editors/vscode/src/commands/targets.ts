@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import type { Run } from "../generated/pollinator/v1/run";
 import type { Projects } from "../project/projects";
 import type { WatchedProject } from "../project/watched";
-import { endWords, hasEnded, ranFor, stateIcon, stateWord, whenText } from "../project/words";
+import { hasEnded, runWords, stateIcon, whenText } from "../project/words";
 
 /** The user closed a question without an answer. */
 export class Dismissed extends Error {}
@@ -13,6 +13,11 @@ export class Dismissed extends Error {}
 export type Argument =
   | vscode.Uri
   | { readonly id?: string; readonly project?: WatchedProject; readonly rank?: number };
+
+/** A run was pointed at, and not looked for. */
+export function namesRun(argument: Argument | undefined): boolean {
+  return argument !== undefined && !(argument instanceof vscode.Uri) && argument.id !== undefined;
+}
 
 export class Targets {
   constructor(private readonly projects: Projects) {}
@@ -23,14 +28,13 @@ export class Targets {
       return argument.project;
     }
     const uri = argument instanceof vscode.Uri ? argument : vscode.window.activeTextEditor?.document.uri;
-    const { all } = this.projects;
+    const { all } = await this.projects.known();
     const found = this.projects.of(uri) ?? (all.length === 1 ? all[0] : undefined);
     if (found !== undefined) {
       return found;
     }
     if (all.length === 0) {
-      const again = vscode.workspace.isTrusted ? "" : " that you trust";
-      throw new Error(`There is no project.yaml in this workspace${again}.`);
+      throw new Error("There is no project.yaml in this workspace.");
     }
     const items = all.map((project) => ({
       label: project.state?.name ?? project.root,
@@ -76,15 +80,15 @@ export class Targets {
 
 /** Ask for one of some runs. */
 export async function pickRun(runs: readonly Run[], question: string): Promise<Run> {
-  const items = runs.map((run) => ({
-    label: `$(${stateIcon(run.state)[0]}) ${whenText(run.acceptTime)}`,
-    description: [stateWord(run.state), endWords(run.outcome), ranFor(run), run.executor]
-      .filter((each) => each !== "")
-      .join(" · "),
-    run,
-  }));
+  const items = runs.map(itemOf);
   const picked = await vscode.window.showQuickPick(items, { placeHolder: question, ignoreFocusOut: true });
   return chosen(picked).run;
+}
+
+/** A run in a list to choose from. */
+export function itemOf(run: Run): vscode.QuickPickItem & { readonly run: Run } {
+  const label = `$(${stateIcon(run.state)[0]}) ${whenText(run.acceptTime)}`;
+  return { label, description: runWords(run), run };
 }
 
 /** An answer, unless there was none. */

@@ -18,7 +18,11 @@ export interface Entry {
   readonly path: string;
   readonly size: number;
   readonly directory: boolean;
+  /** Where it leads, if it is a symbolic link; empty otherwise. */
+  readonly target: string;
 }
+
+const FOLDER = { size: 0, directory: true, target: "" };
 
 export class RunFiles {
   readonly #listings = new Map<string, Promise<Entry[]>>();
@@ -34,7 +38,7 @@ export class RunFiles {
       const child = `${path}/${name}`;
       // A folder is there as soon as something lies in it, whether or not it was listed itself.
       if (rest.length > 0) {
-        found.set(child, { path: child, size: 0, directory: true });
+        found.set(child, { path: child, ...FOLDER });
       } else if (!found.has(child)) {
         found.set(child, each);
       }
@@ -47,7 +51,7 @@ export class RunFiles {
   /** One file or folder; undefined when there is none. */
   async find(id: string, path: string): Promise<Entry | undefined> {
     if (!path.includes("/")) {
-      return { path, size: 0, directory: true };
+      return { path, ...FOLDER };
     }
     const all = await this.all(id, path);
     const exact = all.find((each) => each.path === path);
@@ -55,14 +59,18 @@ export class RunFiles {
       return exact;
     }
     if (all.some((each) => each.path.startsWith(`${path}/`))) {
-      return { path, size: 0, directory: true };
+      return { path, ...FOLDER };
     }
     // Of a listing that was cut, whether there is such a file shows when it is read.
-    return all.length >= AT_MOST ? { path, size: 0, directory: false } : undefined;
+    return all.length >= AT_MOST ? { path, ...FOLDER, directory: false } : undefined;
   }
 
-  /** The content of a file. */
+  /** The content of a file; that of a symbolic link is where it leads. */
   async read(id: string, path: string): Promise<Uint8Array> {
+    const target = (await this.find(id, path))?.target ?? "";
+    if (target !== "") {
+      return Buffer.from(`${target}\n`);
+    }
     const pieces: Uint8Array[] = [];
     const request = ReadFileRequest.fromPartial({ runId: id, path: Buffer.from(path) });
     const stop = new AbortController();
@@ -112,5 +120,7 @@ export class RunFiles {
 }
 
 function entryOf(file: RunFile): Entry {
-  return { path: new TextDecoder().decode(file.path), size: file.size, directory: file.directory };
+  const text = new TextDecoder();
+  const [path, target] = [text.decode(file.path), text.decode(file.target)];
+  return { path, size: file.size, directory: file.directory, target };
 }

@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 import { toDaemonError } from "../daemon/errors";
 import type { RunFiles } from "./files";
-import { partsOf } from "./uris";
+import { partsOf, type Parts } from "./uris";
 
 export class RunFileSystem implements vscode.FileSystemProvider {
   readonly #changed = new vscode.EventEmitter<vscode.FileChangeEvent[]>();
@@ -18,7 +18,7 @@ export class RunFileSystem implements vscode.FileSystemProvider {
   }
 
   async stat(uri: vscode.Uri): Promise<vscode.FileStat> {
-    const { id, path } = partsOf(uri);
+    const { id, path } = placeOf(uri);
     const entry = await asked(this.files.find(id, path));
     if (entry === undefined) {
       throw vscode.FileSystemError.FileNotFound(uri);
@@ -28,7 +28,7 @@ export class RunFileSystem implements vscode.FileSystemProvider {
   }
 
   async readDirectory(uri: vscode.Uri): Promise<[string, vscode.FileType][]> {
-    const { id, path } = partsOf(uri);
+    const { id, path } = placeOf(uri);
     const entries = await asked(this.files.below(id, path));
     return entries.map((each) => [
       each.path.slice(each.path.lastIndexOf("/") + 1),
@@ -37,7 +37,7 @@ export class RunFileSystem implements vscode.FileSystemProvider {
   }
 
   async readFile(uri: vscode.Uri): Promise<Uint8Array> {
-    const { id, path } = partsOf(uri);
+    const { id, path } = placeOf(uri);
     return await asked(this.files.read(id, path));
   }
 
@@ -56,6 +56,14 @@ export class RunFileSystem implements vscode.FileSystemProvider {
   rename(): never {
     throw readOnly();
   }
+}
+
+function placeOf(uri: vscode.Uri): Parts {
+  const parts = partsOf(uri);
+  if (parts === undefined) {
+    throw vscode.FileSystemError.FileNotFound(uri);
+  }
+  return parts;
 }
 
 function readOnly(): vscode.FileSystemError {

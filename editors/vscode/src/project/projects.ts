@@ -17,6 +17,7 @@ export interface ProjectRunChange extends RunChange {
 }
 
 export class Projects {
+  #found: Promise<void> = Promise.resolve();
   readonly #known = new Map<string, WatchedProject>();
   readonly #changed = new vscode.EventEmitter<void>();
   readonly #runChanged = new vscode.EventEmitter<ProjectRunChange>();
@@ -35,12 +36,32 @@ export class Projects {
     });
   }
 
+  /** They themselves, as soon as it is known which there are: a command may come before that. */
+  async known(): Promise<this> {
+    await vscode.window.withProgress(
+      { location: vscode.ProgressLocation.Window, title: "Pollinator: looking for projects" },
+      () => this.#found,
+    );
+    return this;
+  }
+
   /** Look for them. */
   async find(): Promise<void> {
+    this.#found = this.#find();
+    await this.#found;
+  }
+
+  async #find(): Promise<void> {
+    // Those at the top at once: the search goes through all folders.
+    for (const { uri } of vscode.workspace.workspaceFolders ?? []) {
+      await this.#add(vscode.Uri.joinPath(uri, "project.yaml"));
+    }
     for (const uri of await vscode.workspace.findFiles(PATTERN, LEFT_OUT, AT_MOST)) {
       await this.#add(uri);
     }
     this.#announce();
+    // Until then nobody knows that there are none, and commands are not left out.
+    void vscode.commands.executeCommand("setContext", "pollinator.searched", vscode.workspace.isTrusted);
   }
 
   /** In the order of their folders. */
@@ -119,6 +140,7 @@ function isLeftOut(root: string): boolean {
 /** A project.yaml of ours has the folder of trees beside it. */
 export async function isProject(spec: vscode.Uri): Promise<boolean> {
   try {
+    await vscode.workspace.fs.stat(spec);
     const { type } = await vscode.workspace.fs.stat(vscode.Uri.joinPath(spec, "../cfs"));
     return (type & vscode.FileType.Directory) !== 0;
   } catch {

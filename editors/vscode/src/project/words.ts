@@ -130,6 +130,12 @@ export function ranFor(run: Run, now = Date.now()): string {
     : durationText((run.endTime?.getTime() ?? now) - run.startTime.getTime());
 }
 
+/** All that one line says of a run, but for its time. */
+export function runWords(run: Run): string {
+  const words = [stateWord(run.state), endWords(run.outcome), ranFor(run), run.executor];
+  return words.filter((each) => each !== "").join(" · ");
+}
+
 /** An id as short as people need it: ids begin with the time, so what differs is at the end. */
 export function shortId(id: string): string {
   return id.slice(-6);

@@ -8,6 +8,8 @@ import { RunState, type Run } from "../generated/pollinator/v1/run";
 import { hasEnded, whenText } from "../project/words";
 import { Screen, painted } from "./screen";
 
+/** Exit code of a task whose run was let go of: that of commands that Ctrl-C ended. */
+const INTERRUPTED = 130;
 const AWAY_MS = 10_000;
 const INTERRUPT = "\x03";
 const GREY = "90";
@@ -78,12 +80,18 @@ export class FollowTerminal implements vscode.Pseudoterminal {
 
   #detach(): void {
     this.#stop.abort();
-    this.#end("Detached; the run goes on. Enter closes this terminal.", 0);
+    this.#say(painted("Detached; the run goes on.", GREY));
+    this.#say(painted("  come back:  Pollinator: Show Output", GREY));
+    this.#say(painted("  end it:     Pollinator: Cancel Run", GREY));
+    this.#end("Enter closes this terminal.", INTERRUPTED);
   }
 
   async #follow(): Promise<void> {
     try {
       const run = await this.followed.run;
+      if (this.#over) {
+        return;
+      }
       this.#name.fire(titleOf(run));
       this.#say(painted(`Run ${run.id} on ${run.executor}. Ctrl-C detaches.`, GREY));
       const last = await this.#show(run);

@@ -1,7 +1,8 @@
 // The tree of projects, their runs, and what is known of each run: ranks, results, reasons.
 
+import { basename } from "node:path";
 import * as vscode from "vscode";
-import type { RunFiles } from "../documents/files";
+import type { Entry, RunFiles } from "../documents/files";
 import { runUri } from "../documents/uris";
 import { RunState, type Run } from "../generated/pollinator/v1/run";
 import { ProjectState } from "../generated/pollinator/v1/project";
@@ -13,6 +14,7 @@ import {
   endWords,
   hasEnded,
   ranFor,
+  runWords,
   stateIcon,
   stateWord,
   whenText,
@@ -23,12 +25,23 @@ const SETTLE_MS = 100;
 const TICK_MS = 1_000;
 const RANKS_AT_MOST = 128;
 
+interface ProjectNode {
+  readonly kind: "project";
+  readonly project: WatchedProject;
+}
+
+interface RunNode {
+  readonly kind: "run";
+  readonly project: WatchedProject;
+  readonly id: string;
+}
+
 export type Node =
-  | { readonly kind: "project"; readonly project: WatchedProject }
-  | { readonly kind: "run"; readonly project: WatchedProject; readonly id: string }
+  | ProjectNode
+  | RunNode
   | { readonly kind: "rank"; readonly project: WatchedProject; readonly id: string; readonly rank: number }
   | { readonly kind: "results"; readonly project: WatchedProject; readonly id: string; readonly path: string }
-  | { readonly kind: "file"; readonly id: string; readonly path: string; readonly size: number }
+  | { readonly kind: "file"; readonly root: string; readonly id: string; readonly entry: Entry }
   | {
       readonly kind: "words";
       readonly id: string;
@@ -38,8 +51,11 @@ export type Node =
     };
 
 export class RunTree implements vscode.TreeDataProvider<Node> {
-  readonly #changed = new vscode.EventEmitter<undefined>();
+  readonly #changed = new vscode.EventEmitter<Node[] | undefined>();
   readonly #tick: NodeJS.Timeout;
+  /** Nodes of projects and runs that the editor has, which knows them by identity, and how they look there. */
+  readonly #shown = new Map<string, { readonly node: ProjectNode | RunNode; looks: string }>();
+  #roots: readonly WatchedProject[] = [];
   #settling: NodeJS.Timeout | undefined;
 
   readonly onDidChangeTreeData = this.#changed.event;
@@ -51,13 +67,11 @@ export class RunTree implements vscode.TreeDataProvider<Node> {
     projects.onChanged(() => {
       this.#settling ??= setTimeout(() => {
         this.#settling = undefined;
-        this.#changed.fire(undefined);
+        this.#renew();
       }, SETTLE_MS);
     });
     this.#tick = setInterval(() => {
-      if (projects.all.some((each) => each.runs.some((run) => run.state === RunState.RUN_STATE_RUNNING))) {
-        this.#changed.fire(undefined);
-      }
+      this.#renew();
     }, TICK_MS);
   }
 
@@ -78,7 +92,7 @@ export class RunTree implements vscode.TreeDataProvider<Node> {
       case "results":
         return resultsItem(node.id, node.path);
       case "file":
-        return fileItem(node.id, node.path, node.size);
+        return fileItem(node.root, node.id, node.entry);
       case "words":
         return wordsItem(node);
     }
@@ -87,7 +101,9 @@ export class RunTree implements vscode.TreeDataProvider<Node> {
   async getChildren(node?: Node): Promise<Node[]> {
     switch (node?.kind) {
       case undefined:
-        return this.projects.all.map((project) => ({ kind: "project", project }));
+        this.#shown.clear();
+        this.#roots = this.projects.all;
+        return this.#roots.map((project) => this.#kept({ kind: "project", project }));
       case "project":
         return this.#ofProject(node.project);
       case "run":
@@ -100,12 +116,47 @@ export class RunTree implements vscode.TreeDataProvider<Node> {
   }
 
   #ofProject(project: WatchedProject): Node[] {
-    const nodes: Node[] = [];
-    const problem = project.problem?.message ?? project.state?.problem ?? "";
-    if (problem !== "") {
-      nodes.push({ kind: "words", id: project.root, at: 0, words: problem, icon: "warning" });
+    for (const [key, { node }] of this.#shown) {
+      if (node.kind === "run" && node.project.run(node.id) === undefined) {
+        this.#shown.delete(key);
+      }
     }
-    return [...nodes, ...project.runs.map((run): Node => ({ kind: "run", project, id: run.id }))];
+    const words = problemOf(project)
+      .split("\n")
+      .filter((each) => each !== "");
+    const nodes = words.map(
+      (line, at): Node => ({ kind: "words", id: project.root, at, words: line, icon: "warning" }),
+    );
+    return [...nodes, ...project.runs.map((run) => this.#kept({ kind: "run", project, id: run.id }))];
+  }
+
+  /** The node that the editor has, if it has one; it is shown as it is now. */
+  #kept(node: ProjectNode | RunNode): Node {
+    const key = node.kind === "run" ? node.id : node.project.root;
+    const shown = this.#shown.get(key) ?? { node, looks: "" };
+    shown.looks = looksOf(node);
+    this.#shown.set(key, shown);
+    return shown.node;
+  }
+
+  /** Tell of what looks different now, and of no more: what is open over the rest stays. */
+  #renew(): void {
+    const { all } = this.projects;
+    if (all.length !== this.#roots.length || all.some((each, at) => each !== this.#roots[at])) {
+      this.#changed.fire(undefined);
+      return;
+    }
+    const different: Node[] = [];
+    for (const shown of this.#shown.values()) {
+      const looks = looksOf(shown.node);
+      if (shown.looks !== looks) {
+        shown.looks = looks;
+        different.push(shown.node);
+      }
+    }
+    if (different.length > 0) {
+      this.#changed.fire(different);
+    }
   }
 
   async #ofResults(project: WatchedProject, id: string, path: string): Promise<Node[]> {
@@ -113,9 +164,24 @@ export class RunTree implements vscode.TreeDataProvider<Node> {
     return entries.map((each) =>
       each.directory
         ? { kind: "results", project, id, path: each.path }
-        : { kind: "file", id, path: each.path, size: each.size },
+        : { kind: "file", root: project.root, id, entry: each },
     );
   }
+}
+
+function problemOf(project: WatchedProject): string {
+  return project.problem?.text ?? project.state?.problem ?? "";
+}
+
+/** All that can be seen of a project itself and which runs it has, or of a run; what lies below comes with it. */
+function looksOf(node: ProjectNode | RunNode): string {
+  const { project } = node;
+  if (node.kind === "project") {
+    const ids = project.runs.map((run) => run.id);
+    return JSON.stringify([project.state?.name, syncWords(project), problemOf(project), ids]);
+  }
+  const run = project.run(node.id);
+  return run === undefined ? "" : JSON.stringify([run.lastSeq, run.pending?.text, runWords(run)]);
 }
 
 function ofRun(project: WatchedProject, id: string): Node[] {
@@ -146,7 +212,7 @@ function ofRun(project: WatchedProject, id: string): Node[] {
 function projectItem(project: WatchedProject): vscode.TreeItem {
   const { state, problem } = project;
   const item = new vscode.TreeItem(
-    state?.name ?? vscode.workspace.asRelativePath(project.root),
+    state?.name ?? basename(project.root),
     vscode.TreeItemCollapsibleState.Expanded,
   );
   item.id = project.root;
@@ -183,9 +249,8 @@ function runItem(run: Run | undefined, id: string): vscode.TreeItem {
   }
   const item = new vscode.TreeItem(whenText(run.acceptTime), vscode.TreeItemCollapsibleState.Collapsed);
   const [icon, colour] = stateIcon(run.state);
-  const words = [stateWord(run.state), endWords(run.outcome), ranFor(run), run.executor];
   item.id = id;
-  item.description = words.filter((each) => each !== "").join(" · ");
+  item.description = runWords(run);
   item.iconPath = new vscode.ThemeIcon(icon, colour === "" ? undefined : new vscode.ThemeColor(colour));
   item.contextValue = `run.${hasEnded(run) ? "ended" : "active"}${run.result === undefined ? "" : ".results"}`;
   item.tooltip = runTooltip(run);
@@ -243,12 +308,18 @@ function resultsItem(id: string, path: string): vscode.TreeItem {
   return item;
 }
 
-function fileItem(id: string, path: string, size: number): vscode.TreeItem {
-  const item = new vscode.TreeItem(runUri(id, path));
+function fileItem(root: string, id: string, { path, size, target }: Entry): vscode.TreeItem {
+  const item = new vscode.TreeItem(runUri(root, id, path));
   item.id = `${id} ${path}`;
+  item.contextValue = "file";
+  if (target !== "") {
+    item.description = `→ ${target}`;
+    item.tooltip = `a symbolic link to ${target}`;
+    item.iconPath = new vscode.ThemeIcon("file-symlink-file");
+    return item;
+  }
   item.description = bytesText(size);
   item.iconPath = vscode.ThemeIcon.File;
-  item.contextValue = "file";
   item.command = { command: "vscode.open", title: "Open", arguments: [item.resourceUri] };
   return item;
 }
