@@ -130,9 +130,19 @@ export function ranFor(run: Run, now = Date.now()): string {
     : durationText((run.endTime?.getTime() ?? now) - run.startTime.getTime());
 }
 
-/** All that one line says of a run, but for its time. */
-export function runWords(run: Run): string {
-  const words = [stateWord(run.state), endWords(run.outcome), ranFor(run), run.executor];
+/** How long it ran, or roughly for how long it runs: a row that is made anew loses what is open over it. */
+function about(run: Run, now: number): string {
+  const milliseconds = run.startTime === undefined ? 0 : now - run.startTime.getTime();
+  if (hasEnded(run) || milliseconds >= 3_600_000) {
+    return ranFor(run, now);
+  }
+  const tens = Math.floor(milliseconds / 10_000) * 10;
+  return milliseconds < 10_000 ? "" : tens < 60 ? `${tens} s` : `${Math.floor(tens / 60)} min`;
+}
+
+/** All that one line says of a run, but for when it was. */
+export function runWords(run: Run, now = Date.now()): string {
+  const words = [stateWord(run.state), endWords(run.outcome), about(run, now), run.executor];
   return words.filter((each) => each !== "").join(" · ");
 }
 
