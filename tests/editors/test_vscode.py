@@ -98,7 +98,6 @@ def test_press_run_see_it_run_break_it_and_see_where(desk: Sandbox, address: str
         expect(bench.follow_view).to_contain_text("SUCCEEDED")
         bench.show_runs()
         expect(bench.tree.filter(has_text="SUCCEEDED")).to_have_count(1)
-        expect(bench.lenses.filter(has_text="SUCCEEDED")).to_be_visible()
         bench.screenshot("1-succeeded")
 
         lines = (root / "cfs/src/main.py").read_text().count("\n")
@@ -159,6 +158,7 @@ def test_results_open_when_they_arrive_and_runs_can_be_compared(
 
         expect(bench.follow_view).to_contain_text("SUCCEEDED")
         expect(bench.follow_view).to_contain_text("1| rank 1 draws")
+        expect(bench.lenses.filter(has_text="SUCCEEDED")).to_be_visible()
         expect(bench.tab("plot.png")).to_be_visible()
         expect(bench.cells("table.csv").first).to_have_text("alpha, the first")
         bench.tree.filter(has_text="SUCCEEDED").click()
