@@ -145,6 +145,10 @@ def test_another_executor_is_chosen_by_its_number(sandbox: Sandbox) -> None:
     child.expect("run 1 on local")
     child.expect("exit 0")
     child.send("e")
+    child.expect(r" \*(\d)  local\r\n")
+    child.send(child.match.group(1) if isinstance(child.match, re.Match) else "")
+    child.expect("Runs go where they went")
+    child.send("e")
     child.expect(r" \*\d  local\r\n")
     child.expect(r"(\d)  other  local\r\n")
     number = child.match.group(1) if isinstance(child.match, re.Match) else ""

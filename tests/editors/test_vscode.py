@@ -78,8 +78,12 @@ def project_open(
     if link:
         root = desk.folder / f"{name}-link"
         root.symlink_to(desk.folder / name)
-    with open_workbench(browser, address, root, at_work=at_work) as bench:
-        yield bench, root
+    try:
+        with open_workbench(browser, address, root, at_work=at_work) as bench:
+            yield bench, root
+    finally:
+        # What goes on has cores that the runs of other tests wait for.
+        desk.cli("cancel", "--all", "--wait", cwd=desk.folder / name)
 
 
 def set_up(root: Path, program: str, *, ranks: int = 1) -> None:
@@ -147,7 +151,7 @@ def test_a_wrong_project_yaml_is_marked_while_it_is_typed(
         bench.screenshot("5-project-yaml")
 
 
-def test_results_open_when_they_arrive_and_runs_can_be_compared(
+def test_results_open_when_they_arrive_and_make_room_for_the_next(
     desk: Sandbox, address: str, browser: Browser
 ) -> None:
     with project_open(desk, browser, address, "draws") as (bench, root):
@@ -168,15 +172,37 @@ def test_results_open_when_they_arrive_and_runs_can_be_compared(
         expect(bench.tree.filter(has_text="rank ")).to_have_count(2)
         bench.screenshot("6-results")
 
-        (root / "cfs/src/main.py").write_text(DRAWS.replace("alpha, the first", "alpha, the second"))
         bench.command("View: Toggle Panel Visibility")
-        bench.command("Pollinator: Compare with")
-        bench.choose("SUCCEEDED")
-        bench.choose("as they are now")
+        bench.command("Pollinator: Run and Follow")
+        expect(bench.tree.filter(has_text="SUCCEEDED")).to_have_count(2)
+        newest = desk.show("latest", root)["id"]
+        # Those of the run before have made room.
+        for run in ("", newest):
+            expect(bench.page.locator(f'.tab-label[aria-label^="run {run}"]')).to_have_count(2)
+        bench.screenshot("6-again")
+
+
+def test_runs_can_be_compared(desk: Sandbox, address: str, browser: Browser) -> None:
+    with project_open(desk, browser, address, "differs") as (bench, root):
+        source = root / "cfs/src/main.py"
+        for number in (1, 2):
+            source.write_text(f"print('version {number}')\n")
+            assert 0 == desk.cli("run", "--follow", cwd=root).returncode
+        source.write_text("print('version 3')\n")
+        bench.show_runs()
+        expect(bench.tree.filter(has_text="SUCCEEDED")).to_have_count(2)
         changed = bench.page.locator(".multiDiffEntry", has_text="main.py")
-        expect(changed.locator(".view-line", has_text="alpha, the second").first).to_be_visible()
-        expect(changed.locator(".renamed")).to_have_count(0)
-        bench.screenshot("7-compared")
+        # The older is what the newer is compared with, in whichever order they are chosen.
+        for other, before, after in (("as they are now", 2, 3), ("SUCCEEDED", 1, 2)):
+            bench.command("Pollinator: Compare with")
+            bench.choose("SUCCEEDED")
+            bench.choose(other)
+
+            for side, version in (("original", before), ("modified", after)):
+                lines = changed.locator(f".{side} .view-line", has_text=f"version {version}")
+                expect(lines.first).to_be_visible()
+            expect(changed.locator(".renamed")).to_have_count(0)
+            bench.screenshot(f"7-compared-{before}")
 
 
 def test_ctrl_c_lets_go_of_a_run_which_can_be_cancelled(
@@ -201,6 +227,9 @@ def test_ctrl_c_lets_go_of_a_run_which_can_be_cancelled(
         bench.screenshot("8-cancel")
         bench.dialog.get_by_role("button", name="Cancel Run").click()
         expect(bench.tree.filter(has_text="CANCELLED")).to_have_count(1)
+        bench.command("Pollinator: Cancel Run")
+        expect(bench.toasts).to_contain_text("Pollinator: No run is going on.")
+        bench.command("Notifications: Clear All Notifications")
 
         bench.command("Tasks: Run Build Task")
         bench.choose("run waits")

@@ -82,8 +82,8 @@ class Workbench:
         pytest.fail(f"cannot choose {entry}")
 
     def choose(self, entry: str) -> None:
-        """Answer what was asked with a list."""
-        self.page.locator(".quick-input-list .monaco-list-row", has_text=entry).click()
+        """Answer what was asked with the first entry of a list that has these words."""
+        self.page.locator(".quick-input-list .monaco-list-row", has_text=entry).first.click()
 
     def append(self, text: str) -> None:
         """Type at the end of the open file; it is not saved."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pollinator.cli.folder import find_project
 from pollinator.cli.schema_file import install_schema
 from pollinator.cli.terminal import Terminal
 from pollinator.wire.errors import (
@@ -49,7 +50,7 @@ def make_project(plan: Plan, terminal: Terminal) -> bool:
     """Write a project's first files; False when nothing was missing.
 
     Raises:
-        InvalidInput: the name cannot be used.
+        InvalidInput: the name cannot be used, or the folder belongs to the files of another project.
         AlreadyExists: the folder is not empty, and nothing was said about adding to it.
         Denied: something cannot be written.
         Exhausted: the disk is full.
@@ -93,6 +94,7 @@ def _check(plan: Plan) -> None:
     if not plan.executor.isprintable() or not plan.executor.strip():
         raise InvalidInput(f"{plan.executor!r} cannot be the name of an executor", reason="bad_name")
     directory = plan.directory
+    _check_place(directory.resolve())
     if directory.exists() and not directory.is_dir():
         raise AlreadyExists(f"{directory} is a file", reason="not_a_directory", hint="name another folder")
     if plan.here or not directory.exists():
@@ -102,6 +104,16 @@ def _check(plan: Plan) -> None:
             f"{directory.resolve()} is not empty",
             reason="directory_not_empty",
             hint="name a new folder, or add only what is missing: pollinator new --here",
+        )
+
+
+def _check_place(directory: Path) -> None:
+    outer = find_project(directory.parent)
+    if outer is not None and directory.is_relative_to(outer / "cfs"):
+        raise InvalidInput(
+            f"{directory} is among the files of the project in {outer}, which go along with each of its runs",
+            reason="inside_project",
+            hint=f"name a folder that is not in {outer / 'cfs'}",
         )
 
 

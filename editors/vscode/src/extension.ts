@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import { AboutCommands } from "./commands/about";
 import { CompareCommands } from "./commands/compare";
 import { RunCommands } from "./commands/runs";
-import { Dismissed, Targets, type Argument } from "./commands/targets";
+import { Dismissed, NO_PROJECT, Targets, type Argument } from "./commands/targets";
 import { Daemon, type Wishes } from "./daemon/connection";
 import { NOT_INSTALLED } from "./daemon/program";
 import { DaemonError, toDaemonError } from "./daemon/errors";
@@ -23,6 +23,12 @@ import { TABLE, TableView } from "./views/table";
 import { RunTree } from "./views/tree";
 
 const NOT_TRUSTED = "not_trusted";
+/** What a message offers to do about an error: the words of the button, the command, and what it is given. */
+const REMEDIES: ReadonlyMap<string, readonly string[]> = new Map([
+  [NOT_INSTALLED, ["Open Settings", "workbench.action.openSettings", "pollinator.program"]],
+  [NOT_TRUSTED, ["Manage Workspace Trust", "workbench.trust.manage"]],
+  [NO_PROJECT, ["New Project…", "pollinator.newProject"]],
+]);
 
 type Disposes = vscode.ExtensionContext["subscriptions"][number];
 type Command = (argument?: Argument) => Promise<void>;
@@ -136,31 +142,30 @@ function guarded(command: Command, output: vscode.LogOutputChannel): Command {
     } catch (thrown) {
       if (!(thrown instanceof Dismissed)) {
         const error = toDaemonError(thrown);
-        output.error(error.text);
+        output[error.reason === NOT_TRUSTED ? "warn" : "error"](error.text);
         await tell(error, output);
       }
     }
   };
 }
 
+/** Lines as sentences of a message, which says whose it is. */
+function inSentences(text: string): string {
+  const said = text.split("\n").map((line) => (/[.!?:]$/.test(line) ? line : `${line}.`));
+  return text.startsWith("Pollinator") ? said.join(" ") : `Pollinator: ${said.join(" ")}`;
+}
+
 async function tell(error: DaemonError, output: vscode.LogOutputChannel): Promise<void> {
-  const settings = "Open Settings";
-  const trust = "Manage Workspace Trust";
+  const [first, ...command] = REMEDIES.get(error.reason) ?? [];
   const more = "Show Log";
-  const first = new Map([
-    [NOT_INSTALLED, settings],
-    [NOT_TRUSTED, trust],
-  ]).get(error.reason);
   const offered = first === undefined ? [more] : [first, more];
-  const picked = await vscode.window.showErrorMessage(
-    `Pollinator: ${error.text.replaceAll("\n", " ")}`,
-    ...offered,
-  );
-  if (picked === settings) {
-    await vscode.commands.executeCommand("workbench.action.openSettings", "pollinator.program");
-  } else if (picked === trust) {
-    await vscode.commands.executeCommand("workbench.trust.manage");
-  } else if (picked === more) {
+  const show =
+    error.reason === NOT_TRUSTED ? vscode.window.showWarningMessage : vscode.window.showErrorMessage;
+  const picked = await show(inSentences(error.text), ...offered);
+  if (picked === more) {
     output.show();
+  } else if (picked !== undefined) {
+    const [name = "", ...given] = command;
+    await vscode.commands.executeCommand(name, ...given);
   }
 }

@@ -17,6 +17,8 @@ const BYTES_AT_MOST = 16 * 1024 * 1024;
 export class Results {
   /** Runs that ended here, whose results were looked at. */
   readonly #seen = new Set<string>();
+  /** What was opened of the newest of them, by project. */
+  readonly #open = new Map<string, Set<string>>();
   readonly #subscription: vscode.Disposable;
 
   constructor(
@@ -54,13 +56,29 @@ export class Results {
           each.size <= BYTES_AT_MOST &&
           kinds.has(extname(each.path).toLowerCase()),
       );
-      for (const each of fitting.slice(0, AT_MOST)) {
-        await open(runUri(project.root, run.id, each.path));
+      const uris = fitting.slice(0, AT_MOST).map((each) => runUri(project.root, run.id, each.path));
+      for (const each of uris) {
+        await open(each);
+      }
+      if (uris.length > 0) {
+        await close(this.#open.get(project.root) ?? new Set());
+        this.#open.set(project.root, new Set(uris.map(String)));
       }
     } catch (thrown) {
       this.log(`results of run ${run.id}: ${toDaemonError(thrown).message}`);
     }
   }
+}
+
+/** Results of the run before make room. */
+async function close(uris: ReadonlySet<string>): Promise<void> {
+  const tabs = vscode.window.tabGroups.all.flatMap((group) => group.tabs);
+  const old = tabs.filter(
+    ({ input }) =>
+      (input instanceof vscode.TabInputCustom || input instanceof vscode.TabInputText) &&
+      uris.has(String(input.uri)),
+  );
+  await vscode.window.tabGroups.close(old, true);
 }
 
 /** Beside what the user looks at, who goes on typing there. */

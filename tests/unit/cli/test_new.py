@@ -117,6 +117,18 @@ def test_a_folder_with_files_is_refused_and_left_alone(home: Path) -> None:
     assert os.listdir(root) == ["mine"]
 
 
+@pytest.mark.parametrize("here", [False, True])
+def test_no_project_is_made_among_the_files_of_another(home: Path, here: bool) -> None:
+    make(plan(home / "outer"))
+    make(plan(home / "outer" / "beside", here=here))
+    for name in ("cfs/src/inner", "cfs"):
+        with pytest.raises(InvalidInput) as caught:
+            make(plan(home / "outer" / name, here=here))
+
+        assert caught.value.reason == "inside_project"
+    assert ["main.py"] == os.listdir(home / "outer/cfs/src")
+
+
 def test_a_folder_with_nothing_but_git_is_empty(home: Path) -> None:
     root = home / "cloned"
     (root / ".git").mkdir(parents=True)

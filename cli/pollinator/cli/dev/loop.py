@@ -204,12 +204,17 @@ class DevLoop:
             self._screen.refused(error)
             return
         self._choices = list(answer.executors)[:CHOICES]
+        self._screen.choices(answer.executors, self._executor())
+
+    def _executor(self) -> str:
+        """Where runs go; empty as long as there was none, and nobody has chosen."""
         newest = self._rounds.newest
-        self._screen.choices(answer.executors, self._starts.executor or (newest.executor if newest else ""))
+        return self._starts.executor or (newest.executor if newest else "")
 
     def _choose(self, choices: list[Executor], key: str) -> None:
-        if key.isdecimal() and 1 <= int(key) <= len(choices):
-            self._starts.executor = choices[int(key) - 1].name
+        chosen = choices[int(key) - 1].name if key.isdecimal() and 1 <= int(key) <= len(choices) else ""
+        if chosen and chosen != self._executor():
+            self._starts.executor = chosen
             self._screen.terminal.say(f"Runs go to {self._starts.executor} from now on.")
             self._want(Cause(word=f"now on {self._starts.executor}"))
         else:

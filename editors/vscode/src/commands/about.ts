@@ -1,5 +1,6 @@
 // Beginning and finding out what is wrong: a new project, and what the daemon says of itself.
 
+import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import { LONG_MS, type Daemon, type Wishes } from "../daemon/connection";
@@ -53,6 +54,7 @@ export class AboutCommands {
     const folders = await vscode.window.showOpenDialog({
       canSelectFiles: false,
       canSelectFolders: true,
+      defaultUri: this.#besideProjects(),
       openLabel: "Make the project here",
       title: "Where shall the new project be?",
     });
@@ -71,6 +73,16 @@ export class AboutCommands {
     }
     await this.projects.find();
     await vscode.window.showTextDocument(vscode.Uri.file(join(folder.fsPath, "cfs/src/main.py")));
+  }
+
+  /** Not the folder of the file that is open: it belongs to a project already. */
+  #besideProjects(): vscode.Uri {
+    const open = vscode.workspace.workspaceFolders?.[0]?.uri;
+    if (open === undefined) {
+      return vscode.Uri.file(homedir());
+    }
+    const outer = this.projects.of(open);
+    return outer === undefined ? open : vscode.Uri.file(dirname(outer.root));
   }
 
   /** Show the program's own log. */

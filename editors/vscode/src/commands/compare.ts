@@ -28,8 +28,7 @@ export class CompareCommands {
 
   /** What changed between a run and another, or the files on disk. */
   async diffRuns(argument?: Argument): Promise<void> {
-    const base = await this.targets.run(argument, "Compare which run?");
-    const other = await this.#other(base);
+    const [base, other] = inOrder(...(await this.#both(argument)));
     const request = DiffRunsRequest.fromPartial({ baseRunId: base.id, runId: other?.id ?? "" });
     const diff = await this.daemon.ask(ProjectServiceService.diffRuns, request, LONG_MS);
     const title = `${whenText(base.acceptTime)} ↔ ${other === undefined ? "now" : whenText(other.acceptTime)}`;
@@ -49,6 +48,7 @@ export class CompareCommands {
       argument,
       "Results of which run?",
       (each) => each.result !== undefined,
+      "No run has left results",
     );
     const request = PullResultsRequest.fromPartial({ runId: run.id });
     const answer = await vscode.window.withProgress(
@@ -66,17 +66,25 @@ export class CompareCommands {
     }
   }
 
-  /** The run to compare with; undefined stands for the files on disk. */
-  async #other(base: Run): Promise<Run | undefined> {
+  /** The runs to compare; undefined stands for the files on disk. */
+  async #both(argument: Argument | undefined): Promise<[Run, Run | undefined]> {
+    const base = await this.targets.run(argument, "Compare which run?");
     const runs = this.projects.withRun(base.id)?.runs ?? [];
     const items = [
       { label: "$(edit) The files as they are now", run: undefined },
       ...runs.filter((run) => run.id !== base.id).map(itemOf),
     ];
-    return chosen(
-      await vscode.window.showQuickPick(items, { placeHolder: "Compare with what?", ignoreFocusOut: true }),
-    ).run;
+    const picked = await vscode.window.showQuickPick(items, {
+      placeHolder: "Compare with what?",
+      ignoreFocusOut: true,
+    });
+    return [base, chosen(picked).run];
   }
+}
+
+/** The older one first, whichever was chosen first: then what was added is told as added. */
+function inOrder(one: Run, other: Run | undefined): [Run, Run | undefined] {
+  return other !== undefined && other.id < one.id ? [other, one] : [one, other];
 }
 
 function sidesOf(change: FileChange, root: string, base: Run, other: Run | undefined): Sides {

@@ -1,10 +1,13 @@
 // What a command is about: a project or a run, taken from where it was called or else asked for.
 
 import * as vscode from "vscode";
+import { DaemonError } from "../daemon/errors";
 import type { Run } from "../generated/pollinator/v1/run";
 import type { Projects } from "../project/projects";
 import type { WatchedProject } from "../project/watched";
 import { hasEnded, runWords, stateIcon, whenText } from "../project/words";
+
+export const NO_PROJECT = "no_project";
 
 /** The user closed a question without an answer. */
 export class Dismissed extends Error {}
@@ -34,7 +37,7 @@ export class Targets {
       return found;
     }
     if (all.length === 0) {
-      throw new Error("There is no project.yaml in this workspace.");
+      throw new DaemonError("There is no project.yaml in this workspace", NO_PROJECT);
     }
     const items = all.map((project) => ({
       label: project.state?.name ?? project.root,
@@ -53,6 +56,7 @@ export class Targets {
     argument: Argument | undefined,
     question: string,
     fits: (run: Run) => boolean = () => true,
+    none = "There is no run yet",
   ): Promise<Run> {
     const id = argument instanceof vscode.Uri ? undefined : argument?.id;
     const named = id === undefined ? undefined : this.projects.withRun(id)?.run(id);
@@ -61,7 +65,7 @@ export class Targets {
     }
     const runs = (await this.project(argument)).runs.filter(fits);
     if (runs.length === 0) {
-      throw new Error("There is no such run.");
+      throw new Error(none);
     }
     return await pickRun(runs, question);
   }
@@ -74,7 +78,7 @@ export class Targets {
     const [only] = active;
     return active.length === 1 && only !== undefined
       ? only
-      : await this.run(argument, "Which run?", (run) => !hasEnded(run));
+      : await this.run(argument, "Which run?", (run) => !hasEnded(run), "No run is going on");
   }
 }
 
