@@ -196,6 +196,7 @@ def test_runs_can_be_compared(desk: Sandbox, address: str, browser: Browser) -> 
         for other, before, after in (("as they are now", 2, 3), ("SUCCEEDED", 1, 2)):
             bench.command("Pollinator: Compare with")
             bench.choose("SUCCEEDED")
+            expect(bench.page.get_by_placeholder("Compare with what?")).to_be_visible()
             bench.choose(other)
 
             for side, version in (("original", before), ("modified", after)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 import threading
 import time
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from support.kubernetes import containers
 from support.kubernetes.asking import Line, path_of
+from support.kubernetes.containers import Container, Plan
 from support.kubernetes.double import Double
 from support.kubernetes.jobs_of_tests import (
     container,
@@ -115,6 +119,28 @@ def test_a_pod_that_matters_less(cluster: Site) -> None:
 
 
 # What is let in
+
+
+async def test_a_container_whose_start_is_given_up_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: asyncio.Future[asyncio.subprocess.Process] = asyncio.get_running_loop().create_future()
+
+    async def told(reads: int, process: asyncio.subprocess.Process) -> bytes:
+        os.close(reads)
+        begun.set_result(process)
+        return await asyncio.Future()
+
+    monkeypatch.setattr(containers, "_told", told)
+    plan = Plan(["sleep", "600"], {}, "n", "/", 0, 0, [], [], False, False, 0)
+    async with asyncio.TaskGroup() as group:
+        start = group.create_task(Container.start(plan, tmp_path / "c", tmp_path / "log", ""))
+        process = await begun
+        start.cancel()
+
+    assert start.cancelled()
+    assert process.returncode is not None
+    assert not (tmp_path / "c").exists()
 
 
 def test_somebody_who_does_not_let_pods_in(cluster: Site) -> None:

@@ -109,7 +109,14 @@ class Container:
                 start_new_session=True,
             )
         made = cls(process, groups, root, plan.memory_bytes)
-        if why := await _told(reads, process):
+        try:
+            why = await _told(reads, process)
+        except asyncio.CancelledError:
+            made.kill()
+            await process.wait()
+            made.remove()
+            raise
+        if why:
             await process.wait()
             made.remove()
             raise CannotStart(_CANNOT + why.decode("utf-8", "replace"))

@@ -113,9 +113,11 @@ class PodWorker:
             for task in (life, told, *self._sidecars):
                 task.cancel()
             await asyncio.gather(life, told, *self._sidecars, return_exceptions=True)
-            for each in self.containers:
-                if each.running is not None:
-                    each.running.kill()
+            left = [each.running for each in self.containers if each.running is not None]
+            for running in left:
+                running.kill()
+            # Or the last of them ends after the cluster, which is to leave nothing.
+            await asyncio.gather(*(running.wait() for running in left))
             self._volumes.remove()
         self.conclude()
 
