@@ -72,7 +72,7 @@ def shown_state(run: Run) -> str:
 
 
 def _why(run: Run) -> str:
-    return ", ".join(filter(None, ["smoke" * run.smoke, _reason(run)])) or "-"
+    return ", ".join(filter(None, ["smoke" if run.smoke else "", _reason(run)])) or "-"
 
 
 def _reason(run: Run) -> str:
@@ -81,7 +81,7 @@ def _reason(run: Run) -> str:
     word = reason_word(run)
     if word == "exit_code":
         return f"exit {run.outcome.exit_code}"
-    return word or run.pending.code or "no word" * run.HasField("unreachable_since")
+    return word or run.pending.code or ("no word" if run.HasField("unreachable_since") else "")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

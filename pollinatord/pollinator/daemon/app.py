@@ -35,7 +35,7 @@ from pollinator.daemon.runs.tidy import Tidying
 from pollinator.daemon.service.daemon import DaemonServicer
 from pollinator.daemon.service.executors import ExecutorRegistryServicer, ExecutorServicer
 from pollinator.daemon.service.projects import ProjectServicer
-from pollinator.daemon.service.roots import RootInterceptor
+from pollinator.daemon.service.roots import Roots
 from pollinator.daemon.service.runs import RunServicer
 from pollinator.daemon.service.upkeep import Upkeep
 from pollinator.daemon.settings import Settings
@@ -127,8 +127,9 @@ async def serve(
     try:
         async with asyncio.TaskGroup() as group:
             parts = _build(settings, state, records, pools, group)
-            guard = ErrorInterceptor(logging.getLogger("pollinator.daemon.service"), LASTING)
-            server = make_server(guard, RootInterceptor(pools.roots, parts.projects.has))
+            roots = Roots(pools.roots, parts.projects.has)
+            guard = ErrorInterceptor(logging.getLogger("pollinator.daemon.service"), LASTING, roots.resolve)
+            server = make_server(guard)
             _add_services(server, parts, pools)
             about = DaemonServicer(
                 settings=settings,

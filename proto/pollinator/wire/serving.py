@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -33,10 +34,19 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     grpc.aio would send the text of any exception to the client, whatever it holds.
     """
 
-    def __init__(self, log: logging.Logger, lasting: Collection[str] = ()) -> None:
-        """Methods that are ``lasting`` do not count as active: who calls them goes on elsewhere by itself."""
+    def __init__(
+        self,
+        log: logging.Logger,
+        lasting: Collection[str] = (),
+        before: Callable[[Message], Awaitable[None]] | None = None,
+    ) -> None:
+        """Methods that are ``lasting`` do not count as active: who calls them goes on elsewhere by itself.
+
+        ``before`` is awaited with each request that comes whole, and may change or refuse it.
+        """
         self._log = log
         self._lasting = lasting
+        self._before = before
         self.active_calls = 0
 
     async def intercept_service(
@@ -50,11 +60,12 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return None
         return _Guarded(self, handler, handler_call_details.method)
 
-    async def unary(self, method: str, call: Awaitable[Any], context: _Context) -> Any:
+    async def unary(self, method: str, behaviour: Any, request: Any, context: _Context) -> Any:
         """Await a unary answer; aborts the call on an error."""
         self.active_calls += 1
         try:
-            return await call
+            await self._prepare(request)
+            return await behaviour(request, context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except PollinatorError as error:
@@ -64,12 +75,15 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         finally:
             self.active_calls -= 1
 
-    async def stream(self, method: str, answers: AsyncIterator[Any], context: _Context) -> AsyncIterator[Any]:
+    async def stream(
+        self, method: str, behaviour: Any, request: Any, context: _Context
+    ) -> AsyncIterator[Any]:
         """Pass a stream of answers on; aborts the call on an error."""
         counted = method not in self._lasting
         self.active_calls += counted
         try:
-            async for answer in answers:
+            await self._prepare(request)
+            async for answer in behaviour(request, context):
                 yield answer
         except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
             raise
@@ -79,6 +93,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             await self._abort(context, self._internal(method, error))
         finally:
             self.active_calls -= counted
+
+    async def _prepare(self, request: Any) -> None:
+        if self._before is not None and isinstance(request, Message):
+            await self._before(request)
 
     async def _abort(self, context: _Context, error: PollinatorError) -> None:
         await context.abort_with_status(error_status(error))
@@ -115,23 +133,23 @@ class _Guarded(_HandlerBase):
     @staticmethod
     def _unary(guard: ErrorInterceptor, behaviour: Any, method: str) -> Any:
         async def answer(request: Any, context: _Context) -> Any:
-            return await guard.unary(method, behaviour(request, context), context)
+            return await guard.unary(method, behaviour, request, context)
 
         return answer
 
     @staticmethod
     def _stream(guard: ErrorInterceptor, behaviour: Any, method: str) -> Any:
         async def answer(request: Any, context: _Context) -> AsyncIterator[Any]:
-            async for each in guard.stream(method, behaviour(request, context), context):
+            async for each in guard.stream(method, behaviour, request, context):
                 yield each
 
         return answer
 
 
-def make_server(guard: ErrorInterceptor, *others: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
-    """A server with our limits, the error interceptor, and others behind it."""
+def make_server(interceptor: ErrorInterceptor) -> grpc.aio.Server:
+    """A server with our limits and the error interceptor."""
     return grpc.aio.server(
-        interceptors=[guard, *others],
+        interceptors=[interceptor],
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -113,12 +113,10 @@ class Container:
             why = await _told(reads, process)
         except asyncio.CancelledError:
             made.kill()
-            await process.wait()
-            made.remove()
+            await made.wait()
             raise
         if why:
-            await process.wait()
-            made.remove()
+            await made.wait()
             raise CannotStart(_CANNOT + why.decode("utf-8", "replace"))
         return made
 

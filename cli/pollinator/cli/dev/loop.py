@@ -163,7 +163,8 @@ class DevLoop:
             try:
                 answer = await self._daemon.ask(self._daemon.projects.DiffRuns, request, timeout_s=LONG_S)
                 found = [b"cfs/" + each.path for each in answer.files]
-                paths = seen([*found, *[SPEC] * bool(answer.settings)], data=self._options.data)
+                found += [SPEC] if answer.settings else []
+                paths = seen(found, data=self._options.data)
             except PollinatorError:
                 # The start says it better.
                 paths = paths or (SRC,)

@@ -16,7 +16,7 @@ import type { Projects } from "../project/projects";
 import type { WatchedProject } from "../project/watched";
 import { hasEnded, runWords, whenText } from "../project/words";
 import { showFollow } from "../views/follow";
-import { chosen, namesRun, type Argument, type Targets } from "./targets";
+import { chosen, runNamedBy, type Argument, type Targets } from "./targets";
 
 /** More than a terminal keeps is not asked for. */
 const TAIL_LINES = 10_000;
@@ -68,7 +68,7 @@ export class RunCommands {
 
   async cancel(argument?: Argument): Promise<void> {
     const run = await this.targets.activeRun(argument);
-    if (!namesRun(argument) && !(await isMeant(run))) {
+    if (runNamedBy(argument) === undefined && !(await isMeant(run))) {
       return;
     }
     const by = `${userInfo().username}@${hostname()}`;

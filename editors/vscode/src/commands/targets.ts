@@ -17,9 +17,9 @@ export type Argument =
   | vscode.Uri
   | { readonly id?: string; readonly project?: WatchedProject; readonly rank?: number };
 
-/** A run was pointed at, and not looked for. */
-export function namesRun(argument: Argument | undefined): boolean {
-  return argument !== undefined && !(argument instanceof vscode.Uri) && argument.id !== undefined;
+/** The run that was pointed at; undefined where one has to be looked for. */
+export function runNamedBy(argument: Argument | undefined): string | undefined {
+  return argument instanceof vscode.Uri ? undefined : argument?.id;
 }
 
 export class Targets {
@@ -58,7 +58,7 @@ export class Targets {
     fits: (run: Run) => boolean = () => true,
     none = "There is no run yet",
   ): Promise<Run> {
-    const id = argument instanceof vscode.Uri ? undefined : argument?.id;
+    const id = runNamedBy(argument);
     const named = id === undefined ? undefined : this.projects.withRun(id)?.run(id);
     if (named !== undefined) {
       return named;
@@ -72,9 +72,8 @@ export class Targets {
 
   /** The run that does not end by itself soon enough: without a question when there is only one. */
   async activeRun(argument: Argument | undefined): Promise<Run> {
-    const named = argument instanceof vscode.Uri ? undefined : argument?.id;
-    const active =
-      named === undefined ? (await this.project(argument)).runs.filter((run) => !hasEnded(run)) : [];
+    const looked = runNamedBy(argument) === undefined;
+    const active = looked ? (await this.project(argument)).runs.filter((run) => !hasEnded(run)) : [];
     const [only] = active;
     return active.length === 1 && only !== undefined
       ? only
